@@ -1,0 +1,193 @@
+"""Read-ahead: pages asked for before their turn, and used only when a link has confirmed them."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from itwin_async._exchange import Body, Exchange, read_whole
+from itwin_async._links import skip_of, with_skip
+from itwin_async._operation import Request
+from itwin_async.auth import Token
+from itwin_async.errors import ITwinError, TransportError
+from itwin_async.limits import Slot
+
+_PIECE: Final = 256 * 1024  # bytes decoded between two looks at the loop
+
+
+class KeptBody:
+    """A body that is in already, handed on in pieces so that decoding it stalls nobody."""
+
+    def __init__(self, text: bytes, content_type: str, request_id: str) -> None:
+        self._text = text
+        self._at = 0
+        self.content_type = content_type
+        self.request_id = request_id
+
+    async def pull(self) -> bytes:
+        """The next piece, empty at the end."""
+        if 0 < self._at < len(self._text):
+            await asyncio.sleep(0)
+        piece = self._text[self._at : self._at + _PIECE]
+        self._at += _PIECE
+        return piece
+
+    def close(self) -> None:
+        """Forget it."""
+        self._text = b""
+
+
+class Guess:
+    """One request nobody asked for yet: sent once, read whole, dropped if anything goes wrong."""
+
+    def __init__(
+        self, exchange: Exchange, request: Request[Any], slot: Slot, token: Token, room: int
+    ) -> None:
+        self.target = request.target
+        self._exchange = exchange
+        self._request = request
+        self._slot = slot
+        self._token = token
+        self._room = room
+        exchange.guessed_bytes += room
+        exchange.owned.add(self)
+        self._body: KeptBody | None = None
+        self._live: Body | None = None
+        self._over = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None  # eager tasks run before they are known
+        self._task = asyncio.create_task(self._run(), name="itwin_async read-ahead")
+
+    async def _run(self) -> None:
+        try:
+            live = self._live = await self._exchange.attempt(self._request, self._token, self._slot)
+            text = await read_whole(_Bounded(live, self._fits))
+            self._body = KeptBody(text, live.content_type, live.request_id)
+        except (ITwinError, RuntimeError):
+            pass  # the page is asked for properly when it is its turn
+        finally:
+            self._slot.release()
+            self._over.set()
+            self._exchange.owned.discard(self)
+            if self._body is None:
+                self.drop()
+
+    def _fits(self, size: int) -> bool:
+        """Whether a body of this size still fits; sets aside what it needs."""
+        more = max(0, size - self._room)
+        if self._exchange.guessed_bytes + more > self._exchange.buffer_bytes:
+            return False
+        self._exchange.guessed_bytes += more
+        self._room += more
+        return True
+
+    async def body(self) -> Body | None:
+        """The body once it is in, or None: then ask for the page properly. Its room is free again.
+
+        Awaits an event, never the task: a task cancelled by closing the session would look like the
+        consumer's own cancellation.
+        """
+        try:
+            await self._over.wait()
+            return self._body
+        finally:
+            self.drop()
+
+    def drop(self) -> None:
+        """Cancel it and give back its slot and room, now."""
+        self._exchange.guessed_bytes -= self._room
+        self._room = 0
+        self._exchange.owned.discard(self)
+        if not self._over.is_set():
+            self._over.set()
+            self._slot.release()
+            if self._live is not None:
+                self._live.close()
+            if self._task is not None:
+                self._task.cancel()
+
+
+class _Bounded:
+    """A body that must fit."""
+
+    def __init__(self, body: Body, fits: Callable[[int], bool]) -> None:
+        self._body = body
+        self._fits = fits
+        self._size = 0
+        self.content_type = body.content_type
+        self.request_id = body.request_id
+
+    async def pull(self) -> bytes:
+        piece = await self._body.pull()
+        self._size += len(piece)
+        if not self._fits(self._size):
+            self._body.close()
+            raise TransportError("there is no room to read ahead", "too large")
+        return piece
+
+    def close(self) -> None:
+        self._body.close()
+
+
+class Ahead:
+    """The guesses of one running list: windows of 1, 2, 4 … *most* pages, confirmed by links."""
+
+    def __init__(
+        self, exchange: Exchange, most: int, request_at: Callable[[str], Request[Any]]
+    ) -> None:
+        self._exchange = exchange
+        self._most = most
+        self._request_at = request_at
+        self._window = 1
+        self._guesses: deque[Guess] = deque()
+
+    def take(self, target: str) -> Guess | None:
+        """The guess for a page that a link has named just now."""
+        if not self._guesses:
+            return None
+        guess = self._guesses.popleft()
+        if guess.target == target:
+            self._window = min(self._most, self._window * 2)
+            return guess
+        guess.drop()
+        self.drop()
+        return None
+
+    def shrink(self) -> None:
+        """Begin with small windows again: a guess came to nothing."""
+        self._window = 1
+
+    def plan(self, current: str, following: str | None, size: int) -> None:
+        """Ask for what comes after the page at ``current``, of ``size`` bytes.
+
+        ``following`` is its next link. Later ones are predicted by the step between the two, since
+        the server may answer with fewer items than it was asked for.
+        """
+        guesses = self._guesses
+        if following is None:
+            self.drop()
+            return
+        if guesses and guesses[0].target != following:
+            self.drop()
+        exchange = self._exchange
+        token = exchange.tokens.ready(exchange, asyncio.get_running_loop().time())
+        size = max(size, 1)
+        window = min(self._window, exchange.buffer_bytes // size)
+        skip, before = skip_of(following), skip_of(current) or 0
+        if skip is None or skip <= before:
+            window = min(window, 1)  # a continuation token tells of one page only
+        while token is not None and len(guesses) < window:
+            if exchange.guessed_bytes + size > exchange.buffer_bytes:
+                return
+            target = following
+            if guesses and skip is not None:
+                target = with_skip(following, skip + len(guesses) * (skip - before))
+            slot = exchange.limiter.acquire_idle()
+            if slot is None:
+                return
+            guesses.append(Guess(exchange, self._request_at(target), slot, token, size))
+
+    def drop(self) -> None:
+        """Drop every guess, now, and begin with small windows again."""
+        self._window = 1
+        while self._guesses:
+            self._guesses.pop().drop()

@@ -1,0 +1,486 @@
+"""The one loop: token, slot, attempt, decode. Whatever goes to the platform goes through here."""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, NoReturn, Protocol, TypeVar
+
+import anyio
+import msgspec
+
+from itwin_async._answers import parse_retry_after, refusal
+from itwin_async._links import Origin, split
+from itwin_async._operation import NOT_DECODED, Request
+from itwin_async._tokens import Tokens
+from itwin_async._transport import Answer, Transport
+from itwin_async.auth import Token, TokenSource
+from itwin_async.errors import (
+    DecodeError,
+    ITwinError,
+    LinkError,
+    RateLimitError,
+    TransportError,
+    UnauthorizedError,
+    one_line,
+)
+from itwin_async.events import Event, OnEvent, Paused, Renewed, Requested, Retried, Stats
+from itwin_async.limits import Limiter, Slot
+from itwin_async.retries import Attempts, Budget, Retry
+
+T = TypeVar("T")
+R = TypeVar("R")
+_logger = logging.getLogger("itwin_async")
+_REFUSAL: Final = 65_536  # bytes of an error's body that are read
+_SHOWN: Final = {"grant_type", "scope", "client_id", "redirect_uri"}  # of a form, when refused
+_CLOSED: Final = "this ITwinSession is closed: make a new one"
+
+
+class Body(Protocol):
+    """The body of a success, pulled piece by piece."""
+
+    content_type: str
+    request_id: str
+
+    async def pull(self) -> bytes:
+        """The next piece, empty at the end."""
+        ...
+
+    def close(self) -> None:
+        """Be done with it, now."""
+        ...
+
+
+class LiveBody:
+    """A body on its way. Outside its attempt each pull takes a slot, and none between pulls."""
+
+    __slots__ = ("_answer", "_exchange", "content_type", "request_id", "slot")
+
+    def __init__(self, exchange: "Exchange", answer: Answer, slot: Slot, request_id: str) -> None:
+        self._exchange = exchange
+        self._answer = answer
+        self.slot: Slot | None = slot
+        self.content_type = answer.headers.get("Content-Type", "")
+        self.request_id = request_id
+
+    async def pull(self) -> bytes:
+        """The next piece, empty at the end."""
+        if self.slot is not None:
+            return self._exchange.received(await self._answer.read())
+        with self._exchange.running():
+            slot = await self._exchange.limiter.acquire_read()
+            try:
+                return self._exchange.received(await self._answer.read())
+            finally:
+                slot.release()
+
+    def close(self) -> None:
+        """Cut the connection if the body is not in."""
+        self._answer.close()
+
+
+async def read_whole(body: Body) -> bytes:
+    """All of a body."""
+    first = await body.pull()
+    if not first:
+        return first
+    pieces = [first]
+    while piece := await body.pull():
+        pieces.append(piece)
+    return b"".join(pieces) if len(pieces) > 1 else first
+
+
+class Owned(Protocol):
+    """Something in the background that ends with the session."""
+
+    def drop(self) -> None:
+        """End now."""
+        ...
+
+
+@dataclass(slots=True)
+class _Counts:
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+    pauses: int = 0
+    renewals: int = 0
+    bytes_received: int = 0
+
+
+class _Running:
+    """A call under way: closing the session ends it with `RuntimeError`, never in silence.
+
+    Works as `asyncio.timeout` does: the session cancels the task, and the cancellation that is its
+    own becomes the error.
+    """
+
+    __slots__ = ("_cancelling", "_exchange", "_task")
+
+    def __init__(self, exchange: "Exchange") -> None:
+        self._exchange = exchange
+
+    def __enter__(self) -> None:
+        self._exchange.check_open()
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("itwin_async must be awaited in an asyncio task")
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._exchange.tasks.add(task)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._exchange.tasks.discard(self._task)
+        if not self._exchange.closed or kind is None:
+            return
+        ours = self._task in self._exchange.cancelled
+        self._exchange.cancelled.discard(self._task)
+        if issubclass(kind, TransportError) or (
+            ours
+            and issubclass(kind, asyncio.CancelledError)
+            and self._task.uncancel() <= self._cancelling
+        ):
+            raise RuntimeError(_CLOSED) from None
+
+
+class Exchange:
+    """What the sessions's groups and lists share. State of one event loop and one process."""
+
+    def __init__(
+        self,
+        source: TokenSource,
+        base: Origin,
+        transport: Transport,
+        limiter: Limiter,
+        retry: Retry,
+        *,
+        user_agent: str,
+        buffer_bytes: int,
+        on_event: OnEvent | None,
+    ) -> None:
+        self.base: Final = base
+        self.base_url: Final = str(base)
+        self.limiter: Final = limiter
+        self.retry: Final = retry
+        self.buffer_bytes: Final = buffer_bytes
+        self.guessed_bytes = 0  # what read-ahead holds or has set aside
+        self.owned: set[Owned] = set()
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.cancelled: set[asyncio.Task[Any]] = set()  # by closing
+        self.closed = False
+        self.tokens: Final = Tokens(source)
+        self._transport = transport
+        self._budget = Budget()
+        self._counts = _Counts()
+        self._user_agent = user_agent
+        self._on_event = on_event
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
+
+    # What a call is made of
+
+    async def call(self, request: Request[T]) -> T:
+        """A request's answer, whole and decoded."""
+
+        async def decoded(body: Body) -> T:
+            return request.operation.decode(await read_whole(body), body.content_type)
+
+        return await self.run(request, decoded)
+
+    async def run(
+        self,
+        request: Request[Any],
+        finish: Callable[[LiveBody], Awaitable[R]],
+        attempts: Attempts | None = None,
+    ) -> R:
+        """Try a request until ``finish`` made something of its body; the slot is free afterwards.
+
+        ``finish`` may leave the body open; then it is closed by whoever has it. ``attempts`` goes
+        on counting where an earlier run of the same request stopped.
+        """
+        if attempts is None:
+            attempts = Attempts(self.retry, request.operation.method)
+        refused: Token | None = None
+        throttle: RateLimitError | None = None
+        while True:
+            body: LiveBody | None = None
+            with self.running():
+                slot, token = await self._enter(attempts, throttle)
+                try:
+                    body = await self.attempt(request, token, slot)
+                    made = await finish(body)
+                except ITwinError as error:
+                    failure = error
+                except BaseException:
+                    if body is not None:
+                        body.close()
+                    raise
+                else:
+                    body.slot = None
+                    self._budget.succeeded()
+                    return made
+                finally:
+                    slot.release()
+                if body is not None:
+                    body.close()
+                    failure.request_id = failure.request_id or body.request_id
+                failure.operation = failure.operation or str(request.operation)
+                if isinstance(failure, RateLimitError):
+                    throttle = failure  # the door is closed: wait there, as everybody does
+                elif isinstance(failure, UnauthorizedError) and refused is None:
+                    refused = token
+                    self.tokens.drop(token)
+                    if (await self.tokens.get(self)).value == token.value:
+                        raise failure
+                else:
+                    await self.again(attempts, failure)
+
+    async def again(self, attempts: Attempts, failure: ITwinError) -> None:
+        """Wait until a failed request may be tried again; raise the failure if it may not."""
+        delay = attempts.delay(failure, self._budget)
+        now = asyncio.get_running_loop().time()
+        if delay is None or now + delay > anyio.current_effective_deadline():
+            failure.may_have_happened = attempts.in_doubt(failure)
+            raise failure
+        self._counts.retries += 1
+        reason = failure.reason if isinstance(failure, TransportError) else str(failure)
+        _logger.info(
+            "%s is tried again in %.2f s after fault %d: %s",
+            failure.operation, delay, attempts.faults, reason,
+        )  # fmt: skip
+        if self._on_event:
+            self._tell(
+                Retried(failure.operation or "", attempts.faults, delay, reason, failure.request_id)
+            )
+        await asyncio.sleep(delay)
+
+    async def _enter(
+        self, attempts: Attempts, throttle: RateLimitError | None
+    ) -> tuple[Slot, Token]:
+        """A slot and a token that can be used while it is held."""
+        limiter, retry = self.limiter, self.retry
+        for last_look in itertools.count():
+            token = await self.tokens.get(self)
+            closed_before = limiter.closed_so_far()
+            try:
+                slot = await limiter.acquire(
+                    retry.max_retry_after, retry.max_throttled - attempts.throttled
+                )
+            except RateLimitError as turned_away:
+                attempts.throttled += limiter.closed_so_far() - closed_before
+                self._give_up(attempts, throttle, turned_away)
+            attempts.throttled += limiter.closed_so_far() - closed_before
+            usable = self.tokens.ready(self, asyncio.get_running_loop().time())
+            if usable is not None or last_look:
+                return slot, usable or token
+            slot.release(sent=False)  # it ended while we queued; nobody waits for a token in a slot
+        raise AssertionError("unreachable")
+
+    def _give_up(
+        self, attempts: Attempts, throttle: RateLimitError | None, turned_away: RateLimitError
+    ) -> NoReturn:
+        error = throttle or turned_away
+        error.retry_after = turned_away.retry_after
+        if attempts.throttled >= 0.05:
+            error.message = f"{error.message} (waited {attempts.throttled:.1f} s)"
+            error.args = (error.message,)
+        raise error from None
+
+    async def attempt(self, request: Request[Any], token: Token, slot: Slot) -> LiveBody:
+        """Send a request once; the body of a success, an `ITwinError` for everything else."""
+        request_id = str(uuid.uuid4())
+        operation = request.operation
+        self._counts.requests += 1
+        since = time.monotonic()
+        try:
+            answer = await self._transport.open(
+                operation.method,
+                self.base,
+                request.target,
+                {
+                    **request.headers,
+                    "Authorization": f"Bearer {token.value}",
+                    "User-Agent": self._user_agent,
+                    "X-Correlation-Id": request_id,
+                },
+                request.body,
+            )
+        except TransportError as error:
+            error.request_id = request_id
+            raise
+        finally:
+            slot.answered()
+        request_id = one_line(answer.headers.get("X-Correlation-Id", ""), longest=100) or request_id
+        status = answer.status
+        if _logger.isEnabledFor(logging.DEBUG):
+            _logger.debug("%s was answered %d (request %s)", operation, status, request_id)
+        if self._on_event:
+            seconds = time.monotonic() - since
+            self._tell(Requested(str(operation), status, seconds, request_id))
+        if 200 <= status < 300:
+            return LiveBody(self, answer, slot, request_id)
+        refused = await self._refused(answer, secrets=(token.value,))
+        refused.operation, refused.request_id = str(operation), request_id
+        if isinstance(refused, RateLimitError):
+            self._throttled(refused)
+        raise refused
+
+    async def _refused(
+        self, answer: Answer, *, secrets: tuple[str, ...], kind: Any = None
+    ) -> ITwinError:
+        """The error that an answer is, read as far as it is worth it."""
+        headers, text = answer.headers, bytearray()
+        try:
+            while len(text) < _REFUSAL and (piece := await answer.read()):
+                text += piece
+        except TransportError:
+            pass  # the status says enough
+        finally:
+            answer.close()
+        retry_after = parse_retry_after(
+            headers.get("Retry-After"), headers.get("Date"), time.time()
+        )
+        location = headers.get("Location")
+        if 300 <= answer.status < 400 and location is not None:
+            parts = split(location)
+            if parts is not None and parts[0] != self.base:
+                return LinkError(f"a redirect leads to another origin, {parts[0]}")
+            if parts is None and not (location.startswith("/") and not location.startswith("//")):
+                return LinkError("a redirect leads to what is not an http(s) URL with a plain host")
+        return refusal(answer.status, bytes(text), retry_after, secrets=secrets, kind=kind)
+
+    def _throttled(self, error: RateLimitError) -> None:
+        """Close the door for everybody."""
+        self._counts.throttled += 1
+        seconds = error.retry_after or self.retry.backoff(2)
+        if self.limiter.pause(seconds):
+            self._counts.pauses += 1
+            _logger.warning("%s was throttled: all pause for %.1f s", error.operation, seconds)
+            if self._on_event:
+                self._tell(Paused(error.operation or "", seconds, error.request_id or ""))
+
+    # What a token provider is lent
+
+    async def post(self, url: str, form: Mapping[str, str]) -> object:
+        """Post a form to a sign-in host, outside the limiter; the decoded JSON of a success."""
+        parts = split(url)
+        if parts is None:
+            raise ValueError("the token endpoint is not an absolute URL")
+        attempts = Attempts(self.retry, "GET")  # asking for a token twice does no harm
+        while True:
+            try:
+                return await self._post_once(parts, dict(form))
+            except ITwinError as error:
+                error.operation = "token"
+                if isinstance(error, RateLimitError) and attempts.faults + 1 < self.retry.attempts:
+                    attempts.faults += 1
+                    wait = error.retry_after or self.retry.backoff(attempts.faults)
+                    if wait > self.retry.max_retry_after:
+                        raise
+                    await asyncio.sleep(wait)
+                    continue
+                await self.again(attempts, error)
+
+    async def _post_once(self, parts: tuple[Origin, str], form: dict[str, str]) -> object:
+        origin, target = parts
+        headers = {"Accept": "application/json", "User-Agent": self._user_agent}
+        answer = await self._transport.open("POST", origin, target, headers, form)
+        if not 200 <= answer.status < 300:
+            kind = UnauthorizedError if answer.status in {400, 401, 403} else None
+            secrets = tuple(form[name] for name in form.keys() - _SHOWN)
+            raise await self._refused(answer, secrets=secrets, kind=kind)
+        text = bytearray()
+        try:
+            while len(text) < _REFUSAL and (piece := await answer.read()):
+                text += piece
+        finally:
+            answer.close()
+        try:
+            return msgspec.json.decode(text)
+        except NOT_DECODED:
+            raise DecodeError("the token endpoint's answer is not JSON") from None
+
+    # Telling
+
+    @property
+    def stats(self) -> Stats:
+        """The counts as they are now."""
+        counts = self._counts
+        return Stats(
+            counts.requests, counts.retries, counts.throttled, counts.pauses, counts.renewals,
+            counts.bytes_received,
+        )  # fmt: skip
+
+    def received(self, piece: bytes) -> bytes:
+        """Count a piece of a body."""
+        self._counts.bytes_received += len(piece)
+        return piece
+
+    def renewed(self, token: Token) -> None:
+        """Count a new token."""
+        self._counts.renewals += 1
+        _logger.debug("A token was fetched")
+        if self._on_event:
+            self._tell(Renewed(token.expires_in))
+
+    def _tell(self, event: Event) -> None:
+        if self._on_event is not None:
+            try:
+                self._on_event(event)
+            except Exception:
+                _logger.exception("on_event failed; the request goes on")
+
+    # Life
+
+    def running(self) -> _Running:
+        """Mark a stretch of a call, so that closing the session ends it."""
+        return _Running(self)
+
+    def check_open(self) -> None:
+        """`RuntimeError` in one sentence when the session cannot be used from here."""
+        if self.closed:
+            raise RuntimeError(_CLOSED)
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            if self._loop is not None:
+                raise RuntimeError(
+                    "this ITwinSession belongs to another event loop: make one per loop"
+                )
+            self._loop = loop
+        if self._pid != os.getpid():
+            raise RuntimeError("this ITwinSession was made before a fork: make one per process")
+
+    def _end(self) -> None:
+        self.closed = True
+        self.tokens.close()
+        for thing in list(self.owned):
+            thing.drop()
+
+    def abandon(self) -> None:
+        """Close at once, without a loop to wait in: nobody can be waiting for this session."""
+        if not self.closed:
+            self._end()
+            self._transport.abandon()
+
+    def __del__(self) -> None:
+        # Nobody has the session, a group or a list any more. (There is no cycle, so this is now.)
+        with contextlib.suppress(Exception):
+            self.abandon()
+
+    async def aclose(self) -> None:
+        """Close: running calls raise `RuntimeError`. Doing it twice is fine."""
+        if self.closed:
+            return
+        self._end()
+        for task in self.tasks - {asyncio.current_task()}:
+            self.cancelled.add(task)
+            task.cancel()
+        await self._transport.aclose()

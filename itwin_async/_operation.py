@@ -1,0 +1,165 @@
+"""What can be asked of the platform, as values: an operation is declared once and does no I/O."""
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType, NoneType
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from itwin_async.errors import DecodeError, one_line
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+Method: TypeAlias = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+QueryValue: TypeAlias = str | int | float | bool | None
+
+# Invalid UTF-8 and nesting beyond the interpreter's limit are not MsgspecErrors.
+NOT_DECODED: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+MINIMAL: Final = "return=minimal"
+REPRESENTATION: Final = "return=representation"
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+@functools.lru_cache(maxsize=256)
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def decoder(kind: type[T]) -> "msgspec.json.Decoder[T]":
+    """A decoder for a type, made once; `TypeError` for what msgspec cannot decode to."""
+    try:
+        return _decoder(kind)  # type: ignore[arg-type]  # types hash
+    except TypeError as error:
+        name = getattr(kind, "__name__", None) or repr(kind)
+        raise TypeError(f"msgspec cannot decode to {name}: {one_line(str(error))}") from None
+
+
+def why_not_decoded(error: Exception) -> str:
+    """What was wrong with a body, in a few words and without its content."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return one_line(str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T_co]):
+    """One operation of the platform: method, path template, what a success decodes to, version.
+
+    ``version`` is the API's, as it stands in the ``Accept`` header. ``returns`` is anything
+    msgspec decodes; ``NoneType`` where a success has no body, ``bytes`` for the body as it is.
+    """
+
+    method: Method
+    path: str
+    returns: type[T_co]
+    version: str = field(default="v1", kw_only=True)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def at(
+        self,
+        /,
+        *,
+        query: Mapping[str, QueryValue] = _NOTHING,
+        headers: Mapping[str, str] = _NOTHING,
+        body: object = msgspec.UNSET,
+        **ids: object,
+    ) -> "Request[T_co]":
+        """A request: ids quoted into the path, query values encoded, ``body`` as JSON."""
+        path = self.path.format_map({name: quoted(name, value) for name, value in ids.items()})
+        pairs = "&".join(
+            f"{name}={_query_value(value)}" for name, value in query.items() if value is not None
+        )
+        accept = f"application/vnd.bentley.itwin-platform.{self.version}+json"
+        sent = {"Accept": accept, **headers}
+        content: bytes | None = None
+        if body is not msgspec.UNSET:
+            sent["Content-Type"] = "application/json"
+            content = msgspec.json.encode(body)
+        return Request(self, f"{path}?{pairs}" if pairs else path, sent, content)
+
+    def decode(self, body: bytes | bytearray, content_type: str = "") -> T_co:
+        """A success as the declared type; `DecodeError` that names the operation for the rest."""
+        if self.returns is NoneType:
+            return None  # type: ignore[return-value]  # T is None
+        if self.returns is bytes:
+            return bytes(body)  # type: ignore[return-value]  # T is bytes
+        try:
+            return decoder(self.returns).decode(body)
+        except NOT_DECODED as error:
+            raise self.undecodable(
+                why_not_decoded(error), empty=not body, kind=content_type
+            ) from None
+
+    def undecodable(self, why: str, *, empty: bool = False, kind: str = "") -> DecodeError:
+        """The error for an answer that is not what this operation declares."""
+        what = "an empty body" if empty else f"a body that does not decode: {why}"
+        declared = f" (Content-Type {one_line(kind, longest=80)})" if kind else ""
+        error = DecodeError(f"{self} was answered with {what}{declared}")
+        error.operation = str(self)
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[T_co]):
+    """One request: its operation, and path with query, headers and body as they go out."""
+
+    operation: Operation[T_co]
+    target: str
+    headers: Mapping[str, str]
+    body: bytes | None = None
+
+
+def _query_value(value: QueryValue) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return quote(str(value), safe="-._~:,'()")
+
+
+_NOT_IN_A_SEGMENT: Final = re.compile(r"[\x00-\x1f\x7f/\\]")
+
+
+def quoted(name: str, value: object) -> str:
+    """One path segment that can never name another path; `TypeError` or `ValueError` if not."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not value.strip():
+        raise ValueError(f"{name} must not be empty")
+    if value in {".", ".."} or _NOT_IN_A_SEGMENT.search(value):
+        raise ValueError(f"{name} must be one path segment without slashes or control characters")
+    try:
+        return quote(value, safe="-._~")
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be text that can be encoded as UTF-8") from None
+
+
+def check_text(name: str, value: object) -> None:
+    """`TypeError` or `ValueError` unless the value is text, or None."""
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be text that can be encoded as UTF-8") from None
+
+
+def check_count(name: str, value: object, *, least: int = 1, most: int | None = None) -> None:
+    """`TypeError` or `ValueError` unless the value is a whole number in range, or None."""
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < least or (most is not None and value > most):
+        limits = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be {limits}, not {value}")

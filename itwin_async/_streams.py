@@ -1,0 +1,149 @@
+"""Many lists as one bounded stream: a few workers, one buffer, no task after its block."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Final, Generic, Self, TypeVar
+
+from itwin_async._operation import check_count
+from itwin_async._paging import Pager
+
+T = TypeVar("T")
+OnError = Callable[[Pager[T], Exception], object]
+
+
+class Merged(Generic[T]):
+    """The items of many lists in the order of their arrival, inside ``async with``.
+
+    Made by `merged`. The workers are tasks of this block: at its end they are cancelled and gone.
+    """
+
+    def __init__(
+        self,
+        pagers: Iterable[Pager[T]] | AsyncIterable[Pager[T]],
+        workers: int,
+        buffer: int,
+        on_error: OnError[T] | None,
+    ) -> None:
+        self._pagers = pagers
+        self._workers: Final = workers
+        self._size: Final = buffer
+        self._on_error = on_error
+        self._items: deque[T] = deque()
+        self._room = asyncio.Event()
+        self._arrived = asyncio.Event()
+        self._drawing = asyncio.Lock()
+        self._source: Iterator[Pager[T]] | AsyncIterator[Pager[T]] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failure: BaseException | None = None
+        self._state = "new"
+
+    async def __aenter__(self) -> Self:
+        if self._state != "new":
+            raise RuntimeError("a merged stream is used once: call merged() again")
+        pagers = self._pagers
+        self._source = aiter(pagers) if isinstance(pagers, AsyncIterable) else iter(pagers)
+        self._state = "open"
+        self._tasks = [
+            asyncio.create_task(self._work(), name="itwin_async merged")
+            for _ in range(self._workers)
+        ]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._state = "closed"
+        self._items.clear()
+        self._arrived.set()
+        for task in self._tasks:
+            task.cancel()
+        # Their end needs no network: it is a turn or two of the loop, also when we are cancelled.
+        cancelled: asyncio.CancelledError | None = None
+        while pending := [task for task in self._tasks if not task.done()]:
+            try:
+                await asyncio.wait(pending)
+            except asyncio.CancelledError as again:
+                cancelled = again
+        if cancelled is not None and kind is None:
+            raise cancelled
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        while not self._items:
+            if self._state != "open":
+                raise RuntimeError("a merged stream is read inside its 'async with' block")
+            if self._failure is not None:
+                raise self._failure
+            if all(task.done() for task in self._tasks):
+                raise StopAsyncIteration
+            self._arrived.clear()
+            await self._arrived.wait()
+        item = self._items.popleft()
+        self._room.set()
+        return item
+
+    async def _work(self) -> None:
+        while (pager := await self._draw()) is not None:
+            try:
+                async with aiter(pager) as items:
+                    async for item in items:
+                        while len(self._items) >= self._size:
+                            self._room.clear()
+                            await self._room.wait()
+                        self._items.append(item)
+                        self._arrived.set()
+            except Exception as error:
+                if self._on_error is None:
+                    raise
+                self._on_error(pager, error)
+
+    async def _draw(self) -> Pager[T] | None:
+        async with self._drawing:
+            source = self._source
+            if source is None or self._failure is not None:
+                return None
+            try:
+                if isinstance(source, AsyncIterator):
+                    return await anext(source)
+                return next(source)
+            except (StopIteration, StopAsyncIteration):
+                self._source = None
+                return None
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = self._failure or error
+            for other in self._tasks:
+                other.cancel()
+        self._arrived.set()
+
+
+def merged(
+    pagers: Iterable[Pager[T]] | AsyncIterable[Pager[T]],
+    *,
+    workers: int = 8,
+    buffer: int = 32,
+    on_error: OnError[T] | None = None,
+) -> Merged[T]:
+    """The items of many lists as one stream, in the order of their arrival.
+
+    ``async with merged(pagers) as items: async for item in items: ...``. ``pagers`` are drawn as
+    workers get to them, so there may be any number; ``workers`` of them run at once, and at most
+    ``buffer`` items wait for the consumer: a slow one slows the requests. A list that fails ends
+    the stream with its own error, after the items that had arrived; with
+    ``on_error(pager, error)`` it is left out instead.
+    """
+    check_count("workers", workers)
+    check_count("buffer", buffer)
+    given: object = pagers
+    if not isinstance(given, Iterable | AsyncIterable) or isinstance(given, Pager):
+        raise TypeError("pagers must be an iterable or async iterable of lists")
+    if on_error is not None and not callable(on_error):
+        raise TypeError("on_error must be callable")
+    return Merged(pagers, workers, buffer, on_error)

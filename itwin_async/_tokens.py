@@ -1,0 +1,108 @@
+"""The session's token: fetched once for a crowd, renewed ahead of its end, by a monotonic clock."""
+
+import asyncio
+import inspect
+import logging
+from typing import Final, Protocol
+
+from itwin_async.auth import SignIn, Token, TokenProvider, TokenSource, check_token
+from itwin_async.errors import ITwinError
+
+_logger = logging.getLogger("itwin_async")
+# Shares of a token's life, and seconds at most: early is tolerant (the old token still serves),
+# late is strict (it could end on its way). The platform's own clients use 60 and 600 s of 3,600.
+_EARLY: Final = (0.2, 300.0)
+_LATE: Final = (0.05, 60.0)
+_SOONEST: Final = 1.0  # seconds between two early renewals that fail
+
+
+class Lender(SignIn, Protocol):
+    """Who sends a provider's requests, and is told of a new token."""
+
+    def renewed(self, token: Token) -> None:
+        """A token was fetched."""
+        ...
+
+
+class Tokens:
+    """Keeps one token. A cancelled waiter cancels nobody else's renewal."""
+
+    def __init__(self, source: TokenSource) -> None:
+        self._source = source
+        self._token: Token | None = None
+        self._early = self._late = 0.0
+        self._renewal: asyncio.Task[Token] | None = None
+
+    def ready(self, lender: Lender, now: float) -> Token | None:
+        """The token, if it can be used now; starts a renewal when its end is near."""
+        token = self._token
+        if token is None or token.expires_in is None:
+            return token
+        if now >= self._late:
+            return None
+        if now >= self._early:
+            self._early = now + _SOONEST
+            self._renew(lender)
+        return token
+
+    async def get(self, lender: Lender) -> Token:
+        """A token that can be used. Raises what the provider raises, the same for all waiters."""
+        loop = asyncio.get_running_loop()
+        token = self.ready(lender, loop.time())
+        while token is None:
+            renewal = self._renew(lender)
+            await asyncio.wait([renewal])  # cancelling this waiter leaves the renewal alone
+            if renewal.cancelled():
+                raise RuntimeError("the session was closed while it fetched a token")
+            error = renewal.exception()
+            if error is not None:
+                raise _again(error)
+            token = self.ready(lender, loop.time()) or renewal.result()
+        return token
+
+    def drop(self, token: Token) -> None:
+        """Forget this very token, because the platform refused it."""
+        if self._token is token:
+            self._token = None
+
+    def close(self) -> None:
+        """Stop a renewal that is under way."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+
+    def _renew(self, lender: Lender) -> "asyncio.Task[Token]":
+        if self._renewal is None:
+            self._renewal = asyncio.create_task(self._fetch(lender), name="itwin_async token")
+            self._renewal.add_done_callback(self._done)
+        return self._renewal
+
+    def _done(self, renewal: "asyncio.Task[Token]") -> None:
+        self._renewal = None
+        if not renewal.cancelled() and renewal.exception() is not None and self._token is not None:
+            _logger.warning("A token could not be renewed ahead of its end; it will be tried again")
+
+    async def _fetch(self, lender: Lender) -> Token:
+        source = self._source
+        if isinstance(source, TokenProvider):
+            token = await source.get_token(lender)
+        else:
+            coming: object = source()
+            if not inspect.isawaitable(coming):
+                raise TypeError("a token provider must be an async callable or have get_token()")
+            given = await coming
+            token = given if isinstance(given, Token) else Token(check_token(given))
+        if not isinstance(token, Token):
+            raise TypeError(f"a token provider must give a Token, not {type(token).__name__}")
+        life = token.expires_in
+        if life is not None:
+            now = asyncio.get_running_loop().time()
+            self._early = now + life - min(life * _EARLY[0], _EARLY[1])
+            self._late = now + life - min(life * _LATE[0], _LATE[1])
+        self._token = token
+        lender.renewed(token)
+        return token
+
+
+def _again(error: BaseException) -> BaseException:
+    """The error of a shared renewal for one waiter, without the tracebacks of the others."""
+    return error.with_traceback(None) if isinstance(error, ITwinError) else error

@@ -1,0 +1,164 @@
+"""Who the caller is: tokens and where they come from. Values only; a session keeps and renews."""
+
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol, Self, TypeAlias, cast, runtime_checkable
+
+from itwin_async._links import secure_origin
+from itwin_async.errors import DecodeError
+
+# There is no dev sign-in host: dev signs in at QA.
+_SIGN_IN: Final = {
+    "https://api.bentley.com": "https://ims.bentley.com",
+    "https://qa-api.bentley.com": "https://qa-ims.bentley.com",
+    "https://dev-api.bentley.com": "https://qa-ims.bentley.com",
+}
+_HEADER_SAFE: Final = re.compile(r"[\x21-\x7e]+")
+
+
+def check_token(value: object) -> str:
+    """A token that can stand in a header, or a ``ValueError`` that does not show it."""
+    if not isinstance(value, str):
+        raise TypeError(f"a token must be a str, not {type(value).__name__}")
+    if not _HEADER_SAFE.fullmatch(value):
+        raise ValueError("a token must be visible ASCII characters without spaces or line ends")
+    return value
+
+
+def environment(name: str) -> str | None:
+    """A variable of the environment; None where it is missing or empty."""
+    return os.environ.get(name, "").strip() or None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token.
+
+    ``value`` goes into the ``Authorization`` header; ``expires_in`` is its life in seconds from
+    now, or None for a token that is kept until the platform refuses it.
+    """
+
+    value: str = field(repr=False)
+    expires_in: float | None = None
+
+    def __post_init__(self) -> None:
+        check_token(self.value)
+
+
+class SignIn(Protocol):
+    """What a session lends a token provider: its base and a way to post a form."""
+
+    @property
+    def base_url(self) -> str:
+        """The session's base, such as ``https://api.bentley.com``."""
+        ...
+
+    async def post(self, url: str, form: Mapping[str, str]) -> object:
+        """The decoded JSON of a successful answer; everything else raises the library's errors."""
+        ...
+
+
+@runtime_checkable
+class TokenProvider(Protocol):
+    """Something that gives a `Token`; a plain async callable that returns one does as well."""
+
+    async def get_token(self, sign_in: SignIn, /) -> Token:
+        """A fresh token. Called by one task at a time, ahead of the end of the token before."""
+        ...
+
+
+TokenSource: TypeAlias = TokenProvider | Callable[[], Awaitable[str | Token]]
+
+
+@dataclass(frozen=True, slots=True)
+class StaticToken:
+    """A token from elsewhere, used as it is until the platform refuses it."""
+
+    value: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        check_token(self.value)
+
+    async def get_token(self, _sign_in: SignIn, /) -> Token:
+        """The token."""
+        return Token(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCredentials:
+    """A service application that signs in with its id and secret (OAuth client credentials).
+
+    Without ``token_url`` the sign-in host is the one that belongs to the session's base:
+    production, QA, or QA for dev. Tokens last an hour and are renewed ahead of their end.
+    Raises `UnauthorizedError` when the sign-in host refuses.
+    Platform page: https://developer.bentley.com/apis/overview/authorization/service/
+    """
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    token_url: str | None = field(default=None, kw_only=True)
+    scope: str = field(default="itwin-platform", kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name in ("client_id", "client_secret"):
+            value: object = getattr(self, name)
+            if not isinstance(value, str):
+                raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+            if not value.strip():
+                raise ValueError(f"{name} must not be empty")
+        if self.token_url is not None:
+            secure_origin(self.token_url, "token_url")
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """From ``ITWIN_CLIENT_ID``, ``ITWIN_CLIENT_SECRET`` and, where set, ``ITWIN_TOKEN_URL``.
+
+        Raises `ValueError` that names a missing variable.
+        """
+        values: list[str] = []
+        for name in ("ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET"):
+            value = environment(name)
+            if value is None:
+                raise ValueError(f"the environment variable {name} is not set")
+            values.append(value)
+        return cls(values[0], values[1], token_url=environment("ITWIN_TOKEN_URL"))
+
+    def endpoint(self, base_url: str) -> str:
+        """Where to ask for a token; a ``ValueError`` for an unknown base without ``token_url``."""
+        if self.token_url is not None:
+            return self.token_url
+        host = _SIGN_IN.get(base_url)
+        if host is None:
+            raise ValueError(
+                f"no sign-in host is known for {base_url}: give ClientCredentials a token_url"
+            )
+        return f"{host}/connect/token"
+
+    async def get_token(self, sign_in: SignIn, /) -> Token:
+        """A token from the sign-in host."""
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+            "scope": self.scope,
+        }
+        return parse_token(await sign_in.post(self.endpoint(sign_in.base_url), form))
+
+
+_LONGEST: Final = 86_400.0  # no platform token lives longer than a day, whatever an answer says
+
+
+def parse_token(answer: object) -> Token:
+    """The token of a token endpoint's answer (RFC 6749, section 5.1)."""
+    fields = cast("dict[str, object]", answer) if isinstance(answer, dict) else {}
+    value, life = fields.get("access_token"), fields.get("expires_in")
+    if not isinstance(value, str) or not _HEADER_SAFE.fullmatch(value):
+        raise DecodeError("the token endpoint's answer has no usable access_token")
+    try:
+        seconds = float(life) if isinstance(life, int | float | str) else 0.0
+    except (ValueError, OverflowError):
+        seconds = 0.0
+    # An hour is what the platform's tokens live when the answer does not say.
+    return Token(value, min(seconds, _LONGEST) if seconds > 0 else 3600.0)

@@ -1,0 +1,67 @@
+"""Run alone, the emulator says where it is in four lines and serves until it is stopped."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from typing import Final
+
+from itwin_async.emulator._access import CLIENT_ID, CLIENT_SECRET
+from itwin_async.emulator._server import Emulator
+
+_OPTIONS: Final[dict[str, tuple[type, str]]] = {
+    "port": (int, "port, 0 for any free one"),
+    "per-minute": (int, "API requests admitted in a minute"),
+    "latency": (float, "seconds before each answer of the API"),
+    "token-lifetime": (float, "seconds"),
+    "download-lifetime": (float, "seconds"),
+    "max-top": (int, "most items of a page"),
+    "itwins": (int, "iTwins"),
+    "imodels": (int, "iModels"),
+    "changesets": (int, "changesets of each iModel"),
+    "extended-data-every": (int, "which changesets have extended data"),
+    "payload-bytes": (int, "size of each extended data"),
+    "extensions": (int, "extensions, public and of each account"),
+    "versions": (int, "versions of each extension"),
+    "packages": (int, "integration packages"),
+    "rows": (int, "rows of each entity set"),
+    "seed": (int, "seed of all data"),
+}
+
+
+async def _serve(emulator: Emulator) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stopped.set)
+    async with emulator:
+        lines = (
+            f"ITWIN_BASE_URL={emulator.url}",
+            f"ITWIN_TOKEN_URL={emulator.token_url}",
+            f"ITWIN_CLIENT_ID={CLIENT_ID}",
+            f"ITWIN_CLIENT_SECRET={CLIENT_SECRET}",
+        )
+        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.flush()
+        await stopped.wait()
+
+
+def main() -> None:
+    """Serve until SIGINT or SIGTERM."""
+    parser = argparse.ArgumentParser(
+        prog="python -m itwin_async.emulator",
+        description="An iTwin Platform of your own, on loopback.",
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--host", help="address to listen on")
+    for name, (kind, text) in _OPTIONS.items():
+        parser.add_argument(f"--{name}", type=kind, help=text)
+    try:
+        emulator = Emulator(record=False, **vars(parser.parse_args()))
+    except ValueError as problem:
+        parser.error(str(problem))
+    asyncio.run(_serve(emulator))
+
+
+if __name__ == "__main__":
+    main()

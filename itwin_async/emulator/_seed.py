@@ -1,0 +1,115 @@
+"""Everything generated follows from the seed and its own name; nothing is random."""
+
+import base64
+import functools
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+JSON: TypeAlias = dict[str, Any]
+
+_EPOCH: Final = datetime(2024, 1, 8, 9, 0, tzinfo=UTC)
+_HOUR: Final = 3600
+LARGEST_PAYLOAD: Final = 204_800  # bytes; the page does not say whether encoded or decoded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much data there is."""
+
+    seed: int = 0
+    itwins: int = 5
+    imodels: int = 40
+    changesets: int = 100
+    extended_data_every: int = 1
+    payload_bytes: int | None = None
+    extensions: int = 300
+    versions: int = 4
+    packages: int = 12
+    rows: int = 250
+
+    def __post_init__(self) -> None:
+        least = {"itwins": 3, "extensions": 3, "packages": 3, "extended_data_every": 1}
+        for name in ("imodels", "changesets", "versions", "rows", *least):
+            if getattr(self, name) < least.get(name, 0):
+                raise ValueError(f"{name} must be at least {least.get(name, 0)}")
+        size = self.payload_bytes
+        if size is not None and not SMALLEST_PAYLOAD <= size <= LARGEST_PAYLOAD:
+            raise ValueError(
+                f"payload_bytes must be from {SMALLEST_PAYLOAD} to {LARGEST_PAYLOAD}, not {size}"
+            )
+
+
+def _digest(size: int, parts: tuple[object, ...]) -> bytes:
+    text = "\x1f".join(map(str, parts))
+    return hashlib.blake2b(text.encode(), digest_size=size).digest()
+
+
+def guid(*parts: object) -> str:
+    """A GUID that belongs to this name."""
+    return str(UUID(bytes=_digest(16, parts), version=4))
+
+
+def changeset_id(*parts: object) -> str:
+    """A changeset id (40 hexadecimal digits) that belongs to this name."""
+    return _digest(20, parts).hex()
+
+
+def number(below: int, *parts: object) -> int:
+    """A number from 0 to ``below - 1`` that belongs to this name."""
+    return int.from_bytes(_digest(8, parts)) % below
+
+
+def moment(hours: int, digits: int = 3) -> str:
+    """A time so many hours after the first one, with so many digits of a second's fraction."""
+    when = _EPOCH + timedelta(seconds=hours * _HOUR + hours * 37 % _HOUR)
+    fraction = f"{hours * 9_301 % 10_000_000:07}"[:digits]
+    return f"{when:%Y-%m-%dT%H:%M:%S}.{fraction}Z"
+
+
+_LINE: Final = ',\n      "{}"'
+
+
+def payload(files: tuple[str, ...], task_id: str, filler: str = "") -> bytes:
+    """Extended data in the documented shape, printed over several lines as the sample is."""
+    lines = ",\n      ".join(f'"{name}"' for name in files)
+    return (
+        '{\n  "data": {\n    "changedFiles": [\n      '
+        f'{lines}{filler}\n    ],\n    "taskId": "{task_id}"\n  }}\n}}'
+    ).encode()
+
+
+def _name(seed: int, imodel: int, index: int, nth: int) -> str:
+    return f"M{imodel:04}-{index:06}-{chr(65 + (seed + nth) % 26)}.dgn"
+
+
+_FIXED: Final = len(payload((_name(0, 0, 0, 0),), guid()))
+_AROUND: Final = len(_LINE.format(""))
+_FILLER_NAME: Final = 24
+SMALLEST_PAYLOAD: Final = _FIXED + _AROUND + _FILLER_NAME
+
+
+@functools.cache
+def _filler(size: int) -> str:
+    room = size - _FIXED
+    whole, rest = divmod(room, _AROUND + _FILLER_NAME)
+    names = [f"sheet-{nth:014}.dgn" for nth in range(whole)]
+    names[-1] = names[-1].rjust(_FILLER_NAME + rest, "x")
+    return "".join(map(_LINE.format, names))
+
+
+def extended_data(size: Size, imodel: int, index: int) -> str:
+    """The base64 text of one changeset's extended data."""
+    task = guid(size.seed, "task", imodel, index)
+    if size.payload_bytes is None:
+        names = tuple(_name(size.seed, imodel, index, nth) for nth in range(1 + index % 4))
+        return encode(payload(names, task))
+    name = _name(size.seed, imodel, index, 0)
+    return encode(payload((name,), task, _filler(size.payload_bytes)))
+
+
+def encode(data: bytes) -> str:
+    """Bytes as base64 text."""
+    return base64.b64encode(data).decode("ascii")

@@ -1,0 +1,178 @@
+"""Every way a call can end badly, and nothing else: data that pickles and shows no secret.
+
+ITwinError                    str() is one line: 404 iModelNotFound: Requested iModel is ...
+├── TransportError            no answer: DNS, TLS, refused, reset, timed out, cut short, too large
+├── ResponseError             an answer of 3xx, 4xx or 5xx
+│   ├── InvalidRequestError   400, 422
+│   ├── UnauthorizedError     401, and a token endpoint that refuses
+│   ├── ForbiddenError        403
+│   ├── NotFoundError         404
+│   ├── ConflictError         409
+│   ├── RateLimitError        429
+│   └── ServerError           5xx
+├── LinkError                 a next link or redirect that must not be followed
+└── DecodeError               an answer that is not what the operation declares
+    └── PayloadError          an extended-data payload that is not what was asked for
+"""
+
+import re
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+_SECRETS: Final = (
+    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), r"\1 …"),
+    (re.compile(r"\beyJ[\w-]+\.[\w.-]+"), "…"),
+    (
+        re.compile(
+            r"(?i)\b(access_token|refresh_token|client_secret|sig)([\"']?\s*[=:]\s*[\"']?)[^\s\"'&,}]+"
+        ),
+        r"\1\2…",
+    ),
+    (re.compile(r"(\bhttps?://[^\s?\"'<>]+)\?[^\s\"'<>]*"), r"\1?…"),
+)
+
+
+def one_line(text: str, *, longest: int = 300, secrets: tuple[str, ...] = ()) -> str:
+    """Text from outside as one short printable line: no token, no secret, no query of a URL."""
+    text = text[: longest * 20]
+    for secret in secrets:
+        text = text.replace(secret, "…")
+    for pattern, shown in _SECRETS:
+        text = pattern.sub(shown, text)
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+class ITwinError(Exception):
+    """Base of every error of this library.
+
+    ``operation`` is the method and path template of the call (``GET /imodels/{imodel_id}``),
+    ``request_id`` the correlation id of its last request, ``may_have_happened`` whether a write
+    may have been carried out although it failed.
+    """
+
+    operation: str | None = None
+    request_id: str | None = None
+    may_have_happened: bool = False
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        line = self._line()
+        return f"{line} (it may have been carried out)" if self.may_have_happened else line
+
+    def _line(self) -> str:
+        return self.message
+
+
+Reason: TypeAlias = Literal[
+    "dns", "refused", "unreachable", "tls", "reset", "timeout", "cut", "malformed", "too large"
+]
+
+
+class TransportError(ITwinError):
+    """There was no whole answer; ``reason`` says in a word why not."""
+
+    reason: Reason
+
+    def __init__(self, message: str = "", reason: Reason = "reset") -> None:
+        super().__init__(message)
+        self.args = (message, reason)
+        self.reason = reason
+
+    @property
+    def sent(self) -> bool:
+        """Whether the request, or a part of it, may have reached the platform."""
+        return self.reason not in {"dns", "refused", "unreachable", "tls"}
+
+
+class ErrorDetail(msgspec.Struct, frozen=True):
+    """One of the details of a refusal."""
+
+    code: str | None = None
+    message: str | None = None
+    target: str | None = None
+
+
+class ResponseError(ITwinError):
+    """The platform refused: ``status``, and what it said as far as it said it.
+
+    ``code``, ``message``, ``target`` and ``details`` are the platform's words; ``retry_after`` is
+    in seconds.
+    """
+
+    status: int = 0
+    code: str | None = None
+    target: str | None = None
+    details: tuple[ErrorDetail, ...] = ()
+    retry_after: float | None = None
+
+    def _line(self) -> str:
+        head = f"{self.status} {self.code}" if self.code else str(self.status)
+        return f"{head}: {self.message}" if self.message else head
+
+
+class InvalidRequestError(ResponseError):
+    """400 or 422: the platform could not accept what it was asked."""
+
+
+class UnauthorizedError(ResponseError):
+    """401, or a token endpoint that refused: the credentials are not valid."""
+
+
+class ForbiddenError(ResponseError):
+    """403: a permission is missing."""
+
+
+class NotFoundError(ResponseError):
+    """404: what was asked for does not exist, or not for this caller."""
+
+
+class ConflictError(ResponseError):
+    """409: the state of things stands against it, such as a name that is taken."""
+
+
+class RateLimitError(ResponseError):
+    """429: too many requests, for longer than the caller's `Retry` allows to wait."""
+
+
+class ServerError(ResponseError):
+    """5xx: the platform failed."""
+
+
+class LinkError(ITwinError):
+    """A next link or redirect that must not be followed: another origin, a loop."""
+
+
+class DecodeError(ITwinError):
+    """An answer that is not what its operation declares."""
+
+
+class PayloadError(DecodeError):
+    """An extended-data payload that is missing or not what was asked for.
+
+    Names its ``imodel_id``, ``changeset_id`` and ``changeset_index``.
+    """
+
+    imodel_id: str = ""
+    changeset_id: str = ""
+    changeset_index: int = 0
+
+
+_BY_STATUS: Final[dict[int, type[ResponseError]]] = {
+    400: InvalidRequestError,
+    401: UnauthorizedError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    409: ConflictError,
+    422: InvalidRequestError,
+    429: RateLimitError,
+}
+
+
+def error_class(status: int) -> type[ResponseError]:
+    """The class of a refusal with this status."""
+    return _BY_STATUS.get(status, ServerError if status >= 500 else ResponseError)

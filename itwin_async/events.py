@@ -1,0 +1,63 @@
+"""What a session tells of its work: counts, and small events for whoever listens."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a session has done so far: counts, and ``bytes_received`` of bodies as decompressed.
+
+    ``requests`` counts what was sent, ``retries`` those sent again after a fault, ``throttled``
+    the answers of status 429, ``pauses`` how often they closed the limiter's door, ``renewals``
+    the tokens fetched.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+    pauses: int = 0
+    renewals: int = 0
+    bytes_received: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """A request was answered. ``seconds`` is the time from its sending to the answer's headers."""
+
+    operation: str
+    status: int
+    seconds: float
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A fault will be tried again, in ``delay`` seconds; ``attempt`` counts the faults so far."""
+
+    operation: str
+    attempt: int
+    delay: float
+    reason: str
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A 429 closed the door for every request of the limiter, for ``seconds`` from now."""
+
+    operation: str
+    seconds: float
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """A token was fetched; ``expires_in`` is its life in seconds, None where it has no end."""
+
+    expires_in: float | None
+
+
+Event: TypeAlias = Requested | Retried | Paused | Renewed
+OnEvent: TypeAlias = Callable[[Event], object]

@@ -1,0 +1,269 @@
+"""The session: what its users hold. It puts the parts together and owns their life."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version as installed_version
+from types import TracebackType
+from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, get_args, overload
+
+import msgspec
+
+from itwin_async._exchange import Body, Exchange, read_whole
+from itwin_async._links import PRODUCTION, base_origin, follow
+from itwin_async._operation import (
+    Method,
+    Operation,
+    QueryValue,
+    check_count,
+    decoder,
+)
+from itwin_async._transport import ClientSession, Transport
+from itwin_async.auth import ClientCredentials, TokenProvider, TokenSource, environment
+from itwin_async.errors import LinkError
+from itwin_async.events import OnEvent, Stats
+from itwin_async.extensions import Extensions
+from itwin_async.imodels import IModels
+from itwin_async.itwins import ITwins
+from itwin_async.limits import Limiter
+from itwin_async.packages import Packages
+from itwin_async.retries import Retry
+
+T = TypeVar("T")
+VERSION: Final = installed_version("itwin-async")
+_METHODS: Final[tuple[str, ...]] = get_args(Method)
+_MIB: Final = 1 << 20
+
+
+class SessionOptions(TypedDict, total=False):
+    """The keywords of `ITwinSession` besides its token provider and base."""
+
+    limiter: Limiter | None
+    retry: Retry | None
+    timeout: float
+    buffer_bytes: int
+    max_body: int
+    http: ClientSession | None
+    on_event: OnEvent | None
+
+
+class ITwinSession:
+    """A client of the iTwin Platform: one token, one limiter, one pool of connections.
+
+    Build it anywhere; it opens at its first request and then belongs to that event loop. Close it
+    with ``async with`` or `aclose`.
+
+    Args:
+        token_provider: `ClientCredentials`, `StaticToken`, another `TokenProvider`, or an async
+            callable that returns a token.
+        base_url: production, QA, dev, the emulator or a proxy of your own; https, or http on
+            loopback.
+        limiter: how many requests at once and how often; ``Limiter()`` where None. Share one
+            between the sessions of an OAuth client.
+        retry: how patient to be; ``Retry()`` where None.
+        timeout: seconds an attempt may take up to its headers and, after that, seconds spent
+            waiting for its body. Never the consumer's own time.
+        buffer_bytes: bytes that read-ahead may hold, over all lists; 64 MiB.
+        max_body: bytes of a decompressed body beyond which it is a `TransportError`; 320 MiB, room
+            for a page of a thousand of the largest extended data.
+        http: your own ``aiohttp.ClientSession``, never closed here. Its pool, cookies, proxy, netrc
+            and hidden resend are then yours; redirects, time limits and decompression are not.
+        on_event: called with each `Event`, quickly; None costs nothing.
+
+    Raises `TypeError` or `ValueError` for what cannot be used, and `RuntimeError` when it is used
+    closed, from a second event loop or in a forked process.
+    """
+
+    def __init__(
+        self,
+        token_provider: TokenSource,
+        *,
+        base_url: str = PRODUCTION,
+        limiter: Limiter | None = None,
+        retry: Retry | None = None,
+        timeout: float = 60.0,
+        buffer_bytes: int = 64 * _MIB,
+        max_body: int = 320 * _MIB,
+        http: ClientSession | None = None,
+        on_event: OnEvent | None = None,
+    ) -> None:
+        base = base_origin(base_url)
+        source: object = token_provider
+        if not (isinstance(source, TokenProvider) or callable(source)):
+            raise TypeError(
+                "token_provider must be a TokenProvider or an async callable, not "
+                f"{type(token_provider).__name__}: wrap a token in StaticToken"
+            )
+        if isinstance(token_provider, ClientCredentials):
+            token_provider.endpoint(str(base))
+        _check_type("limiter", limiter, Limiter)
+        _check_type("retry", retry, Retry)
+        _check_type("http", http, ClientSession)
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+            raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
+        if not 0 < timeout < math.inf:
+            raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
+        check_count("buffer_bytes", buffer_bytes, least=0)
+        check_count("max_body", max_body)
+        if on_event is not None and not callable(on_event):
+            raise TypeError("on_event must be callable")
+        self._exchange: Final = Exchange(
+            token_provider,
+            base,
+            Transport(http, timeout=timeout, max_body=max_body),
+            limiter or Limiter(),
+            retry or Retry(),
+            user_agent=f"itwin-async/{VERSION}",
+            buffer_bytes=buffer_bytes,
+            on_event=on_event,
+        )
+        self.extensions: Final = Extensions(self._exchange)
+        self.imodels: Final = IModels(self._exchange)
+        self.packages: Final = Packages(self._exchange)
+        self.itwins: Final = ITwins(self._exchange)
+
+    @classmethod
+    def from_env(
+        cls,
+        *,
+        token_provider: TokenSource | None = None,
+        base_url: str | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> Self:
+        """A session from the environment; keywords win.
+
+        Reads ``ITWIN_CLIENT_ID``, ``ITWIN_CLIENT_SECRET`` and, where set, ``ITWIN_BASE_URL`` and
+        ``ITWIN_TOKEN_URL``. Raises `ValueError` that names a missing variable.
+        """
+        base_url = base_url or environment("ITWIN_BASE_URL") or PRODUCTION
+        return cls(token_provider or ClientCredentials.from_env(), base_url=base_url, **options)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._exchange.closed else "open"
+        return f"ITwinSession({self._exchange.base_url}, {state})"
+
+    @property
+    def base_url(self) -> str:
+        """Where requests go."""
+        return self._exchange.base_url
+
+    @property
+    def limiter(self) -> Limiter:
+        """The limiter, to share it with another session."""
+        return self._exchange.limiter
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session was closed."""
+        return self._exchange.closed
+
+    @property
+    def stats(self) -> Stats:
+        """What the session has done so far, as it is now."""
+        return self._exchange.stats
+
+    async def __aenter__(self) -> Self:
+        self._exchange.check_open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close: running calls and lists raise `RuntimeError`. Doing it twice is fine."""
+        await self._exchange.aclose()
+
+    @overload
+    async def request(
+        self,
+        method: Method,
+        path: str,
+        *,
+        query: Mapping[str, QueryValue] | None = None,
+        body: object = None,
+        version: str = "v1",
+        returns: None = None,
+    ) -> Any: ...
+    @overload
+    async def request(
+        self,
+        method: Method,
+        path: str,
+        *,
+        query: Mapping[str, QueryValue] | None = None,
+        body: object = None,
+        version: str = "v1",
+        returns: type[T],
+    ) -> T: ...
+    async def request(
+        self,
+        method: Method,
+        path: str,
+        *,
+        query: Mapping[str, QueryValue] | None = None,
+        body: object = None,
+        version: str = "v1",
+        returns: Any = None,
+    ) -> Any:
+        """The way out: an operation that has no method here yet.
+
+        Goes through the same token, limiter, retries and errors. ``path`` is on the session's base
+        and goes out as it is written; ``query`` is encoded; ``body`` becomes JSON; ``version`` is
+        the API's, ``v1`` or ``v2``. Gives the decoded JSON, or ``returns`` decoded to (``bytes`` is
+        the body as it is), or None for an empty answer without ``returns``.
+        Raises `ValueError` for a path on another origin.
+        """
+        if method not in _METHODS:
+            raise ValueError(f"method must be one of {', '.join(_METHODS)}, not {method!r}")
+        given: object = path
+        if not isinstance(given, str):
+            raise TypeError(f"path must be a str, not {type(given).__name__}")
+        try:
+            target = follow(self._exchange.base, "/", path)
+        except LinkError as error:
+            raise ValueError(
+                f"path must be a percent-encoded path on {self.base_url}: {error.message}"
+            ) from None
+        if not re.fullmatch(r"v[0-9]{1,3}", version):
+            raise ValueError(f"version must be such as 'v1', not {version!r}")
+        if returns is not None and returns is not bytes:
+            decoder(returns)
+        return await self._request(method, target, query or {}, body, version, returns)
+
+    async def _request(  # noqa: PLR0917 - the arguments of `request`, checked
+        self,
+        method: Method,
+        target: str,
+        query: Mapping[str, QueryValue],
+        body: object,
+        version: str,
+        returns: Any,
+    ) -> Any:
+        path, _, written = target.partition("?")
+        kind = Any if returns is None else returns
+        operation: Operation[Any] = Operation(method, _verbatim(path), kind, version=version)
+        request = operation.at(query=query, body=msgspec.UNSET if body is None else body)
+        if written:
+            joint = "&" if "?" in request.target else "?"
+            request = replace(request, target=f"{request.target}{joint}{written}")
+
+        async def decoded(answer: Body) -> Any:
+            text = await read_whole(answer)
+            if not text and returns is None:
+                return None
+            return operation.decode(text, answer.content_type)
+
+        return await self._exchange.run(request, decoded)
+
+
+def _verbatim(path: str) -> str:
+    """A path that stands for itself as a template."""
+    return path.replace("{", "{{").replace("}", "}}")
+
+
+def _check_type(name: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")

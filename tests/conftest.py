@@ -1,0 +1,74 @@
+"""What every test gets: a loop that complains, and a look for what was left behind."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from blockbuster import BlockBuster
+from hypothesis import settings
+
+from itwin_async import ITwinSession, Limiter
+from itwin_async.emulator import Emulator
+
+settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=100)
+settings.load_profile("fixed")
+
+
+@pytest.fixture(autouse=True)
+def blocking_calls() -> Iterator[None]:
+    """A blocking call of ours inside the loop is an error."""
+    blockbuster = BlockBuster(["itwin_async"])
+    blockbuster.activate()
+    yield
+    blockbuster.deactivate()
+
+
+@pytest.fixture(autouse=True)
+async def leaks(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """No task and no slot may be left when a test is over."""
+    before = asyncio.all_tasks()
+    limiters = LimiterWatch()
+    with limiters:
+        yield
+    gc.collect()
+    for _ in range(5):  # cancelled tasks need a turn of the loop to end
+        await asyncio.sleep(0)
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not left, f"tasks left: {left}"
+    for limiter in limiters.seen:
+        assert limiter.in_use == 0, f"slots left: {limiter.in_use}"
+        assert limiter.waiting == 0, f"waiters left: {limiter.waiting}"
+
+
+class LimiterWatch:
+    """Remembers every limiter that was made."""
+
+    def __enter__(self) -> "LimiterWatch":
+        self.seen: list[Limiter] = []
+        self._init = Limiter.__init__
+        original, seen = self._init, self.seen
+
+        def init(limiter: Limiter, *args, **kwargs) -> None:
+            original(limiter, *args, **kwargs)
+            seen.append(limiter)
+
+        Limiter.__init__ = init  # type: ignore[method-assign]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Limiter.__init__ = self._init  # type: ignore[method-assign]
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    """A small emulated platform."""
+    async with Emulator(itwins=3, imodels=6, changesets=25, extensions=30) as running:
+        yield running
+
+
+@pytest.fixture
+async def itwin(emulator: Emulator) -> AsyncIterator[ITwinSession]:
+    """A session with it."""
+    async with ITwinSession(emulator.credentials, base_url=emulator.url) as session:
+        yield session

@@ -1,0 +1,71 @@
+"""One emulator and one plain HTTP client for a test; nothing of the library's own client."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from itwin_async.emulator import Emulator
+
+
+class Web:
+    """A plain client: `await web(emulator, path)` gives status, JSON and headers."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+
+    async def __call__(self, emulator, target, method="GET", *, token=True, headers=None, **kw):
+        url = target if target.startswith("http") else emulator.url + target
+        every = dict(headers or {})
+        if token:
+            every["Authorization"] = f"Bearer {emulator.issue_token()}"
+        request = self.session.request(method, URL(url, encoded=True), headers=every, **kw)
+        async with request as answer:
+            body = await answer.read()
+            if answer.content_type == "application/json":
+                with contextlib.suppress(ValueError):
+                    body = json.loads(body)
+            return answer.status, body, answer.headers
+
+    async def pages(self, emulator, target, **kw):
+        while target:
+            status, body, _ = await self(emulator, target, **kw)
+            assert status == 200, body
+            yield body
+            target = ((body["_links"] or {}).get("next") or {}).get("href")
+
+    async def items(self, emulator, target, key, **kw):
+        return [item async for page in self.pages(emulator, target, **kw) for item in page[key]]
+
+
+@pytest.fixture
+async def web() -> AsyncIterator[Web]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+        session._retry_connection = False
+        yield Web(session)
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    async with Emulator() as running:
+        yield running
+
+
+@pytest.fixture
+def refused() -> Callable[..., None]:
+    """Checks an answer to be this error."""
+
+    def check(answer, status, code, *, target=None, detail=None, message=None):
+        got, body, headers = answer
+        assert (got, body["error"]["code"]) == (status, code), body
+        assert body["error"]["message"]
+        assert message in {None, body["error"]["message"]}
+        assert body["error"].get("target") == target
+        details = body["error"].get("details", [])
+        assert [(each["code"], each.get("target")) for each in details] == [detail] * bool(detail)
+        assert headers["Content-Type"] == "application/json"
+
+    return check

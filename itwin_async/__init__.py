@@ -1,5 +1,7 @@
 """Asyncio-native client of Bentley's iTwin Platform: everything public but emulator and extras."""
 
+import logging
+
 from itwin_async._extended_data import ExtendedData
 from itwin_async._operation import Operation
 from itwin_async._paging import ItemIterator, Page, PageIterator, Pager
@@ -50,6 +52,9 @@ from itwin_async.packages import IntegrationPackage, Packages
 from itwin_async.retries import Retry
 from itwin_async.session import VERSION as __version__
 from itwin_async.session import ITwinSession
+
+# A library's log is silent until an application asks for it.
+logging.getLogger("itwin_async").addHandler(logging.NullHandler())
 
 __all__ = [
     "Application",

@@ -171,11 +171,11 @@ class Exchange:
         self.limiter: Final = limiter
         self.retry: Final = retry
         self.buffer_bytes: Final = buffer_bytes
-        self.guessed_bytes = 0  # what read-ahead holds or has set aside
+        self.guessed_bytes: int = 0  # what read-ahead holds or has set aside
         self.owned: set[Owned] = set()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.cancelled: set[asyncio.Task[Any]] = set()  # by closing
-        self.closed = False
+        self.closed: bool = False
         self.tokens: Final = Tokens(source)
         self._transport = transport
         self._budget = Budget()

@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from itwin_async._operation import NOT_DECODED, decoder, why_not_decoded
-from itwin_async._paging import LinkedPage, Streaming
+from itwin_async._pages import LinkedPage, Streaming
 from itwin_async.errors import PayloadError, one_line
 
 T = TypeVar("T")

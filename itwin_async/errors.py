@@ -80,7 +80,6 @@ class TransportError(ITwinError):
 
     def __init__(self, message: str = "", reason: Reason = "reset") -> None:
         super().__init__(message)
-        self.args = (message, reason)
         self.reason = reason
 
     @property

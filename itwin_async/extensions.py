@@ -7,7 +7,8 @@ import msgspec
 
 from itwin_async._exchange import Exchange
 from itwin_async._operation import Operation, check_count, check_text
-from itwin_async._paging import LinkedPage, Listing, Pager
+from itwin_async._pages import LinkedPage, Listing
+from itwin_async._paging import Pager
 from itwin_async._records import Link, Record, last_segment, make_aware
 
 

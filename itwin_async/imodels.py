@@ -23,7 +23,8 @@ from itwin_async._operation import (
     check_text,
     quoted,
 )
-from itwin_async._paging import LinkedPage, Listing, Pager
+from itwin_async._pages import LinkedPage, Listing
+from itwin_async._paging import Pager
 from itwin_async._records import Link, Record, make_aware
 
 T = TypeVar("T")

@@ -13,7 +13,8 @@ from itwin_async._operation import (
     check_count,
     check_text,
 )
-from itwin_async._paging import LinkedPage, Listing, Pager
+from itwin_async._pages import LinkedPage, Listing
+from itwin_async._paging import Pager
 from itwin_async._records import Record, make_aware
 
 _LARGEST_PAGE: Final = 1_000

@@ -5,7 +5,8 @@ from typing import ClassVar, Final
 
 from itwin_async._exchange import Exchange
 from itwin_async._operation import Operation
-from itwin_async._paging import Listing, Pager, SinglePage
+from itwin_async._pages import Listing, SinglePage
+from itwin_async._paging import Pager
 from itwin_async._records import Record, make_aware
 
 

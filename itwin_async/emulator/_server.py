@@ -93,9 +93,9 @@ class Emulator:
             packages=packages,
             rows=rows,
         )
-        self.faults = Faults()
+        self.faults: Faults = Faults()
         self.requests: list[RequestRecord] = []
-        self.max_in_flight = 0
+        self.max_in_flight: int = 0
         self.latency = latency
         self._record = record
         self._address = host, port

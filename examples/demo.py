@@ -1,0 +1,113 @@
+"""The library at work, without an account: an emulated platform, throttled, faulty, and streamed.
+
+Starts the emulator on a free port, lists extensions, and streams the extended data of forty iModels
+at once into a msgspec struct, through a rate limit, a token that ends, a connection that is reset
+and a page that is cut short. Ends with an error if one entry is missing or there twice.
+"""
+
+import asyncio
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from itwin_async import ExtendedData, IModel, ITwinSession, Pager, merged
+from itwin_async.emulator import Cut, Emulator, Reset
+
+IMODELS, CHANGESETS, PAGE = 40, 250, 50
+console = Console()
+
+
+class Changes(msgspec.Struct, rename="camel"):
+    """Which files a changeset changed, and in which task."""
+
+    changed_files: list[str]
+    task_id: str
+
+
+class Payload(msgspec.Struct):
+    """What an extended-data entry holds."""
+
+    data: Changes
+
+
+async def imodels(itwin: ITwinSession) -> AsyncIterator[IModel]:
+    """Every iModel of every iTwin."""
+    async for found in itwin.itwins.list_itwins():
+        async for imodel in itwin.imodels.list_imodels(found.id):
+            yield imodel
+
+
+async def lists(itwin: ITwinSession) -> AsyncIterator[Pager[ExtendedData[Payload]]]:
+    """The extended data of each of them, as a list that nothing was requested of yet."""
+    async for imodel in imodels(itwin):
+        yield itwin.imodels.list_extended_data(imodel.id, Payload, page_size=PAGE)
+
+
+def make_trouble(emulator: Emulator, entries: int) -> None:
+    """What goes wrong on the way."""
+    if entries == IMODELS * CHANGESETS // 4:
+        emulator.throttle(2)
+    if entries == IMODELS * CHANGESETS // 2:
+        emulator.expire_tokens()
+
+
+async def main() -> int:
+    """Run it; the exit code says whether every entry came exactly once."""
+    seen: Counter[tuple[str, int]] = Counter()
+    files: Counter[str] = Counter()
+    since = time.perf_counter()
+    async with (
+        Emulator(imodels=IMODELS, changesets=CHANGESETS, per_minute=3_000) as emulator,
+        ITwinSession(emulator.credentials, base_url=emulator.url) as itwin,
+    ):
+        emulator.faults.add("list_extended_data", Reset(), after=20)
+        emulator.faults.add("list_extended_data", Cut(2_000), after=60)
+        extensions = [extension async for extension in itwin.extensions.list_extensions()]
+        console.print(f"{len(extensions)} extensions, such as {extensions[0]}")
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        ) as progress:
+            bar = progress.add_task("extended data", total=IMODELS * CHANGESETS)
+            async with merged(lists(itwin), workers=16) as entries:
+                async for entry in entries:
+                    seen[entry.imodel_id, entry.changeset_index] += 1
+                    files.update(entry.data.data.changed_files)
+                    make_trouble(emulator, len(seen))
+                    progress.advance(bar)
+                    if not console.is_terminal and len(seen) % 2_500 == 0:
+                        console.print(f"{len(seen):,} entries")
+        stats = itwin.stats
+        pages = emulator.count("list_extended_data")
+    table = Table("what", "count", title="What was seen")
+    table.add_row("entries", f"{sum(seen.values()):,}")
+    table.add_row("changed files", f"{len(files):,}")
+    table.add_row("pages of them asked for", f"{pages:,}")
+    table.add_row("requests", f"{stats.requests:,}")
+    table.add_row("tried again after a fault", f"{stats.retries:,}")
+    table.add_row("throttled", f"{stats.throttled:,}")
+    table.add_row("pauses", f"{stats.pauses:,}")
+    table.add_row("token renewals", f"{stats.renewals:,}")
+    table.add_row("seconds", f"{time.perf_counter() - since:.1f}")
+    console.print(table)
+    twice = sum(count > 1 for count in seen.values())
+    missing = IMODELS * CHANGESETS - len(seen)
+    if missing or twice or not stats.throttled or stats.renewals < 2:
+        console.print(f"[red]{missing} entries are missing, {twice} came twice[/]")
+        return 1
+    console.print("Every entry came exactly once.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

@@ -1,0 +1,282 @@
+"""A running list: one page after the other, each in runs of items as they arrive."""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any, Final, Generic, TypeVar, cast
+
+from itwin_async._ahead import Ahead
+from itwin_async._exchange import Body, Exchange
+from itwin_async._operation import NOT_DECODED, Request, why_not_decoded
+from itwin_async._pages import Listing, PageStyle, Place, Streaming
+from itwin_async._splitting import Splitter
+from itwin_async.errors import DecodeError, LinkError, TransportError
+from itwin_async.retries import Attempts
+
+T = TypeVar("T")
+E = TypeVar("E")
+
+_SMALL: Final = 256 * 1024  # bytes; a page of up to so many is read whole and decoded at once
+_EMPTY_IN_A_ROW: Final = 1_000  # empty pages with a next link, after which a list is a loop
+
+
+class LargePage(Generic[E]):
+    """A page whose entries are handed over while it arrives."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        listing: Listing[E, Any],
+        request: Request[Any],
+        attempts: Attempts,
+    ) -> None:
+        self._exchange = exchange
+        self._streaming = cast("Streaming[E]", listing.streaming)
+        self._request = request
+        self._attempts = attempts
+        self._keys: list[object] = []  # of the entries handed over
+        self._again = 0  # how many of them the present copy of the page has shown
+        self._hurry = False
+        self._failure: TransportError | DecodeError | None = None
+        self.page: PageStyle[E] | None = None
+        self.size = 0
+
+    def begin(self, body: Body, head: bytes) -> None:
+        """Go on with a body of which ``head`` was read."""
+        streaming = self._streaming
+        self._body = body
+        self._head = head
+        self._again = self.size = 0
+        self._splitter: Splitter[PageStyle[E], E] = Splitter(
+            streaming.opening, streaming.whole, streaming.run
+        )
+
+    async def entries(self) -> Sequence[E] | None:
+        """The next run of entries, or None at the page's end.
+
+        A page cut short is asked for again; what was handed over of it is compared and left out.
+        """
+        while self.page is None:
+            try:
+                run = await (self._rest() if self._hurry else self._run())
+            except (TransportError, DecodeError) as error:
+                self.close()
+                error.operation = str(self._request.operation)
+                error.request_id = self._body.request_id
+                with self._exchange.running():
+                    await self._exchange.again(self._attempts, error)
+                self.begin(await self._exchange.run(self._request, _as_it_is, self._attempts), b"")
+                # A server may have lost patience with a slow consumer: take the copy in one go.
+                self._hurry = True
+                continue
+            fresh = self._unseen(run)
+            if fresh:
+                self._attempts.progressed()
+                return fresh
+        return None
+
+    async def _run(self) -> Sequence[E]:
+        """The entries of the next piece; at the end of the body, of the rest."""
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        piece, self._head = self._head or await self._body.pull(), b""
+        self.size += len(piece)
+        try:
+            if piece:
+                return self._splitter.feed(piece)
+            self.page = self._splitter.finish()
+            return self.page.entries()
+        except NOT_DECODED as error:
+            raise self._request.operation.undecodable(why_not_decoded(error)) from None
+
+    async def _rest(self) -> Sequence[E]:
+        """All entries that can be had of this copy; a failure is kept for the next call."""
+        collected: list[E] = []
+        try:
+            while self.page is None:
+                collected += await self._run()
+        except (TransportError, DecodeError) as error:
+            if not collected:
+                raise
+            self._failure = error
+        return collected
+
+    def _unseen(self, run: Sequence[E]) -> Sequence[E]:
+        """What of a run was not handed over before; `DecodeError` if the page has changed."""
+        key = self._streaming.key
+        keys = [key(entry) for entry in run]
+        known = self._keys[self._again : self._again + len(run)]
+        if known != keys[: len(known)]:
+            self.close()
+            raise self._request.operation.undecodable("the page changed between two copies of it")
+        self._again += len(run)
+        self._keys += keys[len(known) :]
+        if self.page is not None and self._again < len(self._keys):
+            self.close()
+            raise self._request.operation.undecodable("the page shrank between two copies of it")
+        return run[len(known) :]
+
+    def close(self) -> None:
+        """Cut the connection, if the body is not in."""
+        self._body.close()
+
+
+async def _as_it_is(body: Body) -> Body:
+    return body
+
+
+class Feed(Generic[T]):
+    """A running list: arrives at one page after the other, and gives each in runs of items."""
+
+    def __init__(
+        self, exchange: Exchange, listing: Listing[Any, T], start: Place, ahead: int
+    ) -> None:
+        self._exchange = exchange
+        self._listing = listing
+        self._digest = start.digest
+        self._before = start.count  # entries of the first page that lie before the cursor
+        self._upcoming = start.target  # the page to arrive at next
+        self._page: PageStyle[Any] | None = None
+        self._pending: Sequence[Any] | None = None  # its entries, all at once
+        self._large: LargePage[Any] | None = None  # or as they arrive
+        self._ahead = Ahead(exchange, ahead, listing.at) if ahead else None
+        self._seen: set[int] = set()
+        self._empty = 0
+        self.target: str | None = None  # the page being given
+        self.given: int = 0  # of its entries
+
+    async def arrive(self) -> bool:
+        """Go to the next page; False behind the last one."""
+        target = self._next_target() if self.target is not None else self._upcoming
+        if target is None:
+            self.target = self._upcoming = None
+            self._before = 0
+            return False
+        if hash(target) in self._seen:
+            raise self._loop("a next link leads to a page that was read before")
+        self._seen.add(hash(target))
+        if self.target is not None:
+            self._empty = 0 if self.given else self._empty + 1
+            if self._empty >= _EMPTY_IN_A_ROW:
+                raise self._loop(f"{self._empty} empty pages in a row name a next one")
+            self._before = 0
+        await self._fetch(target)
+        self.target, self.given = target, 0
+        return True
+
+    async def run(self) -> list[T] | None:
+        """The next items of this page, or None when it is all given."""
+        while True:
+            if self._large is not None:
+                entries = await self._large.entries()
+                if entries is None:
+                    self._page, size = self._large.page, self._large.size
+                    self._large = None
+                    self._look_ahead(cast("str", self.target), size)
+                    return None
+            elif self._pending is not None:
+                entries, self._pending = self._pending, None
+            else:
+                return None
+            left_out = max(0, self._before - self.given)
+            self.given += len(entries)
+            if left_out < len(entries):
+                return self._listing.build(entries[left_out:] if left_out else entries)
+
+    def url(self, target: str | None) -> str | None:
+        """The absolute URL of a page."""
+        return None if target is None else f"{self._exchange.base}{target}"
+
+    @property
+    def next_target(self) -> str | None:
+        """The page after this one, where that is known; None also at the end."""
+        try:
+            return self._next_target()
+        except LinkError:
+            return None
+
+    def place(self, waiting: int) -> str:
+        """The cursor behind all items but the last ``waiting`` ones that were given."""
+        if self.target is None:
+            return str(Place(self._digest, self._upcoming, self._before))
+        finished = self._page is not None and self._pending is None and not waiting
+        if finished:
+            with contextlib.suppress(LinkError):  # resumed, the list raises it again
+                return str(Place(self._digest, self._next_target(), 0))
+        return str(Place(self._digest, self.target, max(self._before, self.given - waiting)))
+
+    def close(self) -> None:
+        """Close what is open and cancel what was asked for ahead, now."""
+        if self._large is not None:
+            self._large.close()
+        if self._ahead is not None:
+            self._ahead.drop()
+
+    def _next_target(self) -> str | None:
+        if self._page is None or self.target is None:
+            return None
+        try:
+            return self._page.following(self._exchange.base, self.target)
+        except LinkError as error:
+            error.operation = str(self._listing.request.operation)
+            raise
+
+    def _loop(self, why: str) -> LinkError:
+        error = LinkError(f"{self._listing.request.operation} runs in a loop: {why}")
+        error.operation = str(self._listing.request.operation)
+        return error
+
+    async def _fetch(self, target: str) -> None:
+        request = self._listing.at(target)
+        attempts = Attempts(self._exchange.retry, request.operation.method)
+        self._page = self._pending = None
+
+        async def arrived(body: Body) -> None:
+            await self._open(
+                body, target, LargePage(self._exchange, self._listing, request, attempts)
+            )
+
+        guess = self._ahead.take(target) if self._ahead is not None else None
+        if guess is not None:
+            with self._exchange.running():
+                body = await guess.body()
+            if body is not None:
+                # Whatever went wrong with a guess, the page is asked for properly.
+                with contextlib.suppress(DecodeError):
+                    await arrived(body)
+                    return
+            cast("Ahead", self._ahead).shrink()
+        await self._exchange.run(request, arrived, attempts)
+
+    async def _open(self, body: Body, target: str, large: LargePage[Any]) -> None:
+        """Read a small page whole; leave a large one open, in the middle."""
+        pieces: list[bytes] = []
+        size = 0
+        while piece := await body.pull():
+            pieces.append(piece)
+            size += len(piece)
+            if size > _SMALL and self._listing.streaming is not None:
+                large.begin(body, b"".join(pieces))
+                self._large = large
+                return
+        text = b"".join(pieces)
+        streaming, operation = self._listing.streaming, self._listing.request.operation
+        if streaming is None:
+            page = operation.decode(text, body.content_type)
+        else:
+            try:
+                page = streaming.whole(text)
+            except NOT_DECODED as error:
+                raise operation.undecodable(
+                    why_not_decoded(error), empty=not text, kind=body.content_type
+                ) from None
+        self._page, self._pending = page, page.entries()
+        self._look_ahead(target, size)
+
+    def _look_ahead(self, target: str, size: int) -> None:
+        if self._ahead is not None and self._page is not None:
+            try:
+                following = self._page.following(self._exchange.base, target)
+            except LinkError:
+                following = None  # raised when it is its turn
+            self._ahead.plan(target, following, size)

@@ -1,0 +1,120 @@
+"""What a list is, as values: its first request, its pages' style, a place in it. No I/O."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
+
+import msgspec
+
+from itwin_async._links import Origin, follow, next_href
+from itwin_async._operation import NOT_DECODED, Request, check_text
+
+T = TypeVar("T")
+E = TypeVar("E")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class PageStyle(Protocol[T_co]):
+    """What a page struct knows: its entries, and what comes after it."""
+
+    def entries(self) -> Sequence[T_co]:
+        """The page's entries as they were decoded."""
+        ...
+
+    def following(self, base: Origin, target: str) -> str | None:
+        """Path and query of the page after the one at ``target``, or None; `LinkError` if bad."""
+        ...
+
+
+class LinkedPage(msgspec.Struct, Generic[T], kw_only=True):
+    """A page that names the next one in ``_links``."""
+
+    links: Any = msgspec.field(name="_links", default=None)
+
+    def following(self, base: Origin, target: str) -> str | None:
+        """Where ``_links.next`` leads, byte for byte."""
+        href = next_href(self.links)
+        return None if href is None else follow(base, target, href)
+
+
+class SinglePage(msgspec.Struct, Generic[T]):
+    """A whole list in one answer."""
+
+    def following(self, base: Origin, target: str) -> str | None:  # noqa: ARG002 - a page's style
+        """Nothing follows."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming(Generic[E]):
+    """How a page is taken apart while it arrives.
+
+    ``opening`` finds its list; ``whole`` and ``run`` decode a page and a list of entries and raise
+    msgspec's errors; ``key`` is what tells an entry from another when a page is read again.
+    """
+
+    opening: "re.Pattern[bytes]"
+    whole: Callable[[bytes | bytearray], PageStyle[E]]
+    run: Callable[[memoryview], list[E]]
+    key: Callable[[E], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[E, T]):
+    """A list as its operation declares it: the first request, and how entries become items."""
+
+    request: Request[PageStyle[E]]
+    build: Callable[[Sequence[E]], list[T]]
+    streaming: Streaming[E] | None = None
+
+    @property
+    def digest(self) -> str:
+        """What tells this list's cursors from another's: path and filters, not the page size."""
+        path, _, query = self.request.target.partition("?")
+        filters = sorted(pair for pair in query.split("&") if pair and not pair.startswith("$top="))
+        text = "\0".join([path.rstrip("/").lower(), *filters])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def at(self, target: str) -> Request[PageStyle[E]]:
+        """The request for another page of the list, with the same headers."""
+        return replace(self.request, target=target)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in a list: a page (none behind the end) and how many of its entries lie before."""
+
+    digest: str
+    target: str | None
+    count: int
+
+    def __str__(self) -> str:
+        text = msgspec.json.encode([1, self.digest, self.target, self.count])
+        return base64.urlsafe_b64encode(text).decode().rstrip("=")
+
+    @classmethod
+    def parse(cls, cursor: str, digest: str) -> Self:
+        """A cursor's place, if it is one of this list's."""
+        check_text("cursor", cursor)
+        try:
+            text = base64.b64decode(
+                cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True
+            )
+            version, of, target, count = msgspec.json.decode(
+                text, type=tuple[int, str, str | None, int]
+            )
+        except (ValueError, TypeError, *NOT_DECODED):
+            raise ValueError("cursor must be a cursor that this library gave") from None
+        if version != 1 or count < 0 or not (target is None or target.startswith("/")):
+            raise ValueError("cursor must be a cursor that this library gave")
+        if of != digest:
+            raise ValueError("cursor belongs to another list: resume the list that gave it")
+        if target is not None:
+            follow(_NOWHERE, "/", target)
+        return cls(of, target, count)
+
+
+_NOWHERE: Final = Origin("https", "cursor", 443)

@@ -1,0 +1,93 @@
+"""The README is true: its snippets run, and its table is what the code declares."""
+
+import ast
+import asyncio
+import inspect
+import re
+from pathlib import Path
+
+import aiohttp
+import pytest
+import uvicorn
+
+import itwin_async
+from itwin_async import Operation, extensions, imodels, itwins, packages
+from itwin_async.emulator import Emulator
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+SNIPPETS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+async def environment(monkeypatch):
+    async with Emulator(imodels=3, changesets=30) as emulator:
+        monkeypatch.setenv("ITWIN_BASE_URL", emulator.url)
+        monkeypatch.setenv("ITWIN_TOKEN_URL", emulator.token_url)
+        monkeypatch.setenv("ITWIN_CLIENT_ID", emulator.credentials.client_id)
+        monkeypatch.setenv("ITWIN_CLIENT_SECRET", emulator.credentials.client_secret)
+        yield emulator
+
+
+async def run(snippet: str) -> dict[str, object]:
+    names: dict[str, object] = {"__name__": "snippet"}
+    code = compile(snippet, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    coming = eval(code, names)
+    if inspect.isawaitable(coming):
+        await coming
+    return names
+
+
+def test_there_are_snippets():
+    assert len(SNIPPETS) >= 9
+
+
+@pytest.mark.parametrize("number", range(len(SNIPPETS)))
+async def test_snippet_runs(number, environment, capsys):
+    names = await run(SNIPPETS[number])
+    assert "app" in names or "print" not in SNIPPETS[number] or capsys.readouterr().out
+
+
+async def test_web_backend_answers(environment):
+    snippet = next(snippet for snippet in SNIPPETS if "FastAPI" in snippet)
+    names = await run(snippet)
+    server = uvicorn.Server(uvicorn.Config(names["app"], port=0, log_config=None))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    imodel = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}/imodels/{imodel}/files/") as client:
+        async with client.get("1") as answer:
+            assert await answer.json() == ["A.dgn", "B.dgn"]
+        async with client.get("9999") as answer:
+            assert answer.status == 404
+            assert "NotFound" in (await answer.json())["detail"]
+    server.should_exit = True
+    await serving
+    assert names["itwin"].closed
+
+
+def declared() -> dict[str, str]:
+    """Method and path of each operation, by the method that binds it."""
+    found = {}
+    for module in (extensions, imodels, packages, itwins):
+        group = module.__name__.rpartition(".")[2]
+        for name, value in vars(module).items():
+            if isinstance(value, Operation):
+                found[f"{group}.{name.lower()}"] = str(value)
+    return found
+
+
+def test_operation_table_is_what_is_declared():
+    rows = re.findall(r"^\| `(\w+\.\w+)` \| `([A-Z]+ /\S*)` \|$", README, re.MULTILINE)
+    assert dict(rows) == declared()
+    assert len(rows) == len(declared())
+
+
+def test_every_operation_has_a_documented_method():
+    for name in declared():
+        group, _, method = name.partition(".")
+        kind = {"extensions": "Extensions", "imodels": "IModels", "packages": "Packages", "itwins": "ITwins"}[group]  # fmt: skip
+        assert "https://developer.bentley.com/" in inspect.getdoc(
+            getattr(getattr(itwin_async, kind), method)
+        )

@@ -191,8 +191,8 @@ def growth(results: Results) -> list[str]:
             )
         if rows:
             lines += [
-                "",
-                f"| {series.title} | µs a {series.unit} | raw | CPU µs | raw | peak MB | raw |",
+                *([""] if lines else []),
+                f"| {series.title} | µs per {series.unit} | raw | CPU µs | raw | peak MB | raw |",
                 "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
                 *rows,
             ]
@@ -238,7 +238,7 @@ def facts(results: Results) -> list[str]:
     versions = ", ".join(f"{name} {value}" for name, value in results["versions"].items())
     lines = [
         f"- Command: `{results['command']}` ({results['seconds']} s)",
-        f"- Date: {results['date']}",
+        f"- Date: {results['date']}; load of the machine before: {results['load']}",
         f"- Machine: {machine}; {pinned}",
         f"- Versions: {versions}",
     ]
@@ -257,20 +257,24 @@ def summary(results: Results) -> list[str]:
             shown = SHOWN[row.metric]
             figures = f"{shown(value)} instead of ≤ {shown(target)}"
         else:
-            figures = f"{ratio(value)} of {peer} instead of {goal(row, target)}"
-        reason = f": {row.reason}" if row.reason else "."
+            word = "times as fast as" if row.metric == "speed" else "of"
+            figures = f"{value:.3f} {word} {peer} instead of {goal(row, target)}"
+        reason = f": {row.reasons[peer]}" if peer in row.reasons else ""
         where = {s.name: s.title for s in SCENARIOS}[row.scenario]
-        lines.append(f"- {where}, {row.runner.label}, {row.metric}: {figures}{reason}")
+        lines.append(f"- {where}, {row.runner.label}, {row.metric}: {figures}{reason}.")
     return lines
 
 
 def text(results: Results) -> str:
     """Give all of it, as Markdown that reads well in a terminal."""
-    lines = [*facts(results), "", *aligned(table(results))]
-    more = growth(results)
-    if more:
-        lines += ["", "What a unit costs as the work grows (0 ms, no read-ahead):", *aligned(more)]
-    lines += ["", "What each client took (medians):", "", *aligned(figures(results))]
+    lines = facts(results)
+    for title, rows in (
+        ("Against the targets:", table(results)),
+        ("What a unit costs as the work grows (0 ms, no read-ahead):", growth(results)),
+        ("What each client took (medians):", figures(results)),
+    ):
+        if len(rows) > 2:  # a head alone says nothing
+            lines += ["", title, "", *aligned(rows)]
     return "\n".join([*lines, "", *summary(results)])
 
 
@@ -349,7 +353,11 @@ def chart(results: Results, path: Path) -> None:
             for which, name, colour in ((0, "itwin-async", "black"), (1, "raw", COLOURS["raw"])):
                 points = [costs[which][1] for _, costs in known]
                 axis.plot([n for n, _ in known], points, "o-", color=colour, label=name, ms=3)
-            axis.set(xscale="log", yscale="log", xlabel=one.title, ylabel=f"CPU µs a {one.unit}")
+            axis.set(xscale="log", xlabel=one.title, ylabel=f"CPU µs per {one.unit}")
+            if one.unit == "entry":  # entries grow, so their cost must; a page's should not
+                axis.set_yscale("log")
+            else:
+                axis.set_ylim(bottom=0)
             axis.legend(frameon=False)
     figure.savefig(path, metadata={"Date": None, "Creator": None})
     plt.close(figure)

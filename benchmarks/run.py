@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [--full] [--only NAME] [--rounds N] [--write]
 
-The short set takes less than five minutes, the full one about forty. Every client runs in a
+The short set takes less than five minutes, the full one about twenty. Every client runs in a
 process of its own on one core, the server on another where the system can pin them; the clients
 take turns within a round, and ratios are taken within a round. What a client counted is held
 against what the server holds: a client that did less work fails the run.
@@ -33,6 +33,7 @@ WORK = HERE / ".work"  # git-ignored: node's packages and the last results
 TS_PACKAGE = "@itwin/imodels-client-management"
 TS_VERSION = "6.2.2"
 PATIENCE = 180  # seconds that one run may take
+SHORT = 240  # seconds after which the short set makes do with one round of what is left
 
 
 class Failed(Exception):  # noqa: N818
@@ -196,6 +197,7 @@ def measure(
     core: int | None,
     left_out: dict[str, str],
     failures: list[str],
+    deadline: float,
 ) -> dict[str, Any]:
     """Run all rounds of a scenario, every client in each, starting with another each time."""
     say(f"{scenario.name}: {scenario.title}")
@@ -223,11 +225,16 @@ def measure(
         return outcomes
 
     beating = [r for r in scenario.stall if r.client not in left_out]
-    return {
-        "bytes": size,
-        "rounds": [one_round(n, every, stall=False) for n in range(rounds)],
-        "stall": [one_round(n, beating, stall=True) for n in range(rounds if beating else 0)],
-    }
+    timed: list[dict[str, Any]] = []
+    stalls: list[dict[str, Any]] = []
+    for number in range(rounds):
+        if number and time.monotonic() > deadline:
+            say(f"  time is up: {number} of {rounds} rounds")
+            break
+        timed.append(one_round(number, every, stall=False))
+        if beating:
+            stalls.append(one_round(number, beating, stall=True))
+    return {"bytes": size, "rounds": timed, "stall": stalls}
 
 
 def machine() -> dict[str, str]:
@@ -254,7 +261,7 @@ def main() -> int:
     """Run what was asked for. The exit status tells whether all of it ran, not how fast."""
     parser = argparse.ArgumentParser(description="Compare the library with its peers.")
     parser.add_argument("--full", action="store_true", help="every scenario, more rounds")
-    parser.add_argument("--only", metavar="NAME", help="scenarios whose name begins so")
+    parser.add_argument("--only", metavar="NAME", help="one scenario, or those that begin so")
     parser.add_argument("--rounds", type=int, help="rounds of every scenario")
     parser.add_argument("--write", action="store_true", help="put the results into README.md")
     arguments = parser.parse_args()
@@ -274,17 +281,21 @@ def main() -> int:
     if arguments.full or arguments.only:
         chosen += [(s, s.full) for growth in GROWTH for _, s in growth.steps]
     if arguments.only:
-        chosen = [(s, n or s.full) for s, n in chosen if s.name.startswith(arguments.only)]
+        named = [s for s, _ in chosen if s.name == arguments.only]
+        begun = [s for s, _ in chosen if s.name.startswith(arguments.only)]
+        chosen = [(s, n or s.full) for s, n in chosen if s in (named or begun)]
         if not chosen:
             parser.error(f"no scenario begins with {arguments.only}")
     pinned = cores()
     client_core, server_core = pinned or (None, None)
     failures: list[str] = []
     started = time.monotonic()
+    deadline = started + (SHORT if not (arguments.full or arguments.only) else float("inf"))
     results: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": " ".join(["python", "benchmarks/run.py", *sys.argv[1:]]),
         "machine": machine(),
+        "load": f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown",
         "pinned": pinned is not None,
         "versions": versions,
         "left_out": left_out,
@@ -295,7 +306,7 @@ def main() -> int:
             count = arguments.rounds or rounds
             if rounds:
                 results["scenarios"][scenario.name] = measure(
-                    scenario, count, server, client_core, left_out, failures
+                    scenario, count, server, client_core, left_out, failures, deadline
                 )
     results["failures"] = failures
     results["seconds"] = round(time.monotonic() - started)

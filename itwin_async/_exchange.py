@@ -269,6 +269,9 @@ class Exchange:
         limiter, retry = self.limiter, self.retry
         for last_look in itertools.count():
             token = await self.tokens.get(self)
+            slot = limiter.acquire_now()
+            if slot is not None:
+                return slot, token
             closed_before = limiter.closed_so_far()
             try:
                 slot = await limiter.acquire(
@@ -303,8 +306,8 @@ class Exchange:
         try:
             answer = await self._transport.open(
                 operation.method,
-                self.base,
-                request.target,
+                self.base.host,
+                self.base_url + request.target,
                 {
                     **request.headers,
                     "Authorization": f"Bearer {token.value}",
@@ -318,7 +321,9 @@ class Exchange:
             raise
         finally:
             slot.answered()
-        request_id = one_line(answer.headers.get("X-Correlation-Id", ""), longest=100) or request_id
+        echoed = answer.headers.get("X-Correlation-Id")
+        if echoed and echoed != request_id:
+            request_id = one_line(echoed, longest=100)
         status = answer.status
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug("%s was answered %d (request %s)", operation, status, request_id)
@@ -392,7 +397,7 @@ class Exchange:
     async def _post_once(self, parts: tuple[Origin, str], form: dict[str, str]) -> object:
         origin, target = parts
         headers = {"Accept": "application/json", "User-Agent": self._user_agent}
-        answer = await self._transport.open("POST", origin, target, headers, form)
+        answer = await self._transport.open("POST", origin.host, f"{origin}{target}", headers, form)
         if not 200 <= answer.status < 300:
             kind = UnauthorizedError if answer.status in {400, 401, 403} else None
             secrets = tuple(form[name] for name in form.keys() - _SHOWN)

@@ -1,9 +1,9 @@
 """Extended data: an entry is cheap to get, and its payload is decoded when it is first reached."""
 
-import contextlib
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -12,31 +12,159 @@ from itwin_async._pages import LinkedPage, Streaming
 from itwin_async.errors import PayloadError, one_line
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
-class Entry(msgspec.Struct, rename="camel", gc=False):
-    """An entry as it comes; msgspec undoes the base64 in half the time of decoding text first."""
+class Decodes(Protocol[T_co]):
+    """What decodes a payload."""
 
-    changeset_id: str
-    changeset_index: int
-    data: bytes
+    @property
+    def type(self) -> Any:
+        """What it decodes to."""
+        ...
+
+    def decode(self, payload: bytes, /) -> T_co:
+        """The payload decoded; msgspec's errors if it is not what it should be."""
+        ...
+
+
+class _ObjectDecoder:
+    """For types that more than a JSON object decodes to; the others need no look at the payload."""
+
+    def __init__(self, kind: Any) -> None:
+        self.type = kind
+        self._decode = decoder(kind).decode
+
+    def decode(self, payload: bytes, /) -> Any:
+        if payload.lstrip()[:1] != b"{":
+            raise msgspec.ValidationError("Expected `object`")
+        return self._decode(payload)
+
+
+# Plain `dict` decodes in half the time of `dict[str, Any]`.
+_A_DICT: Final[Decodes[Any]] = msgspec.json.Decoder(dict)
+
+
+class _List(NamedTuple):
+    """What all entries of a list have in common."""
+
+    imodel_id: str
+    decoder: Decodes[Any]
+
+
+_NO_LIST: Final = _List("", _A_DICT)
+
+
+@dataclass(frozen=True, slots=True)
+class _NoPayload:
+    """Stands where a payload should be, and tells what was wrong."""
+
+    why: str
+
+
+class _Unread:
+    """Stands for a payload that was not decoded yet. Nothing on the wire decodes to it."""
+
+
+_UNREAD: Final = _Unread()
+_set: Final = msgspec.structs.force_setattr
+
+
+class ExtendedData(msgspec.Struct, Generic[T], frozen=True, eq=False, gc=False):
+    """What an application stored with a changeset: a JSON object of at most 204,800 bytes.
+
+    `data` is the payload as the type that was asked for, decoded when it is first reached;
+    `payload` its bytes. Both raise `PayloadError` when the payload is bad, and nothing else does.
+    Two are equal when changeset id, index and payload are. Pickles.
+    Platform page: https://developer.bentley.com/apis/imodels-v2/operations/get-imodel-changeset-extended-data-details/
+    """
+
+    # A page's entries are decoded to this at once, which is why it knows the platform's names.
+    changeset_id: str = msgspec.field(name="changesetId")
+    changeset_index: int = msgspec.field(name="changesetIndex")
+    # msgspec undoes the base64, in half the time of decoding text first. Bad payloads stay as is.
+    _payload: bytes = msgspec.field(name="data")
+    _list: _List = msgspec.field(name=" list", default=_NO_LIST)
+    _data: _Unread = msgspec.field(name=" data", default=_UNREAD)
+
+    @property
+    def imodel_id(self) -> str:
+        """The iModel that the changeset belongs to."""
+        return self._list.imodel_id
+
+    @property
+    def payload(self) -> bytes:
+        """The JSON as bytes, base64 undone."""
+        payload: bytes | _NoPayload = self._payload
+        if isinstance(payload, _NoPayload):
+            raise self._bad(payload.why)
+        return payload
+
+    @property
+    def data(self) -> T:
+        """The payload as the type that was asked for; a dict where none was."""
+        data: Any = self._data
+        if data is _UNREAD:
+            try:
+                data = self._list.decoder.decode(self._payload)
+            except (*NOT_DECODED, TypeError) as error:
+                _ = self.payload  # raises if there is none
+                raise self._bad(f"its payload does not decode: {why_not_decoded(error)}") from None
+            _set(self, "_data", data)
+        return data  # type: ignore[no-any-return]  # what the list's decoder gives
+
+    def _bad(self, why: str) -> PayloadError:
+        error = PayloadError(
+            f"extended data of changeset {self.changeset_index} ({one_line(self.changeset_id)}) "
+            f"of iModel {self.imodel_id}: {why}"
+        )
+        error.imodel_id, error.changeset_id = self.imodel_id, self.changeset_id
+        error.changeset_index = self.changeset_index
+        return error
+
+    def __repr__(self) -> str:
+        payload: bytes | _NoPayload = self._payload
+        size = f"{len(payload)} bytes" if isinstance(payload, bytes) else "bad payload"
+        return (
+            f"ExtendedData(changeset_index={self.changeset_index}, "
+            f"changeset_id={self.changeset_id!r}, {size})"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ExtendedData):
+            return NotImplemented
+        return (
+            self.changeset_index == other.changeset_index
+            and self.changeset_id == other.changeset_id
+            and bool(self._payload == other._payload)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.changeset_id, self.changeset_index))
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        owner = self._list
+        return extended_data, (
+            self.changeset_id, self.changeset_index, self._payload, owner.imodel_id,
+            owner.decoder.type,
+        )  # fmt: skip
 
 
 class _LenientEntry(msgspec.Struct, rename="camel", gc=False):
-    """The same when a payload is bad, so that it costs itself alone."""
+    """An entry of a page where a payload is bad, which is to cost itself alone."""
 
     changeset_id: str
     changeset_index: int
     data: Any = None
 
 
-class ExtendedDataPage(LinkedPage[Entry]):
+class ExtendedDataPage(LinkedPage[ExtendedData[Any]]):
     """A page of extended data. The documents spell its key in two ways, and require neither."""
 
-    extended_data: list[Entry] | None = msgspec.field(name="extendedData", default=None)
-    lower_case: list[Entry] | None = msgspec.field(name="extendeddata", default=None)
+    extended_data: list[ExtendedData[Any]] | None = msgspec.field(name="extendedData", default=None)
+    lower_case: list[ExtendedData[Any]] | None = msgspec.field(name="extendeddata", default=None)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[ExtendedData[Any]]:
         """The entries."""
         return (self.lower_case if self.extended_data is None else self.extended_data) or []
 
@@ -62,7 +190,7 @@ class ExtendedDataBody(msgspec.Struct):
 
 _decode_page: Final = msgspec.json.Decoder(ExtendedDataPage).decode
 _decode_lenient_page: Final = msgspec.json.Decoder(_LenientPage).decode
-_decode_run: Final = msgspec.json.Decoder(list[Entry]).decode
+_decode_run: Final = msgspec.json.Decoder(list[ExtendedData[Any]]).decode
 _decode_lenient_run: Final = msgspec.json.Decoder(list[_LenientEntry]).decode
 
 
@@ -78,7 +206,7 @@ def _page(text: bytes | bytearray) -> ExtendedDataPage | _LenientPage:
     return page
 
 
-def _run(text: memoryview) -> list[Entry] | list[_LenientEntry]:
+def _run(text: memoryview) -> list[ExtendedData[Any]] | list[_LenientEntry]:
     try:
         return _decode_run(text)
     except msgspec.ValidationError:
@@ -91,93 +219,19 @@ STREAMING: Final[Streaming[Any]] = Streaming(
     run=_run,
     key=lambda entry: (entry.changeset_id, entry.changeset_index),
 )
-_A_DICT: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
-class ExtendedData(msgspec.Struct, Generic[T], frozen=True, eq=False, gc=False):
-    """What an application stored with a changeset: a JSON object of at most 204,800 bytes.
-
-    `data` is the payload as the type that was asked for, decoded when it is first reached;
-    `payload` its bytes. Both raise `PayloadError` when the payload is bad, and nothing else does.
-    Two are equal when changeset id, index and payload are. Pickles.
-    Platform page: https://developer.bentley.com/apis/imodels-v2/operations/get-imodel-changeset-extended-data-details/
-    """
-
-    imodel_id: str
-    changeset_id: str
-    changeset_index: int
-    _payload: Any  # bytes, or what stood in their place
-    _decoder: msgspec.json.Decoder[T] = _A_DICT
-    _data: Any = msgspec.UNSET
-
-    @property
-    def payload(self) -> bytes:
-        """The JSON as bytes, base64 undone."""
-        payload: object = self._payload
-        if type(payload) is bytes:
-            return payload
-        if payload is None:
-            raise self._bad("it has no data")
-        if not isinstance(payload, str):
-            raise self._bad(f"its data is not text but {type(payload).__name__}")
-        raise self._bad("its data is not base64")
-
-    @property
-    def data(self) -> T:
-        """The payload as the type that was asked for; a dict where none was."""
-        data = self._data
-        if data is msgspec.UNSET:
-            payload = self.payload
-            if payload.lstrip()[:1] != b"{":
-                raise self._bad("its payload is no JSON object")
-            try:
-                data = self._decoder.decode(payload)
-            except NOT_DECODED as error:
-                raise self._bad(f"its payload does not decode: {why_not_decoded(error)}") from None
-            msgspec.structs.force_setattr(self, "_data", data)
-        return data  # type: ignore[no-any-return]  # what the decoder gave
-
-    def _bad(self, why: str) -> PayloadError:
-        error = PayloadError(
-            f"extended data of changeset {self.changeset_index} ({one_line(self.changeset_id)}) "
-            f"of iModel {self.imodel_id}: {why}"
-        )
-        error.imodel_id, error.changeset_id = self.imodel_id, self.changeset_id
-        error.changeset_index = self.changeset_index
-        return error
-
-    def __repr__(self) -> str:
-        payload: object = self._payload
-        size = f"{len(payload)} bytes" if isinstance(payload, bytes) else "bad payload"
-        return (
-            f"ExtendedData(changeset_index={self.changeset_index}, "
-            f"changeset_id={self.changeset_id!r}, {size})"
-        )
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ExtendedData):
-            return NotImplemented
-        return (
-            self.changeset_index == other.changeset_index
-            and self.changeset_id == other.changeset_id
-            and bool(self._payload == other._payload)
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.changeset_id, self.changeset_index))
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        place = (self.imodel_id, self.changeset_id, self.changeset_index)
-        return _rebuilt, (*place, self._payload, self._decoder.type)
+def extended_data(
+    changeset_id: str, changeset_index: int, payload: Any, imodel_id: str, kind: Any = None
+) -> ExtendedData[Any]:
+    """An entry made by hand: ``payload`` is the JSON as bytes, or what stands in its place."""
+    owner = _List(imodel_id, payload_decoder(kind))
+    return ExtendedData(changeset_id, changeset_index, payload, owner)
 
 
-def _rebuilt(imodel_id: str, changeset_id: str, index: int, payload: object, kind: Any) -> Any:
-    return ExtendedData(imodel_id, changeset_id, index, payload, decoder(kind))
-
-
-def payload_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+def payload_decoder(kind: Any) -> Decodes[Any]:
     """The decoder for a ``data_type``; `TypeError` for what no JSON object decodes to."""
-    if kind is None:
+    if kind is None or kind is dict:
         return _A_DICT
     made = decoder(kind)
     info = msgspec.inspect.type_info(kind)
@@ -185,37 +239,50 @@ def payload_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     if not any(isinstance(each, _OBJECTS) for each in kinds):
         name = getattr(kind, "__name__", None) or repr(kind)
         raise TypeError(f"data_type must be a type that a JSON object decodes to, not {name}")
-    return made
+    array_like = isinstance(info, msgspec.inspect.StructType) and info.array_like
+    return made if isinstance(info, _ONLY_OBJECTS) and not array_like else _ObjectDecoder(kind)
 
 
-_OBJECTS: Final = (
+_ONLY_OBJECTS: Final = (
     msgspec.inspect.StructType,
     msgspec.inspect.DataclassType,
     msgspec.inspect.TypedDictType,
     msgspec.inspect.DictType,
-    msgspec.inspect.AnyType,
-    msgspec.inspect.RawType,
 )
+_OBJECTS: Final = (*_ONLY_OBJECTS, msgspec.inspect.AnyType, msgspec.inspect.RawType)
 
 
-def build(imodel_id: str, made: msgspec.json.Decoder[Any]) -> Callable[[Sequence[Any]], list[Any]]:
-    """How the entries of an iModel become `ExtendedData`."""
+def build(imodel_id: str, made: Decodes[Any]) -> Callable[[Sequence[Any]], list[Any]]:
+    """How the entries of an iModel become `ExtendedData`: they are that, but for their list."""
+    owner = _List(imodel_id, made)
 
     def built(entries: Sequence[Any]) -> list[Any]:
-        return [
-            ExtendedData(imodel_id, entry.changeset_id, entry.changeset_index, entry.data, made)
-            if type(entry.data) is bytes
-            else lenient(imodel_id, entry, made)
-            for entry in entries
-        ]
+        if entries and isinstance(entries[0], _LenientEntry):
+            return [_strict(entry, owner) for entry in entries]
+        for entry in entries:
+            _set(entry, "_list", owner)
+        return list(entries)
 
     return built
 
 
-def lenient(imodel_id: str, entry: Any, made: msgspec.json.Decoder[Any]) -> ExtendedData[Any]:
-    """An entry that was decoded tolerantly, because it or one beside it is bad."""
+def build_one(imodel_id: str, entry: _LenientEntry, made: Decodes[Any]) -> ExtendedData[Any]:
+    """The same for one entry."""
+    return _strict(entry, _List(imodel_id, made))
+
+
+def _strict(entry: _LenientEntry, owner: _List) -> ExtendedData[Any]:
     payload: object = entry.data
     if isinstance(payload, str):
-        with contextlib.suppress(msgspec.ValidationError):  # told when the payload is reached
+        try:
             payload = msgspec.convert(payload, bytes)
-    return ExtendedData(imodel_id, entry.changeset_id, entry.changeset_index, payload, made)
+        except msgspec.ValidationError:
+            payload = _NoPayload("its data is not base64")
+    elif payload is None:
+        payload = _NoPayload("it has no data")
+    else:
+        payload = _NoPayload(f"its data is not text but {type(payload).__name__}")
+    made: ExtendedData[Any] = ExtendedData(
+        entry.changeset_id, entry.changeset_index, cast("bytes", payload), owner
+    )
+    return made

@@ -13,8 +13,18 @@ _PORTS: Final = {"http": 80, "https": 443}
 _ABSOLUTE: Final = re.compile(
     r"(?i)(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(/[^?#]*)?(\?[^#]*)?(?:#.*)?"
 )
-_VISIBLE: Final = re.compile(r"[\x21-\x5b\x5d-\x7e]*")  # no space, control, backslash, non-ASCII
 _LONGEST: Final = 8_190  # bytes of a request line that servers and aiohttp take by default
+
+
+def _is_written_well(url: str) -> bool:
+    """Whether a URL is short enough and has no space, control character, backslash, non-ASCII."""
+    return (
+        len(url) <= _LONGEST
+        and url.isascii()
+        and url.isprintable()
+        and " " not in url
+        and "\\" not in url
+    )
 
 
 class Origin(NamedTuple):
@@ -50,7 +60,7 @@ class Origin(NamedTuple):
 
 def split(url: str) -> tuple[Origin, str] | None:
     """Origin, and path with query as written, of an absolute http(s) URL; None for others."""
-    if len(url) > _LONGEST or not _VISIBLE.fullmatch(url):
+    if not _is_written_well(url):
         return None
     match = _ABSOLUTE.fullmatch(url)
     if match is None:
@@ -109,8 +119,11 @@ def follow(base: Origin, current: str, href: str) -> str:
     Raises `LinkError` for another origin. Links that name a platform host are followed on a base
     of the caller's own.
     """
-    if len(href) > _LONGEST or not _VISIBLE.fullmatch(href):
+    base_url = str(base)
+    if not _is_written_well(href):
         raise LinkError("a link is longer than 8,190 bytes or has characters no URL has")
+    if href.startswith(base_url) and href[len(base_url) : len(base_url) + 1] == "/":
+        return href[len(base_url) :].partition("#")[0]  # as nearly all are
     if href.startswith("?"):
         return current.partition("?")[0] + href.partition("#")[0]
     if href.startswith("/") and not href.startswith("//"):
@@ -119,7 +132,7 @@ def follow(base: Origin, current: str, href: str) -> str:
     if parts is None:
         raise LinkError("a link is not an absolute http(s) URL with a plain host")
     origin, target = parts
-    if origin != base and not (origin.is_platform and str(base) != PRODUCTION):
+    if origin != base and not (origin.is_platform and base_url != PRODUCTION):
         raise LinkError(f"a link leads to another origin, {origin}, than the session's, {base}")
     return target
 

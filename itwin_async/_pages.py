@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 import msgspec
@@ -80,7 +80,7 @@ class Listing(Generic[E, T]):
 
     def at(self, target: str) -> Request[PageStyle[E]]:
         """The request for another page of the list, with the same headers."""
-        return replace(self.request, target=target)
+        return Request(self.request.operation, target, self.request.headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,12 +164,12 @@ class ItemIterator(_ListIterator[T]):
 
     def __init__(self, feed: Feed[T]) -> None:
         super().__init__(feed)
-        self._run: list[T] = []
-        self._items: Iterator[T] = iter(self._run)
+        self._items: list[T] = []  # the next one last: each is let go as it is handed over
+        self._unread = 0  # items that closing has thrown away
 
     async def __anext__(self) -> T:
-        for item in self._items:
-            return item
+        if self._items:
+            return self._items.pop()
         return await self._refill()
 
     async def _refill(self) -> T:
@@ -180,9 +180,9 @@ class ItemIterator(_ListIterator[T]):
                 if self._end is not None:  # closed by another task meanwhile
                     self._raise_end(self._end)
                 if run:
-                    self._run = run
-                    self._items = iter(run)
-                    return next(self._items)
+                    run.reverse()
+                    self._items = run
+                    return run.pop()
                 if run is None and not await self._feed.arrive():
                     raise StopAsyncIteration  # noqa: TRY301 - what `_fail` remembers
         except BaseException as error:
@@ -194,15 +194,20 @@ class ItemIterator(_ListIterator[T]):
     @property
     def cursor(self) -> str:
         """Where this list is: every item that was handed over lies before it, and none after."""
-        return self._feed.place(self._items.__length_hint__())  # type: ignore[attr-defined]  # of a list
+        return self._feed.place(len(self._items) + self._unread)
 
     def _close(self) -> None:
-        self._items = iter(())
+        self._unread += len(self._items)
+        self._items = []
         super()._close()
 
 
 class PageIterator(_ListIterator[T]):
     """A running list, page by page."""
+
+    def __init__(self, feed: Feed[T]) -> None:
+        super().__init__(feed)
+        self._cursor = feed.place(0)
 
     async def __anext__(self) -> Page[T]:
         self._enter()
@@ -216,7 +221,8 @@ class PageIterator(_ListIterator[T]):
                 items += run
             if self._end is not None:
                 self._raise_end(self._end)
-            return Page(items, url, feed.url(feed.next_target), feed.place(0))
+            self._cursor = feed.place(0)
+            return Page(items, url, feed.url(feed.next_target), self._cursor)
         except BaseException as error:
             self._fail(error)
             raise
@@ -226,4 +232,4 @@ class PageIterator(_ListIterator[T]):
     @property
     def cursor(self) -> str:
         """Where this list is: every page that was handed over lies before it, and none after."""
-        return self._feed.place(0)
+        return self._cursor

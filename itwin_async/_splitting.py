@@ -18,7 +18,10 @@ E = TypeVar("E")
 # whole linear. (Without it one string of `}` took 4.5 s for 16 MB.)
 _CREDIT: Final = 4
 _FIRST_CREDIT: Final = 1 << 20
-_TRIALS: Final = 4  # ends tried for each piece, from the last one back
+_LOOKS: Final = 64  # braces looked at for each piece, from the last one back, …
+_TRIALS: Final = 4  # … and of those that may end an entry, how many are tried
+# What follows an entry: the next one, the list's end, or what has not arrived yet.
+_BEHIND: Final = re.compile(rb"[ \t\r\n]*(?:,[ \t\r\n]*(?:\{|\Z)|\]|\Z)")
 _HOPELESS: Final = 4 << 20  # bytes without an entry (the largest has 273 KB): read on, decode whole
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
 
@@ -128,16 +131,20 @@ class Splitter(Generic[P, E]):
         """The longest run of whole entries at the buffer's beginning."""
         buffer = self._buffer
         end = len(buffer)
-        for _ in range(_TRIALS):
+        trials = 0
+        for _ in range(_LOOKS):
             end = buffer.rfind(b"}", 0, end)
-            if end < 0 or self._credit < end:
+            if end < 0 or self._credit < end or trials == _TRIALS:
                 break
+            if _BEHIND.match(buffer, end + 1) is None:
+                continue
             entries = self._try(end + 1)
             if entries is not None:
                 del buffer[: end + 1]
                 self._listed = True
                 return entries
             self._credit -= end
+            trials += 1
         return []
 
     def _try(self, end: int) -> list[E] | None:

@@ -4,13 +4,13 @@ import asyncio
 import errno
 import re
 import ssl
+import time
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 import aiohttp
 from yarl import URL
 
-from itwin_async._links import Origin
 from itwin_async.errors import Reason, TransportError, one_line
 
 ClientSession = aiohttp.ClientSession
@@ -43,6 +43,34 @@ class Answer(Protocol):
     def close(self) -> None:
         """Be done with it, now: a connection whose body is not in is cut."""
         ...
+
+
+class _Within:
+    """A time limit, as `asyncio.timeout` does it, for half of its 10 µs a request."""
+
+    __slots__ = ("_cancelling", "_expired", "_handle", "_host", "_seconds", "_task")
+
+    def __init__(self, seconds: float, host: str) -> None:
+        self._seconds = seconds
+        self._host = host
+        self._expired = False
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("itwin_async must be awaited in an asyncio task")
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._handle = asyncio.get_running_loop().call_later(max(0.0, self._seconds), self._expire)
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._task.cancel()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._handle.cancel()
+        if self._expired and self._task.uncancel() <= self._cancelling and kind is not None:
+            raise TransportError(f"{self._host} did not answer in time", "timeout") from None
 
 
 class _HttpAnswer:
@@ -84,18 +112,12 @@ class _HttpAnswer:
 
     async def _wait(self, content: aiohttp.StreamReader) -> bytes:
         """Wait for a piece, within what is left of the time to wait for this body."""
-        loop = asyncio.get_running_loop()
-        since = loop.time()
+        since = time.monotonic()
         try:
-            async with asyncio.timeout(self._left):
+            with _Within(self._left, self.host):
                 return await content.readany()
-        except TimeoutError:
-            raise TransportError(
-                f"the body from {self.host} kept us waiting for {self._transport.timeout:g} s",
-                "timeout",
-            ) from None
         finally:
-            self._left -= loop.time() - since
+            self._left -= time.monotonic() - since
 
     def close(self) -> None:
         self._transport.open_answers.discard(self)
@@ -113,9 +135,11 @@ class Transport:
         self.open_answers: set[Answer] = set()
 
     async def open(
-        self, method: str, origin: Origin, target: str, headers: Mapping[str, str], body: Any = None
+        self, method: str, host: str, url: str, headers: Mapping[str, str], body: Any = None
     ) -> Answer:
         """Send a request and wait for the head of its answer, for up to ``timeout`` seconds.
+
+        ``url`` goes out byte for byte; ``host`` is what errors may show of it.
 
         Raises `TransportError`, or `RuntimeError` when the caller's own session is closed.
         """
@@ -123,10 +147,10 @@ class Transport:
         if http.closed:
             raise RuntimeError("the aiohttp.ClientSession given as http is closed")
         try:
-            async with asyncio.timeout(self.timeout):
+            with _Within(self.timeout, host):
                 response = await http.request(
                     method,
-                    URL(f"{origin}{target}", encoded=True),
+                    URL(url, encoded=True),
                     headers=headers,
                     data=body,
                     allow_redirects=False,
@@ -135,13 +159,11 @@ class Transport:
                     auto_decompress=True,
                     read_bufsize=CHUNK,
                 )
-        except TimeoutError:
-            raise TransportError(
-                f"{origin.host} did not answer within {self.timeout:g} s", "timeout"
-            ) from None
+        except TransportError:
+            raise
         except BaseException as error:  # noqa: BLE001 - translated and raised
-            raise self.translated(error, origin.host) from None
-        return _HttpAnswer(self, response, origin.host)
+            raise self.translated(error, host) from None
+        return _HttpAnswer(self, response, host)
 
     def _start(self) -> aiohttp.ClientSession:
         bytes(_KEEP_MEMORY)

@@ -12,7 +12,7 @@ from itwin_async._extended_data import (
     ExtendedDataBody,
     ExtendedDataPage,
     build,
-    lenient,
+    build_one,
     payload_decoder,
 )
 from itwin_async._operation import (
@@ -341,7 +341,7 @@ class IModels:
         entry = answer.entry()
         if entry is None:
             raise GET_EXTENDED_DATA.undecodable("Object missing required field `extendedData`")
-        return lenient(imodel_id, entry, made)
+        return build_one(imodel_id, entry, made)
 
 
 def _id_or_index(changeset: object) -> str:

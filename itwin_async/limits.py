@@ -159,15 +159,23 @@ class Limiter:
         seconds, than what is left of a visible anyio deadline, or when this wait would spend more
         than ``budget`` seconds at it.
         """
+        slot = self.acquire_now()
+        if slot is not None:
+            return slot
         now = self._bind().time()
-        if self._free and not self._senders and not self._readers and self._opens(now) <= now:
-            return self._grant_send(now)
         deadline = anyio.current_effective_deadline()
         waiter = self._waiter(min(patience, deadline - now), budget)
         if self._door > now:
             self._turn_away(waiter, now)
         self._senders.append(waiter)
         return await self._wait(waiter)
+
+    def acquire_now(self) -> Slot | None:
+        """A slot to send one request, if nobody has to wait for it."""
+        if not self._free or self._senders or self._readers:
+            return None
+        now = self._bind().time()
+        return self._grant_send(now) if self._opens(now) <= now else None
 
     async def acquire_read(self) -> Slot:
         """A slot to go on reading a body that was paused: neither pace nor door concern it."""

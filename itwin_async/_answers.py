@@ -67,7 +67,7 @@ def refusal(
 
     message = text("message", "error_description", "detail", "title", "value")
     if message is None and not said:
-        message = one_line(body[:4_000].decode("utf-8", "replace"), longest=200, secrets=secrets)
+        message = one_line(body.decode("utf-8", "replace"), longest=200, secrets=secrets)
     error = (kind or error_class(status))(message or _phrase(status))
     error.status, error.code, error.target = status, text("code", "error"), text("target")
     details: object = said.get("details")

@@ -9,13 +9,14 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Final, NoReturn, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol, Self, TypeVar
+from urllib.parse import quote_plus
 
 import anyio
 import msgspec
 
 from itwin_async._answers import parse_retry_after, refusal
+from itwin_async._interrupt import Interruptible
 from itwin_async._links import Origin, split
 from itwin_async._operation import NOT_DECODED, Request
 from itwin_async._tokens import Tokens
@@ -34,19 +35,24 @@ from itwin_async.events import Event, OnEvent, Paused, Renewed, Requested, Retri
 from itwin_async.limits import Limiter, Slot
 from itwin_async.retries import Attempts, Budget, Retry
 
+_LEFT_TO_THE_PARENT: Final[list[Transport]] = []
 T = TypeVar("T")
 R = TypeVar("R")
 _logger = logging.getLogger("itwin_async")
 _REFUSAL: Final = 65_536  # bytes of an error's body that are read
 _SHOWN: Final = {"grant_type", "scope", "client_id", "redirect_uri"}  # of a form, when refused
-_CLOSED: Final = "this ITwinSession is closed: make a new one"
+CLOSED: Final = "this ITwinSession is closed: make a new one"
 
 
 class Body(Protocol):
     """The body of a success, pulled piece by piece."""
 
-    content_type: str
     request_id: str
+
+    @property
+    def content_type(self) -> str:
+        """What the answer says it is, fit to be shown."""
+        ...
 
     async def pull(self) -> bytes:
         """The next piece, empty at the end."""
@@ -60,14 +66,22 @@ class Body(Protocol):
 class LiveBody:
     """A body on its way. Outside its attempt each pull takes a slot, and none between pulls."""
 
-    __slots__ = ("_answer", "_exchange", "content_type", "request_id", "slot")
+    __slots__ = ("_answer", "_exchange", "_token", "request_id", "slot")
 
-    def __init__(self, exchange: "Exchange", answer: Answer, slot: Slot, request_id: str) -> None:
+    def __init__(
+        self, exchange: "Exchange", answer: Answer, token: Token, slot: Slot, request_id: str
+    ) -> None:
         self._exchange = exchange
         self._answer = answer
+        self._token = token
         self.slot: Slot | None = slot
-        self.content_type = answer.headers.get("Content-Type", "")
         self.request_id = request_id
+
+    @property
+    def content_type(self) -> str:
+        """What the answer says it is, fit to be shown."""
+        said = self._answer.headers.get("Content-Type", "")
+        return one_line(said, longest=80, secrets=(self._token.value,))
 
     async def pull(self) -> bytes:
         """The next piece, empty at the end."""
@@ -114,41 +128,25 @@ class _Counts:
     bytes_received: int = 0
 
 
-class _Running:
-    """A call under way: closing the session ends it with `RuntimeError`, never in silence.
+class _Running(Interruptible):
+    """A call under way: closing the session ends it with `RuntimeError`, never in silence."""
 
-    Works as `asyncio.timeout` does: the session cancels the task, and the cancellation that is its
-    own becomes the error.
-    """
-
-    __slots__ = ("_cancelling", "_exchange", "_task")
+    __slots__ = ("_exchange",)
 
     def __init__(self, exchange: "Exchange") -> None:
         self._exchange = exchange
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self._exchange.check_open()
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("itwin_async must be awaited in an asyncio task")
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._exchange.tasks.add(task)
+        super().__enter__()
+        self._exchange.calls.add(self)
+        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        self._exchange.tasks.discard(self._task)
-        if not self._exchange.closed or kind is None:
-            return
-        ours = self._task in self._exchange.cancelled
-        self._exchange.cancelled.discard(self._task)
-        if issubclass(kind, TransportError) or (
-            ours
-            and issubclass(kind, asyncio.CancelledError)
-            and self._task.uncancel() <= self._cancelling
-        ):
-            raise RuntimeError(_CLOSED) from None
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._exchange.calls.discard(self)
+        super().__exit__(kind, *error)
+        if self._exchange.closed and kind is not None and issubclass(kind, TransportError):
+            raise RuntimeError(CLOSED) from None
 
 
 class Exchange:
@@ -173,8 +171,7 @@ class Exchange:
         self.buffer_bytes: Final = buffer_bytes
         self.guessed_bytes: int = 0  # what read-ahead holds or has set aside
         self.owned: set[Owned] = set()
-        self.tasks: set[asyncio.Task[Any]] = set()
-        self.cancelled: set[asyncio.Task[Any]] = set()  # by closing
+        self.calls: set[Interruptible] = set()
         self.closed: bool = False
         self.tokens: Final = Tokens(source)
         self._transport = transport
@@ -331,7 +328,7 @@ class Exchange:
             seconds = time.monotonic() - since
             self._tell(Requested(str(operation), status, seconds, request_id))
         if 200 <= status < 300:
-            return LiveBody(self, answer, slot, request_id)
+            return LiveBody(self, answer, token, slot, request_id)
         refused = await self._refused(answer, secrets=(token.value,))
         refused.operation, refused.request_id = str(operation), request_id
         if isinstance(refused, RateLimitError):
@@ -400,7 +397,8 @@ class Exchange:
         answer = await self._transport.open("POST", origin.host, f"{origin}{target}", headers, form)
         if not 200 <= answer.status < 300:
             kind = UnauthorizedError if answer.status in {400, 401, 403} else None
-            secrets = tuple(form[name] for name in form.keys() - _SHOWN)
+            said = [form[name] for name in form.keys() - _SHOWN]
+            secrets = (*said, *(quote_plus(secret) for secret in said))
             raise await self._refused(answer, secrets=secrets, kind=kind)
         text = bytearray()
         try:
@@ -452,7 +450,9 @@ class Exchange:
     def check_open(self) -> None:
         """`RuntimeError` in one sentence when the session cannot be used from here."""
         if self.closed:
-            raise RuntimeError(_CLOSED)
+            raise RuntimeError(CLOSED)
+        if self._pid != os.getpid():
+            raise RuntimeError("this ITwinSession was made before a fork: make one per process")
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             if self._loop is not None:
@@ -460,8 +460,6 @@ class Exchange:
                     "this ITwinSession belongs to another event loop: make one per loop"
                 )
             self._loop = loop
-        if self._pid != os.getpid():
-            raise RuntimeError("this ITwinSession was made before a fork: make one per process")
 
     def _end(self) -> None:
         self.closed = True
@@ -471,7 +469,9 @@ class Exchange:
 
     def abandon(self) -> None:
         """Close at once, without a loop to wait in: nobody can be waiting for this session."""
-        if not self.closed:
+        if self._pid != os.getpid():
+            _LEFT_TO_THE_PARENT.append(self._transport)  # closing here would close it there
+        elif not self.closed:
             self._end()
             self._transport.abandon()
 
@@ -485,7 +485,6 @@ class Exchange:
         if self.closed:
             return
         self._end()
-        for task in self.tasks - {asyncio.current_task()}:
-            self.cancelled.add(task)
-            task.cancel()
+        for call in list(self.calls):
+            call.interrupt(RuntimeError(CLOSED))
         await self._transport.aclose()

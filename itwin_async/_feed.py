@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any, Final, Generic, TypeVar, cast
 
-from itwin_async._ahead import Ahead
+from itwin_async._ahead import Ahead, KeptBody
 from itwin_async._exchange import Body, Exchange, read_whole
 from itwin_async._operation import NOT_DECODED, Request, why_not_decoded
 from itwin_async._pages import Listing, PageStyle, Place, Streaming
@@ -63,8 +63,9 @@ class LargePage(Generic[E]):
                 self.close()
                 error.operation = str(self._request.operation)
                 error.request_id = self._body.request_id
-                with self._exchange.running():
-                    await self._exchange.again(self._attempts, error)
+                if not isinstance(self._body, KeptBody):  # what a guess brought costs nothing
+                    with self._exchange.running():
+                        await self._exchange.again(self._attempts, error)
                 self.begin(await self._exchange.run(self._request, _as_it_is, self._attempts), b"")
                 # A server may have lost patience with a slow consumer: take the copy in one go.
                 self._hurry = True
@@ -88,7 +89,9 @@ class LargePage(Generic[E]):
             self.page = self._splitter.finish()
             return self.page.entries()
         except NOT_DECODED as error:
-            raise self._request.operation.undecodable(why_not_decoded(error)) from None
+            raise self._request.operation.undecodable(
+                why_not_decoded(error), kind=self._body.content_type
+            ) from None
 
     async def _rest(self) -> Sequence[E]:
         """All entries that can be had of this copy; a failure is kept for the next call."""
@@ -230,8 +233,8 @@ class Feed(Generic[T]):
         self._next = self._pending = None
         self._complete = False
 
-        async def arrived(body: Body) -> None:
-            await self._open(body, request, attempts)
+        async def arrived(body: Body) -> tuple[PageStyle[Any], int] | None:
+            return await self._open(body, request, attempts)
 
         guess = self._ahead.take(target) if self._ahead is not None else None
         if guess is not None:
@@ -240,13 +243,21 @@ class Feed(Generic[T]):
             if body is not None:
                 # Whatever went wrong with a guess, the page is asked for properly.
                 with contextlib.suppress(DecodeError):
-                    await arrived(body)
-                    return
+                    return self._settle(await arrived(body), target)
             cast("Ahead", self._ahead).shrink()
-        await self._exchange.run(request, arrived, attempts)
+        return self._settle(await self._exchange.run(request, arrived, attempts), target)
 
-    async def _open(self, body: Body, request: Request[Any], attempts: Attempts) -> None:
-        """Read a small page whole; leave a large one open, in the middle."""
+    def _settle(self, arrived: tuple[PageStyle[Any], int] | None, target: str) -> None:
+        """Take a small page as it is; a large one is still arriving."""
+        if arrived is not None:
+            page, size = arrived
+            self._pending = page.entries()
+            self._finish(page, target, size)
+
+    async def _open(
+        self, body: Body, request: Request[Any], attempts: Attempts
+    ) -> tuple[PageStyle[Any], int] | None:
+        """Read a small page whole, with its size; leave a large one open, in the middle."""
         streaming, operation = self._listing.streaming, request.operation
         if streaming is None:
             text = await read_whole(body)
@@ -258,15 +269,14 @@ class Feed(Generic[T]):
                 if len(text) > _SMALL:
                     self._large = LargePage(self._exchange, streaming, request, attempts)
                     self._large.begin(body, text)
-                    return
+                    return None
             try:
                 page = streaming.whole(text)
             except NOT_DECODED as error:
                 raise operation.undecodable(
                     why_not_decoded(error), empty=not text, kind=body.content_type
                 ) from None
-        self._pending = page.entries()
-        self._finish(page, request.target, len(text))
+        return page, len(text)
 
     def _finish(self, page: PageStyle[Any], target: str, size: int) -> None:
         """A page is in: learn what follows, and ask for it if there is read-ahead."""

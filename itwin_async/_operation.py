@@ -4,8 +4,9 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType, NoneType
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
@@ -75,7 +76,9 @@ class Operation(Generic[T_co]):
         """A request: ids quoted into the path, query values encoded, ``body`` as JSON."""
         path = self.path.format_map({name: quoted(name, value) for name, value in ids.items()})
         pairs = "&".join(
-            f"{name}={_query_value(value)}" for name, value in query.items() if value is not None
+            f"{_encoded(name)}={_encoded(value)}"
+            for name, value in query.items()
+            if value is not None
         )
         accept = f"application/vnd.bentley.itwin-platform.{self.version}+json"
         sent = {"Accept": accept, **headers}
@@ -92,7 +95,10 @@ class Operation(Generic[T_co]):
         if self.returns is bytes:
             return bytes(body)  # type: ignore[return-value]  # T is bytes
         try:
-            return decoder(self.returns).decode(body)
+            try:
+                return decoder(self.returns).decode(body)
+            except msgspec.ValidationError:
+                return msgspec.convert(_with_dates_mended(msgspec.json.decode(body)), self.returns)
         except NOT_DECODED as error:
             raise self.undecodable(
                 why_not_decoded(error), empty=not body, kind=content_type
@@ -101,10 +107,40 @@ class Operation(Generic[T_co]):
     def undecodable(self, why: str, *, empty: bool = False, kind: str = "") -> DecodeError:
         """The error for an answer that is not what this operation declares."""
         what = "an empty body" if empty else f"a body that does not decode: {why}"
-        declared = f" (Content-Type {one_line(kind, longest=80)})" if kind else ""
+        declared = f" (Content-Type {kind})" if kind else ""
         error = DecodeError(f"{self} was answered with {what}{declared}")
         error.operation = str(self)
         return error
+
+
+_DATE: Final = re.compile(r"(?:Time|At|On|Change)$")
+
+
+def _with_dates_mended(value: Any) -> Any:
+    """JSON in which a date that is none (empty, a placeholder) is null: it must not cost a page."""
+    if isinstance(value, list):
+        items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]  # mypy knows
+        return [_with_dates_mended(each) for each in items]
+    if not isinstance(value, dict):
+        return value
+    fields = cast("dict[str, Any]", value)
+    return {
+        name: _mended(each)
+        if isinstance(each, str) and _DATE.search(name)
+        else _with_dates_mended(each)
+        for name, each in fields.items()
+    }
+
+
+def _mended(date: str) -> str | None:
+    try:
+        msgspec.convert(date, datetime)
+    except msgspec.ValidationError:
+        try:
+            return datetime.fromisoformat(date).isoformat()
+        except ValueError:
+            return None
+    return date
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +153,16 @@ class Request(Generic[T_co]):
     body: bytes | None = None
 
 
-def _query_value(value: QueryValue) -> str:
+def _encoded(value: object) -> str:
+    """A name or value of a query. `$` stays as it is, which is how the platform writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return quote(str(value), safe="-._~:,'()")
+    if not isinstance(value, str | int | float):
+        raise TypeError(f"a query has str, int, float and bool, not {type(value).__name__}")
+    try:
+        return quote(str(value), safe="$-._~:,'()")
+    except UnicodeEncodeError:
+        raise ValueError("a query must be text that can be encoded as UTF-8") from None
 
 
 _NOT_IN_A_SEGMENT: Final = re.compile(r"[\x00-\x1f\x7f/\\]")
@@ -128,8 +170,6 @@ _NOT_IN_A_SEGMENT: Final = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 def quoted(name: str, value: object) -> str:
     """One path segment that can never name another path; `TypeError` or `ValueError` if not."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     if not value.strip():
@@ -142,21 +182,31 @@ def quoted(name: str, value: object) -> str:
         raise ValueError(f"{name} must be text that can be encoded as UTF-8") from None
 
 
-def check_text(name: str, value: object) -> None:
-    """`TypeError` or `ValueError` unless the value is text, or None."""
-    if value is None:
+def check_text(name: str, value: object, *, optional: bool = True) -> None:
+    """`TypeError` or `ValueError` unless the value is text; not empty where it is not optional."""
+    if value is None and optional:
         return
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not optional and not value.strip():
+        raise ValueError(f"{name} must not be empty")
     try:
         value.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{name} must be text that can be encoded as UTF-8") from None
 
 
-def check_count(name: str, value: object, *, least: int = 1, most: int | None = None) -> None:
-    """`TypeError` or `ValueError` unless the value is a whole number in range, or None."""
-    if value is None:
+def check_flag(name: str, value: object, *, optional: bool = False) -> None:
+    """`TypeError` unless the value is a bool."""
+    if not isinstance(value, bool) and not (optional and value is None):
+        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
+
+
+def check_count(
+    name: str, value: object, *, least: int = 1, most: int | None = None, optional: bool = False
+) -> None:
+    """`TypeError` or `ValueError` unless the value is a whole number in range."""
+    if value is None and optional:
         return
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")

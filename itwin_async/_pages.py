@@ -11,6 +11,7 @@ import msgspec
 
 from itwin_async._links import Origin, follow, next_href
 from itwin_async._operation import NOT_DECODED, Request, check_text
+from itwin_async.errors import LinkError
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -98,7 +99,7 @@ class Place:
     @classmethod
     def parse(cls, cursor: str, digest: str) -> Self:
         """A cursor's place, if it is one of this list's."""
-        check_text("cursor", cursor)
+        check_text("cursor", cursor, optional=False)
         try:
             text = base64.b64decode(
                 cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True
@@ -108,13 +109,19 @@ class Place:
             )
         except (ValueError, TypeError, *NOT_DECODED):
             raise ValueError("cursor must be a cursor that this library gave") from None
-        if version != 1 or count < 0 or not (target is None or target.startswith("/")):
+        if version != 1 or count < 0 or not (target is None or _is_place(target)):
             raise ValueError("cursor must be a cursor that this library gave")
         if of != digest:
             raise ValueError("cursor belongs to another list: resume the list that gave it")
-        if target is not None:
-            follow(_NOWHERE, "/", target)
         return cls(of, target, count)
 
 
-_NOWHERE: Final = Origin("https", "cursor", 443)
+def _is_place(target: str) -> bool:
+    """Whether this can be a path and query on any base."""
+    try:
+        return target == follow(_ANY_BASE, "/", target)
+    except LinkError:
+        return False
+
+
+_ANY_BASE: Final = Origin("https", "base.invalid", 443)

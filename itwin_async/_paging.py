@@ -11,6 +11,7 @@ from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from itwin_async._exchange import Exchange
 from itwin_async._feed import Feed
+from itwin_async._interrupt import Interruptible
 from itwin_async._operation import check_count
 from itwin_async._pages import Listing, Place
 
@@ -106,7 +107,7 @@ class _ListIterator(Generic[T]):
 
     def __init__(self, feed: Feed[T]) -> None:
         self._feed = feed
-        self._busy = False
+        self._wait: Interruptible | None = None  # while a task waits for an item
         self._end: BaseException | None = None
 
     def __aiter__(self) -> Self:
@@ -124,11 +125,10 @@ class _ListIterator(Generic[T]):
 
     def _close(self) -> None:
         if self._end is None:
-            self._end = (
-                RuntimeError("this list was closed while it was waited for")
-                if self._busy
-                else StopAsyncIteration()
-            )
+            self._end = StopAsyncIteration()
+            if self._wait is not None:
+                self._end = RuntimeError("this list was closed while it was waited for")
+                self._wait.interrupt(self._end)
         self._feed.close()
 
     def __del__(self) -> None:
@@ -137,12 +137,13 @@ class _ListIterator(Generic[T]):
         ):  # never started, or its loop is gone
             self._feed.close()
 
-    def _enter(self) -> None:
+    def _begin(self) -> Interruptible:
         if self._end is not None:
             self._raise_end(self._end)
-        if self._busy:
+        if self._wait is not None:
             raise RuntimeError("two tasks iterate over one list: give each its own aiter(pager)")
-        self._busy = True
+        self._wait = Interruptible()
+        return self._wait
 
     def _fail(self, error: BaseException) -> None:
         """Remember how it ended, so that it ends the same way when asked again."""
@@ -173,23 +174,22 @@ class ItemIterator(_ListIterator[T]):
         return await self._refill()
 
     async def _refill(self) -> T:
-        self._enter()
+        wait = self._begin()
         try:
-            while True:
-                run = await self._feed.run()
-                if self._end is not None:  # closed by another task meanwhile
-                    self._raise_end(self._end)
-                if run:
-                    run.reverse()
-                    self._items = run
-                    return run.pop()
-                if run is None and not await self._feed.arrive():
-                    raise StopAsyncIteration  # noqa: TRY301 - what `_fail` remembers
+            with wait:
+                while True:
+                    run = await self._feed.run()
+                    if run:
+                        run.reverse()
+                        self._items = run
+                        return run.pop()
+                    if run is None and not await self._feed.arrive():
+                        raise StopAsyncIteration  # noqa: TRY301 - what `_fail` remembers
         except BaseException as error:
             self._fail(error)
             raise
         finally:
-            self._busy = False
+            self._wait = None
 
     @property
     def cursor(self) -> str:
@@ -210,24 +210,22 @@ class PageIterator(_ListIterator[T]):
         self._cursor = feed.place(0)
 
     async def __anext__(self) -> Page[T]:
-        self._enter()
-        feed = self._feed
+        wait, feed = self._begin(), self._feed
         try:
-            if not await feed.arrive():
-                raise StopAsyncIteration  # noqa: TRY301 - what `_fail` remembers
-            url = feed.url(feed.target)
-            items: list[T] = []
-            while (run := await feed.run()) is not None:
-                items += run
-            if self._end is not None:
-                self._raise_end(self._end)
-            self._cursor = feed.place(0)
-            return Page(items, url, feed.url(feed.next_target), self._cursor)
+            with wait:
+                if not await feed.arrive():
+                    raise StopAsyncIteration  # noqa: TRY301 - what `_fail` remembers
+                url = feed.url(feed.target)
+                items: list[T] = []
+                while (run := await feed.run()) is not None:
+                    items += run
         except BaseException as error:
             self._fail(error)
             raise
         finally:
-            self._busy = False
+            self._wait = None
+        self._cursor = feed.place(0)
+        return Page(items, url, feed.url(feed.next_target), self._cursor)
 
     @property
     def cursor(self) -> str:

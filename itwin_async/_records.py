@@ -5,6 +5,8 @@ from typing import ClassVar
 
 import msgspec
 
+from itwin_async.errors import one_line
+
 _FIRST = {"itwin": "iTwin", "imodel": "iModel"}
 _LATER = {"itwin": "ITwin", "imodel": "IModel"}
 
@@ -48,7 +50,7 @@ class Link(Record, frozen=True, kw_only=True):
     storage_type: str | None = None
 
     def __repr__(self) -> str:
-        return f"Link({(self.href or '').partition('?')[0]})"
+        return f"Link({one_line((self.href or '').partition('?')[0])})"
 
 
 def last_segment(link: Link | None) -> str | None:

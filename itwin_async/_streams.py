@@ -36,7 +36,8 @@ class Merged(Generic[T]):
         self._drawing = asyncio.Lock()
         self._source: Iterator[Pager[T]] | AsyncIterator[Pager[T]] | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
+        self._running = 0
         self._state = "new"
 
     async def __aenter__(self) -> Self:
@@ -45,12 +46,11 @@ class Merged(Generic[T]):
         pagers = self._pagers
         self._source = aiter(pagers) if isinstance(pagers, AsyncIterable) else iter(pagers)
         self._state = "open"
+        self._running = self._workers
         self._tasks = [
             asyncio.create_task(self._work(), name="itwin_async merged")
             for _ in range(self._workers)
         ]
-        for task in self._tasks:
-            task.add_done_callback(self._ended)
         return self
 
     async def __aexit__(
@@ -80,7 +80,7 @@ class Merged(Generic[T]):
                 raise RuntimeError("a merged stream is read inside its 'async with' block")
             if self._failure is not None:
                 raise self._failure
-            if all(task.done() for task in self._tasks):
+            if not self._running:
                 raise StopAsyncIteration
             self._arrived.clear()
             await self._arrived.wait()
@@ -89,19 +89,32 @@ class Merged(Generic[T]):
         return item
 
     async def _work(self) -> None:
-        while (pager := await self._draw()) is not None:
-            try:
-                async with aiter(pager) as items:
-                    async for item in items:
-                        while len(self._items) >= self._size:
-                            self._room.clear()
-                            await self._room.wait()
-                        self._items.append(item)
-                        self._arrived.set()
-            except Exception as error:
-                if self._on_error is None:
-                    raise
-                self._on_error(pager, error)
+        try:
+            while (pager := await self._draw()) is not None:
+                await self._read(pager)
+        except Exception as error:  # noqa: BLE001 - raised to the consumer
+            if self._failure is None:
+                self._failure = error
+                for task in self._tasks:
+                    if task is not asyncio.current_task():
+                        task.cancel()
+        finally:
+            self._running -= 1
+            self._arrived.set()
+
+    async def _read(self, pager: Pager[T]) -> None:
+        try:
+            async with aiter(pager) as items:
+                async for item in items:
+                    while len(self._items) >= self._size:
+                        self._room.clear()
+                        await self._room.wait()
+                    self._items.append(item)
+                    self._arrived.set()
+        except Exception as error:
+            if self._on_error is None:
+                raise
+            self._on_error(pager, error)
 
     async def _draw(self) -> Pager[T] | None:
         async with self._drawing:
@@ -115,13 +128,6 @@ class Merged(Generic[T]):
             except (StopIteration, StopAsyncIteration):
                 self._source = None
                 return None
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._failure = self._failure or error
-            for other in self._tasks:
-                other.cancel()
-        self._arrived.set()
 
 
 def merged(

@@ -2,15 +2,15 @@
 
 import asyncio
 import errno
-import re
 import ssl
 import time
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 import aiohttp
 from yarl import URL
 
+from itwin_async._interrupt import Interruptible
 from itwin_async.errors import Reason, TransportError, one_line
 
 ClientSession = aiohttp.ClientSession
@@ -45,32 +45,26 @@ class Answer(Protocol):
         ...
 
 
-class _Within:
-    """A time limit, as `asyncio.timeout` does it, for half of its 10 µs a request."""
+class _Within(Interruptible):
+    """A time limit; what `asyncio.timeout` does, for half of its 10 µs a request."""
 
-    __slots__ = ("_cancelling", "_expired", "_handle", "_host", "_seconds", "_task")
+    __slots__ = ("_handle", "_late", "_seconds")
 
-    def __init__(self, seconds: float, host: str) -> None:
+    def __init__(self, seconds: float, late: str) -> None:
         self._seconds = seconds
-        self._host = host
-        self._expired = False
+        self._late = late
 
-    def __enter__(self) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("itwin_async must be awaited in an asyncio task")
-        self._task = task
-        self._cancelling = task.cancelling()
+    def __enter__(self) -> Self:
+        super().__enter__()
         self._handle = asyncio.get_running_loop().call_later(max(0.0, self._seconds), self._expire)
+        return self
 
     def _expire(self) -> None:
-        self._expired = True
-        self._task.cancel()
+        self.interrupt(TransportError(self._late, "timeout"))
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._handle.cancel()
-        if self._expired and self._task.uncancel() <= self._cancelling and kind is not None:
-            raise TransportError(f"{self._host} did not answer in time", "timeout") from None
+        super().__exit__(kind, *error)
 
 
 class _HttpAnswer:
@@ -88,16 +82,20 @@ class _HttpAnswer:
 
     async def read(self) -> bytes:
         content = self._response.content
+        failure: TransportError | None = None
+        piece = b""
         try:
             piece = content.read_nowait()
             if not piece and not content.at_eof():
                 piece = await self._wait(content)
-        except TransportError:
+        except (aiohttp.ClientError, OSError) as error:
+            failure = _translated(error, self.host, in_body=True)
+        except BaseException:
             self.close()
             raise
-        except BaseException as error:  # noqa: BLE001 - translated and raised
+        if failure is not None:  # raised here, it does not hold on to the foreign one
             self.close()
-            raise self._transport.translated(error, self.host, in_body=True) from None
+            raise failure
         if not piece:
             self.close()
         self._room -= len(piece)
@@ -114,7 +112,8 @@ class _HttpAnswer:
         """Wait for a piece, within what is left of the time to wait for this body."""
         since = time.monotonic()
         try:
-            with _Within(self._left, self.host):
+            limit = self._transport.timeout
+            with _Within(self._left, f"{self.host} kept us waiting for its body for {limit:g} s"):
                 return await content.readany()
         finally:
             self._left -= time.monotonic() - since
@@ -147,7 +146,7 @@ class Transport:
         if http.closed:
             raise RuntimeError("the aiohttp.ClientSession given as http is closed")
         try:
-            with _Within(self.timeout, host):
+            with _Within(self.timeout, f"{host} did not answer within {self.timeout:g} s"):
                 response = await http.request(
                     method,
                     URL(url, encoded=True),
@@ -159,11 +158,10 @@ class Transport:
                     auto_decompress=True,
                     read_bufsize=CHUNK,
                 )
-        except TransportError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - translated and raised
-            raise self.translated(error, host) from None
-        return _HttpAnswer(self, response, host)
+            return _HttpAnswer(self, response, host)
+        except (aiohttp.ClientError, OSError) as error:
+            failure = _translated(error, host)
+        raise failure  # here it does not hold on to the foreign one, which shows headers
 
     def _start(self) -> aiohttp.ClientSession:
         bytes(_KEEP_MEMORY)
@@ -176,15 +174,6 @@ class Transport:
         # and log. There is no public switch; a test guards this one.
         http._retry_connection = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return http
-
-    def translated(
-        self, error: BaseException, host: str, *, in_body: bool = False
-    ) -> BaseException:
-        """A foreign exception as one of ours; what is not about the network stays as it is."""
-        if not isinstance(error, aiohttp.ClientError | OSError):
-            return error
-        reason = _reason(error, in_body=in_body)
-        return TransportError(_SENTENCES[reason].format(host=host, why=_why(error)), reason)
 
     def abandon(self) -> None:
         """Close everything at once, without a loop to wait in: open bodies first, then the pool."""
@@ -206,6 +195,12 @@ class Transport:
         http, self._http = self._http, None
         if http is not None and self._owned:
             await http.close()
+
+
+def _translated(error: Exception, host: str, *, in_body: bool = False) -> TransportError:
+    """A foreign exception as one of ours."""
+    reason = _reason(error, in_body=in_body)
+    return TransportError(_SENTENCES[reason].format(host=host, why=_why(error)), reason)
 
 
 _SENTENCES: Final[dict[Reason, str]] = {
@@ -240,15 +235,12 @@ def _reason(error: BaseException, *, in_body: bool) -> Reason:
             return "cut" if in_body else "reset"
 
 
-# What a foreign message may quote: a URL with its query, a header, an address of an object.
-_QUOTED: Final = re.compile(r"https?://\S+|<[^>]*>")
-
-
 def _why(error: BaseException) -> str:
+    """What kind of fault it was. Never a foreign message: it may quote what a server echoed."""
     if isinstance(error, aiohttp.ClientResponseError):
-        return one_line(error.message, longest=120)
+        return type(error.__cause__ or error).__name__
     if isinstance(error, aiohttp.ClientConnectorError):
         inner = error.os_error
-        said = inner.strerror or str(inner) or type(inner).__name__
-        return one_line(_QUOTED.sub("…", str(said)), longest=160)
+        said = getattr(inner, "verify_message", None) or inner.strerror
+        return one_line(str(said), longest=120) if said else type(inner).__name__
     return type(error).__name__

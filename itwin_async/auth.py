@@ -157,7 +157,8 @@ def parse_token(answer: object) -> Token:
     if not isinstance(value, str) or not _HEADER_SAFE.fullmatch(value):
         raise DecodeError("the token endpoint's answer has no usable access_token")
     try:
-        seconds = float(life) if isinstance(life, int | float | str) else 0.0
+        known = isinstance(life, int | float | str) and not isinstance(life, bool)
+        seconds = float(cast("float", life)) if known else 0.0
     except (ValueError, OverflowError):
         seconds = 0.0
     # An hour is what the platform's tokens live when the answer does not say.

@@ -35,9 +35,9 @@ _SECRETS: Final = (
 
 def one_line(text: str, *, longest: int = 300, secrets: tuple[str, ...] = ()) -> str:
     """Text from outside as one short printable line: no token, no secret, no query of a URL."""
-    text = text[: longest * 20]
     for secret in secrets:
-        text = text.replace(secret, "…")
+        if len(secret) >= 6:  # shorter ones are no secrets, and stand in any word
+            text = text.replace(secret, "…")
     for pattern, shown in _SECRETS:
         text = pattern.sub(shown, text)
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from itwin_async._exchange import Exchange
-from itwin_async._operation import Operation, check_count, check_text
+from itwin_async._operation import Operation, check_count, check_flag, check_text, quoted
 from itwin_async._pages import LinkedPage, Listing
 from itwin_async._paging import Pager
 from itwin_async._records import Link, Record, last_segment, make_aware
@@ -165,9 +165,11 @@ class Extensions:
         `NotFoundError` for an unknown iTwin and `InvalidRequestError` for what is no GUID.
         Platform page: https://developer.bentley.com/apis/extensions/operations/get-extensions/
         """
-        check_text("itwin_id", itwin_id)
+        if itwin_id is not None:
+            quoted("itwin_id", itwin_id)
         check_text("search", search)
-        check_count("page_size", page_size)
+        check_flag("is_itwin_studio_app", is_itwin_studio_app, optional=True)
+        check_count("page_size", page_size, optional=True)
         request = LIST_EXTENSIONS.at(
             query={
                 "iTwinId": itwin_id,
@@ -188,9 +190,7 @@ class Extensions:
         Platform page: https://developer.bentley.com/apis/extensions/operations/create-private-extension/
         """
         for argument, value in (("name", name), ("itwin_id", itwin_id)):
-            check_text(argument, value)
-            if not value or not value.strip():
-                raise ValueError(f"{argument} must not be empty")
+            check_text(argument, value, optional=False)
         check_text("description", description)
         body = {"name": name, "iTwinId": itwin_id}
         if description is not None:
@@ -211,7 +211,8 @@ class Extensions:
         `NotFoundError` for an unknown extension.
         Platform page: https://developer.bentley.com/apis/extensions/operations/get-extension-versions/
         """
-        check_count("page_size", page_size)
+        check_flag("include_deprecated", include_deprecated)
+        check_count("page_size", page_size, optional=True)
         request = LIST_VERSIONS.at(
             extension_id=extension_id,
             query={"includeDeprecated": include_deprecated or None, "$top": page_size},

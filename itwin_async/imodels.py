@@ -20,6 +20,7 @@ from itwin_async._operation import (
     REPRESENTATION,
     Operation,
     check_count,
+    check_flag,
     check_text,
     quoted,
 )
@@ -223,7 +224,8 @@ class IModels:
         texts = {"search": search, "name": name, "state": state, "order_by": order_by}
         for argument, value in texts.items():
             check_text(argument, value)
-        check_count("page_size", page_size, most=_LARGEST_PAGE)
+        check_count("page_size", page_size, most=_LARGEST_PAGE, optional=True)
+        check_flag("representation", representation)
         request = LIST_IMODELS.at(
             query={
                 "iTwinId": itwin_id,
@@ -261,9 +263,10 @@ class IModels:
         default and at most 1,000. Iterating raises `NotFoundError` for an unknown iModel.
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/get-imodel-changesets/
         """
-        check_count("after_index", after_index, least=0)
-        check_count("last_index", last_index, least=0)
-        check_count("page_size", page_size, most=_LARGEST_PAGE)
+        check_count("after_index", after_index, least=0, optional=True)
+        check_count("last_index", last_index, least=0, optional=True)
+        check_count("page_size", page_size, most=_LARGEST_PAGE, optional=True)
+        check_flag("representation", representation)
         if order not in {None, "asc", "desc"}:
             raise ValueError(f"order must be 'asc' or 'desc', not {order!r}")
         request = LIST_CHANGESETS.at(
@@ -310,7 +313,7 @@ class IModels:
         and at most 1,000. Iterating raises `NotFoundError` for an unknown iModel.
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/get-imodel-changesets-extended-data/
         """
-        check_count("page_size", page_size, most=_LARGEST_PAGE)
+        check_count("page_size", page_size, most=_LARGEST_PAGE, optional=True)
         made = payload_decoder(data_type)
         request = LIST_EXTENDED_DATA.at(imodel_id=imodel_id, query={"$top": page_size})
         return Pager(self._exchange, Listing(request, build(imodel_id, made), STREAMING))

@@ -11,6 +11,7 @@ from itwin_async._operation import (
     REPRESENTATION,
     Operation,
     check_count,
+    check_flag,
     check_text,
 )
 from itwin_async._pages import LinkedPage, Listing
@@ -102,7 +103,9 @@ class ITwins:
         """
         for argument, value in (("sub_class", sub_class), ("search", search), ("status", status)):
             check_text(argument, value)
-        check_count("page_size", page_size, most=_LARGEST_PAGE)
+        check_count("page_size", page_size, most=_LARGEST_PAGE, optional=True)
+        check_flag("include_inactive", include_inactive)
+        check_flag("representation", representation)
         if status is not None and include_inactive:
             raise ValueError("status and include_inactive exclude each other: give one of them")
         request = LIST_ITWINS.at(

@@ -118,6 +118,7 @@ class Limiter:
         self._free = concurrency
         self._flying = 0
         self._door = -math.inf  # when it opens
+        self._extra = 0.0  # of its time: not asked for by the platform
         self._closed = 0.0  # seconds it has been or will be closed, up to `_door`
         self._next_send = -math.inf  # while the crowd parts
         self._quiet = -math.inf  # until then nothing is sent on a guess
@@ -207,11 +208,13 @@ class Limiter:
         """
         now = self._bind().time()
         # A little longer, never shorter: clients on other machines wait for the same moment.
-        until = now + seconds + random.uniform(0.0, min(1.0, seconds * 0.1))  # noqa: S311 - no secret
+        extra = random.uniform(0.0, min(1.0, seconds * 0.1))  # noqa: S311 - no secret
+        until = now + seconds + extra
         was_open = self._door <= now
         if until > self._door:
             self._closed += until - (now if was_open else self._door)
             self._door = self._next_send = until
+            self._extra = extra
             self._quiet = until + max(1.0, seconds)
             for waiter in self._senders:
                 if not waiter.future.done():
@@ -268,7 +271,8 @@ class Limiter:
     def _turn_away(self, waiter: _Waiter, now: float) -> None:
         left = self._door - now
         spent = self._closed - waiter.closed_before
-        if left <= waiter.patience and spent <= waiter.budget:
+        asked = self._extra + 1e-6  # what the platform did not ask for counts against nobody
+        if left - asked <= waiter.patience and spent - asked <= waiter.budget:
             return
         error = RateLimitError(
             f"the platform asked for a pause of which {left:.1f} s are left, longer than this "

@@ -218,6 +218,8 @@ class ITwinSession:
         """
         if method not in _METHODS:
             raise ValueError(f"method must be one of {', '.join(_METHODS)}, not {method!r}")
+        if query is not None and not isinstance(query, Mapping):
+            raise TypeError(f"query must be a mapping, not {type(query).__name__}")
         given: object = path
         if not isinstance(given, str):
             raise TypeError(f"path must be a str, not {type(given).__name__}")

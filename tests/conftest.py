@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterator
+from typing import Self
 
 import pytest
 from blockbuster import BlockBuster
@@ -13,6 +14,12 @@ from itwin_async.emulator import Emulator
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=100)
 settings.load_profile("fixed")
+
+
+def pytest_collection_finish() -> None:
+    """Collecting garbage after each test then looks at what tests made, not at every module."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +51,7 @@ async def leaks(request: pytest.FixtureRequest) -> AsyncIterator[None]:
 class LimiterWatch:
     """Remembers every limiter that was made."""
 
-    def __enter__(self) -> "LimiterWatch":
+    def __enter__(self) -> Self:
         self.seen: list[Limiter] = []
         self._init = Limiter.__init__
         original, seen = self._init, self.seen

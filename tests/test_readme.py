@@ -10,8 +10,17 @@ import aiohttp
 import pytest
 import uvicorn
 
-import itwin_async
-from itwin_async import Operation, extensions, imodels, itwins, packages
+from itwin_async import (
+    Extensions,
+    IModels,
+    ITwins,
+    Operation,
+    Packages,
+    extensions,
+    imodels,
+    itwins,
+    packages,
+)
 from itwin_async.emulator import Emulator
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -85,9 +94,7 @@ def test_operation_table_is_what_is_declared():
 
 
 def test_every_operation_has_a_documented_method():
+    groups = {"extensions": Extensions, "imodels": IModels, "packages": Packages, "itwins": ITwins}
     for name in declared():
         group, _, method = name.partition(".")
-        kind = {"extensions": "Extensions", "imodels": "IModels", "packages": "Packages", "itwins": "ITwins"}[group]  # fmt: skip
-        assert "https://developer.bentley.com/" in inspect.getdoc(
-            getattr(getattr(itwin_async, kind), method)
-        )
+        assert "https://developer.bentley.com/" in inspect.getdoc(getattr(groups[group], method))

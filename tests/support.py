@@ -1,0 +1,177 @@
+"""A raw server that sends anything, and a clock that can be put forward."""
+
+import asyncio
+import itertools
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Self
+
+from itwin_async import ITwinSession, StaticToken
+
+LINKS = b'"_links":{}'
+EMPTY_PAGE = b'{"extensions":[],"_links":{}}'
+PACKAGE = b'{"uniqueName":"P","name":"Package"}'
+
+
+def answer(body: bytes = b"", *headers: str, status: str = "200 OK") -> bytes:
+    """A whole answer with its length."""
+    return head(f"Content-Length: {len(body)}", *headers, status=status) + body
+
+
+def head(*headers: str, status: str = "200 OK") -> bytes:
+    """The head of an answer alone."""
+    return "\r\n".join([f"HTTP/1.1 {status}", *headers, "", ""]).encode("latin-1")
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk of a chunked body; an empty one ends it."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+@dataclass(frozen=True)
+class Got:
+    """One request as it arrived."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Connection:
+    """One connection, as its handler sees it. ``number`` counts from 0."""
+
+    def __init__(self, server: "RawServer", number: int, reader, writer) -> None:
+        self.server = server
+        self.number = number
+        self.reader: asyncio.StreamReader = reader
+        self.writer: asyncio.StreamWriter = writer
+
+    async def request(self) -> Got:
+        """The next request, whole; ends the handler quietly when there is none."""
+        text = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        first, *lines = text.rstrip("\r\n").split("\r\n")
+        pairs = (line.partition(":") for line in lines)
+        headers = {name.lower(): value.strip() for name, _, value in pairs}
+
+        body = await self.reader.readexactly(int(headers.get("content-length", "0")))
+        method, target, _ = first.split(" ")
+        got = Got(method, target, headers, body)
+        self.server.requests.append(got)
+        return got
+
+    async def send(self, *pieces: bytes) -> None:
+        """Send pieces."""
+        for piece in pieces:
+            self.writer.write(piece)
+            await self.writer.drain()
+
+    def reset(self) -> None:
+        """Answer with RST."""
+        found = self.writer.get_extra_info("socket")
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+    async def gone(self) -> None:
+        """Wait until the client closed its side."""
+        while await self.reader.read(65_536):
+            pass
+
+
+Handler = Callable[[Connection], Awaitable[None]]
+
+
+class RawServer:
+    """A coroutine per connection, which may send anything; the connection ends with it.
+
+    ``RawServer(b"...")`` sends these bytes to every request; of several, each in its turn and the
+    last one from then on.
+    """
+
+    def __init__(self, *answers: bytes | Handler, port: int = 0, ssl=None) -> None:
+        self.requests: list[Got] = []
+        self.opened = 0
+        self.open = 0
+        self.port = port
+        self._ssl = ssl
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._handler: Handler
+        if callable(answers[0]):
+            self._handler = answers[0]
+        else:
+            self._turns = itertools.chain(answers, itertools.repeat(answers[-1]))
+            self._handler = self._in_turn
+
+    async def _in_turn(self, connection: Connection) -> None:
+        while True:
+            await connection.request()
+            await connection.send(next(self._turns))
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(
+            self._accept, "127.0.0.1", self.port, ssl=self._ssl
+        )
+        scheme = "https" if self._ssl else "http"
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for _ in range(3):  # what was accepted just now begins, so that it can be ended
+            await asyncio.sleep(0)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _accept(self, reader, writer) -> None:
+        task = asyncio.current_task()
+        self._tasks.add(task)
+        connection = Connection(self, self.opened, reader, writer)
+        self.opened += 1
+        self.open += 1
+        try:
+            await self._handler(connection)
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # the client is gone
+        except asyncio.CancelledError:
+            pass  # the server closes; raising would be reported as an error of the server
+        finally:
+            self.open -= 1
+            self._tasks.discard(task)
+            writer.close()
+
+
+def session_at(server, **options) -> ITwinSession:
+    """A session with a token that never ends."""
+    return ITwinSession(StaticToken("token-of-the-test"), base_url=server.url, **options)
+
+
+class Clock:
+    """The running loop's clock from now on; `forward` lets time pass at once."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
+        self._ahead = 0.0
+
+    def __enter__(self) -> Self:
+        self._loop.time = lambda: self._time() + self._ahead
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del self._loop.time
+
+    def forward(self, seconds: float) -> None:
+        """So many seconds pass."""
+        self._ahead += seconds
+
+
+async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait for a fact; far longer than it takes on any machine."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.002)

@@ -1,0 +1,225 @@
+"""Law 8 as a table: what is tried again, for which methods, and what it costs."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from itwin_async import DecodeError, LinkError, PayloadError, Retry, TransportError
+from itwin_async.errors import error_class
+from itwin_async.retries import Attempts, Budget
+
+METHODS = ("GET", "HEAD", "PUT", "DELETE", "POST", "PATCH")
+IDEMPOTENT = {"GET", "HEAD", "PUT", "DELETE"}
+READS = {"GET", "HEAD"}
+WRITES = {"PUT", "DELETE", "POST", "PATCH"}
+NONE: set[str] = set()
+
+
+def status(number: int, retry_after: float | None = None):
+    error = error_class(number)("no")
+    error.status, error.retry_after = number, retry_after
+    return error
+
+
+def transport(reason: str):
+    return TransportError("no", reason)
+
+
+# condition: which methods try it again, and for which a final failure is in doubt
+TABLE = [
+    (status(429), NONE, NONE),  # no attempt is used up: its wait is the limiter's
+    (transport("refused"), set(METHODS), NONE),
+    (transport("dns"), set(METHODS), NONE),
+    (transport("unreachable"), set(METHODS), NONE),
+    (transport("reset"), IDEMPOTENT, WRITES),
+    (transport("timeout"), IDEMPOTENT, WRITES),
+    (transport("cut"), IDEMPOTENT, WRITES),
+    (transport("tls"), NONE, NONE),
+    (transport("too large"), NONE, WRITES),
+    *((status(number), IDEMPOTENT, WRITES) for number in (408, 500, 502, 503, 504, 599)),
+    (status(425), IDEMPOTENT, NONE),
+    *(
+        (status(number), NONE, NONE)
+        for number in (300, 302, 304, 400, 401, 402, 403, 404, 405, 409, 410, 413, 418, 422, 499)
+    ),
+    (DecodeError("no"), {"GET"}, WRITES),
+    (PayloadError("no"), {"GET"}, WRITES),
+    (LinkError("no"), NONE, NONE),
+]
+
+
+def attempts(method: str = "GET", **patience: float) -> Attempts:
+    return Attempts(Retry(**{"attempts": 4, **patience}), method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_table_of_what_is_tried_again(method):
+    for error, retried, _ in TABLE:
+        delay = attempts(method).delay(error, Budget())
+        assert (delay is not None) is (method in retried), repr(error)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_table_of_what_may_have_happened(method):
+    for error, _, doubted in TABLE:
+        assert attempts(method).in_doubt(error) is (method in doubted), repr(error)
+
+
+@pytest.mark.parametrize("number", [404, 409])
+def test_gone_or_there_already_after_a_failure_in_doubt_may_be_this_very_call(number):
+    for method in ("PUT", "DELETE"):
+        going = attempts(method)
+        assert going.delay(transport("reset"), Budget()) is not None
+        assert going.in_doubt(status(number))
+        assert not going.in_doubt(status(422))
+
+
+def test_gone_after_a_connection_that_was_refused_is_no_doubt():
+    going = attempts("DELETE")
+    assert going.delay(transport("refused"), Budget()) is not None
+    assert not going.in_doubt(status(404))
+
+
+@pytest.mark.parametrize("most", [1, 2, 4, 9])
+def test_attempts_count_the_first_one(most):
+    going, delays = attempts(attempts=most), 0
+    while delays < 20 and going.delay(transport("reset"), Budget()) is not None:
+        delays += 1
+    assert delays == most - 1
+
+
+def test_faults_of_all_kinds_use_up_the_same_attempts():
+    going = attempts(attempts=3)
+    assert going.delay(transport("refused"), Budget()) is not None
+    assert going.delay(status(503), Budget()) is not None
+    assert going.delay(transport("cut"), Budget()) is None
+
+
+def test_throttles_use_up_no_attempt():
+    going, budget = attempts(attempts=2), Budget()
+    for _ in range(50):
+        assert going.delay(status(429, 1.0), budget) is None
+    assert going.faults == 0
+    assert budget.left == budget.capacity
+    assert going.delay(status(500), budget) is not None
+
+
+def test_what_does_not_decode_is_tried_again_once():
+    going = attempts(attempts=9)
+    assert going.delay(DecodeError("no"), Budget()) is not None
+    assert going.delay(status(500), Budget()) is not None
+    assert going.delay(DecodeError("no"), Budget()) is None
+
+
+def test_what_does_not_decode_is_an_attempt_too():
+    assert attempts(attempts=1).delay(DecodeError("no"), Budget()) is None
+
+
+def test_progress_starts_the_attempts_anew():
+    going = attempts(attempts=2)
+    for _ in range(20):
+        assert going.delay(transport("cut"), Budget()) is not None
+        going.progressed()
+        assert going.delay(DecodeError("no"), Budget()) is not None
+        going.progressed()
+
+
+def test_a_failure_that_is_final_uses_up_nothing():
+    going, budget = attempts(), Budget()
+    for error in (status(404), transport("tls"), LinkError("no")):
+        assert going.delay(error, budget) is None
+    assert (going.faults, budget.left) == (0, budget.capacity)
+
+
+def test_a_server_error_waits_as_long_as_it_asks():
+    for _ in range(20):
+        assert attempts().delay(status(503, 30.0), Budget()) == 30.0
+        assert attempts(base=0.5).delay(status(503, 0.0), Budget()) <= 0.5
+
+
+def test_a_server_error_that_asks_for_too_long_is_final():
+    assert attempts(max_retry_after=30.0).delay(status(503, 30.0), Budget()) == 30.0
+    assert attempts(max_retry_after=30.0).delay(status(503, 30.1), Budget()) is None
+
+
+def test_backoff_doubles_up_to_its_cap_and_is_random_within_half():
+    random.seed(1)
+    retry = Retry(base=0.5, cap=20.0)
+    for fault, longest in enumerate((0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0), start=1):
+        waits = [retry.backoff(fault) for _ in range(200)]
+        assert longest / 2 <= min(waits) < 0.6 * longest
+        assert 0.9 * longest < max(waits) <= longest
+
+
+@given(
+    st.integers(1, 10**9), st.floats(0, 1e6), st.floats(0, 1e6)
+)  # fmt: skip
+def test_backoff_never_breaks_and_never_exceeds_its_cap(fault, base, cap):
+    assert 0 <= Retry(base=base, cap=cap).backoff(fault) <= cap
+
+
+def test_a_storm_empties_the_budget_and_successes_fill_it_again():
+    budget = Budget(capacity=5.0, left=5.0)
+    assert [budget.take() for _ in range(7)] == [True] * 5 + [False] * 2
+    for _ in range(9):
+        budget.succeeded()
+    assert not budget.take()
+    budget.succeeded()
+    budget.succeeded()
+    assert budget.take()
+
+
+def test_the_budget_is_never_more_than_full():
+    budget = Budget(capacity=3.0, left=3.0)
+    for _ in range(100):
+        budget.succeeded()
+    assert [budget.take() for _ in range(4)] == [True] * 3 + [False]
+
+
+def test_one_failure_in_ten_can_go_on_for_ever():
+    budget = Budget()
+    for _ in range(5_000):
+        assert budget.take()
+        for _ in range(10):
+            budget.succeeded()
+
+
+def test_an_empty_budget_makes_a_fault_final():
+    budget = Budget(left=1.0)
+    assert attempts().delay(status(500), budget) is not None
+    assert attempts().delay(status(500), budget) is None
+
+
+def test_the_last_attempt_takes_nothing_from_the_budget():
+    budget = Budget()
+    assert attempts(attempts=1).delay(status(500), budget) is None
+    assert budget.left == budget.capacity
+
+
+@pytest.mark.parametrize(
+    ("patience", "error"),
+    [
+        ({"attempts": 0}, ValueError), ({"attempts": -1}, ValueError),
+        ({"attempts": 1.5}, TypeError),
+        ({"attempts": True}, TypeError), ({"attempts": "3"}, TypeError),
+        ({"attempts": None}, TypeError),
+        ({"base": -0.1}, ValueError), ({"base": "1"}, TypeError), ({"base": None}, TypeError),
+        ({"cap": float("nan")}, ValueError), ({"cap": True}, TypeError),
+        ({"max_retry_after": -1}, ValueError), ({"max_throttled": "x"}, TypeError),
+    ],
+)  # fmt: skip
+def test_patience_that_is_none_is_told_at_once(patience, error):
+    with pytest.raises(error, match=next(iter(patience))) as caught:
+        Retry(**patience)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_patience_is_a_value():
+    assert Retry() == Retry(4, base=0.5, cap=20.0, max_retry_after=120.0, max_throttled=900.0)
+    assert hash(Retry(2)) == hash(Retry(2))
+    with pytest.raises(AttributeError):
+        Retry().attempts = 5
+    with pytest.raises(TypeError):
+        Retry(4, 0.5)

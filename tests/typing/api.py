@@ -1,0 +1,195 @@
+"""Never run: what mypy and pyright, both strict, make of the public names."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Literal, assert_type
+
+import msgspec
+
+from itwin_async import (
+    Changeset,
+    ClientCredentials,
+    ErrorDetail,
+    Event,
+    ExtendedData,
+    Extension,
+    ExtensionFile,
+    ExtensionVersion,
+    IModel,
+    IntegrationPackage,
+    ITwin,
+    ITwinError,
+    ITwinSession,
+    Limiter,
+    Merged,
+    NotFoundError,
+    Page,
+    Pager,
+    PayloadError,
+    RateLimitError,
+    ResponseError,
+    Retry,
+    StaticToken,
+    Stats,
+    Token,
+    TokenProvider,
+    TransportError,
+    merged,
+)
+
+
+class Files(msgspec.Struct):
+    """A payload."""
+
+    task_id: str
+
+
+class Other(msgspec.Struct):
+    """Another one."""
+
+    x: int
+
+
+async def from_nowhere() -> str:
+    """An async callable is a provider."""
+    return "t"
+
+
+def listen(event: Event) -> None:
+    """An event is one of four things."""
+    assert_type(event.__class__.__name__, str)
+
+
+def sessions() -> None:
+    """All ways of making one."""
+    provider: TokenProvider = ClientCredentials("id", "secret", token_url=None, scope="x")
+    provider = StaticToken("t")
+    ITwinSession(provider)
+    ITwinSession(from_nowhere, base_url="https://qa-api.bentley.com", on_event=listen)
+    limiter = Limiter(4, per_minute=500, per_hour=5_000)
+    session = ITwinSession.from_env(limiter=limiter, retry=Retry(2, base=1), timeout=5.0)
+    assert_type(session, ITwinSession)
+    assert_type(session.limiter, Limiter)
+    assert_type(session.stats, Stats)
+    assert_type(session.stats.requests, int)
+    assert_type(session.closed, bool)
+    assert_type(Token("t").expires_in, float | None)
+    ITwinSession("t")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ITwinSession.from_env(tiemout=5.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    Retry(2, 0.5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def lists(itwin: ITwinSession) -> None:
+    """A list is a value that is not awaited."""
+    extensions = itwin.extensions.list_extensions(itwin_id="a", page_size=5)
+    assert_type(extensions, Pager[Extension])
+    assert_type(itwin.extensions.list_versions("a"), Pager[ExtensionVersion])
+    assert_type(itwin.imodels.list_imodels("a"), Pager[IModel])
+    assert_type(itwin.imodels.list_changesets("a", order="asc"), Pager[Changeset])
+    assert_type(itwin.packages.list_packages(), Pager[IntegrationPackage])
+    assert_type(itwin.itwins.list_itwins(), Pager[ITwin])
+    assert_type(extensions.ahead(3), Pager[Extension])
+    assert_type(extensions.resume("cursor"), Pager[Extension])
+    async for extension in extensions:
+        assert_type(extension, Extension)
+        assert_type(extension.itwin_id, str | None)
+    async for page in extensions.pages():
+        assert_type(page, Page[Extension])
+        assert_type(page.items, list[Extension])
+        assert_type(page.next_url, str | None)
+        for item in page:
+            assert_type(item, Extension)
+    async with aiter(extensions) as items:
+        assert_type(items.cursor, str)
+        assert_type(await anext(items), Extension)
+        usual: AsyncIterator[Extension] = items
+        assert_type(await anext(usual), Extension)
+    await extensions  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
+async def single(itwin: ITwinSession) -> None:
+    """Everything else is awaited."""
+    assert_type(await itwin.extensions.create_extension("n", "i", description="d"), Extension)
+    version = await itwin.extensions.get_version("a", "1.0.0")
+    assert_type(version, ExtensionVersion)
+    assert_type(version.files, tuple[ExtensionFile, ...])
+    assert_type(await itwin.imodels.get_imodel("a"), IModel)
+    assert_type(await itwin.imodels.get_changeset("a", 5), Changeset)
+    assert_type(await itwin.imodels.get_changeset("a", "0f"), Changeset)
+    assert_type(await itwin.packages.get_package("a"), IntegrationPackage)
+    assert_type(await itwin.itwins.get_primary_account(), ITwin)
+    assert_type(await itwin.itwins.get_account("a"), ITwin)
+
+
+async def payloads(itwin: ITwinSession) -> None:
+    """A payload is what was asked for."""
+    imodels = itwin.imodels
+    assert_type(imodels.list_extended_data("a"), Pager[ExtendedData[dict[str, Any]]])
+    assert_type(imodels.list_extended_data("a", None), Pager[ExtendedData[dict[str, Any]]])
+    assert_type(imodels.list_extended_data("a", Files), Pager[ExtendedData[Files]])
+    assert_type(
+        imodels.list_extended_data("a", dict[str, int]), Pager[ExtendedData[dict[str, int]]]
+    )
+    assert_type(await imodels.get_extended_data("a", 1), ExtendedData[dict[str, Any]])
+    assert_type(await imodels.get_extended_data("a", 1, Files), ExtendedData[Files])
+    assert_type((await imodels.get_extended_data("a", 1, Files | Other)).changeset_index, int)
+    async for entry in imodels.list_extended_data("a", Files, page_size=5):
+        assert_type(entry.data, Files)
+        assert_type(entry.data.task_id, str)
+        assert_type(entry.payload, bytes)
+        assert_type(entry.imodel_id, str)
+    async for plain in imodels.list_extended_data("a"):
+        assert_type(plain.data, dict[str, Any])
+
+
+async def anything(itwin: ITwinSession) -> None:
+    """The way out gives what is asked for."""
+    assert_type(await itwin.request("GET", "/x"), Any)
+    assert_type(await itwin.request("GET", "/x", query={"$top": 1, "a": None}, returns=None), Any)
+    assert_type(await itwin.request("POST", "/x", body={"a": 1}, returns=Files), Files)
+    assert_type(await itwin.request("GET", "/x", version="v2", returns=list[Files]), list[Files])
+    assert_type(await itwin.request("GET", "/x", returns=bytes), bytes)
+    await itwin.request("TRACE", "/x")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+async def streams(itwin: ITwinSession, ids: AsyncIterator[str]) -> None:
+    """Many lists are one stream of the same items."""
+
+    def left_out(pager: Pager[Changeset], error: Exception) -> None:
+        assert_type(pager, Pager[Changeset])
+        assert_type(error, Exception)
+
+    pagers = (itwin.imodels.list_changesets(each) for each in ("a", "b"))
+    async with merged(pagers, workers=2, buffer=5, on_error=left_out) as items:
+        assert_type(items, Merged[Changeset])
+        async for item in items:
+            assert_type(item, Changeset)
+    async with merged(itwin.imodels.list_extended_data(each, Files) async for each in ids) as found:
+        async for entry in found:
+            assert_type(entry.data, Files)
+
+
+async def errors(itwin: ITwinSession) -> None:
+    """Errors are told apart by class, and know what they know."""
+    try:
+        await itwin.imodels.get_imodel("a")
+    except NotFoundError as error:
+        assert_type(error.status, int)
+        assert_type(error.code, str | None)
+        assert_type(error.details, tuple[ErrorDetail, ...])
+    except RateLimitError as error:
+        assert_type(error.retry_after, float | None)
+    except ResponseError as error:
+        assert_type(error.target, str | None)
+    except TransportError as error:
+        reasons: Literal[
+            "dns", "refused", "unreachable", "tls", "reset", "timeout", "cut", "malformed",
+            "too large",
+        ] = error.reason  # fmt: skip
+        assert_type(error.sent, bool)
+        print(reasons)  # noqa: T201 - used
+    except PayloadError as error:
+        assert_type(error.changeset_index, int)
+    except ITwinError as error:
+        assert_type(error.request_id, str | None)
+        assert_type(error.operation, str | None)
+        assert_type(error.may_have_happened, bool)

@@ -119,9 +119,9 @@ class RawServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for _ in range(3):  # what was accepted just now begins, so that it can be ended
+        for _ in range(10):  # what was accepted just now begins, so that it can be ended
             await asyncio.sleep(0)
+        self._server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

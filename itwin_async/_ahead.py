@@ -18,11 +18,16 @@ _PIECE: Final = 256 * 1024  # bytes decoded between two looks at the loop
 class KeptBody:
     """A body that is in already, handed on in pieces so that decoding it stalls nobody."""
 
-    def __init__(self, text: bytes, content_type: str, request_id: str) -> None:
+    def __init__(self, text: bytes, source: Body) -> None:
         self._text = text
         self._at = 0
-        self.content_type = content_type
-        self.request_id = request_id
+        self._source = source
+        self.request_id = source.request_id
+
+    @property
+    def content_type(self) -> str:
+        """What the answer said it is."""
+        return self._source.content_type
 
     async def pull(self) -> bytes:
         """The next piece, empty at the end."""
@@ -60,25 +65,29 @@ class Guess:
     async def _run(self) -> None:
         try:
             live = self._live = await self._exchange.attempt(self._request, self._token, self._slot)
-            text = await read_whole(_Bounded(live, self._fits))
-            self._body = KeptBody(text, live.content_type, live.request_id)
+            self._body = KeptBody(await read_whole(live, self._check_room), live)
         except (ITwinError, RuntimeError):
             pass  # the page is asked for properly when it is its turn
         finally:
             self._slot.release()
-            self._over.set()
             self._exchange.owned.discard(self)
             if self._body is None:
-                self.drop()
+                if self._live is not None:
+                    self._live.close()
+                self._free_room()
+            self._over.set()
 
-    def _fits(self, size: int) -> bool:
-        """Whether a body of this size still fits; sets aside what it needs."""
+    def _free_room(self) -> None:
+        self._exchange.guessed_bytes -= self._room
+        self._room = 0
+
+    def _check_room(self, size: int) -> None:
+        """Set aside what a body of this size needs, or end the guess."""
         more = max(0, size - self._room)
         if self._exchange.guessed_bytes + more > self._exchange.buffer_bytes:
-            return False
+            raise TransportError("there is no room to read ahead", "too large")
         self._exchange.guessed_bytes += more
         self._room += more
-        return True
 
     async def body(self) -> Body | None:
         """The body once it is in, or None: then ask for the page properly. Its room is free again.
@@ -94,8 +103,7 @@ class Guess:
 
     def drop(self) -> None:
         """Cancel it and give back its slot and room, now."""
-        self._exchange.guessed_bytes -= self._room
-        self._room = 0
+        self._free_room()
         self._exchange.owned.discard(self)
         if not self._over.is_set():
             self._over.set()
@@ -104,28 +112,6 @@ class Guess:
                 self._live.close()
             if self._task is not None:
                 self._task.cancel()
-
-
-class _Bounded:
-    """A body that must fit."""
-
-    def __init__(self, body: Body, fits: Callable[[int], bool]) -> None:
-        self._body = body
-        self._fits = fits
-        self._size = 0
-        self.content_type = body.content_type
-        self.request_id = body.request_id
-
-    async def pull(self) -> bytes:
-        piece = await self._body.pull()
-        self._size += len(piece)
-        if not self._fits(self._size):
-            self._body.close()
-            raise TransportError("there is no room to read ahead", "too large")
-        return piece
-
-    def close(self) -> None:
-        self._body.close()
 
 
 class Ahead:

@@ -99,15 +99,16 @@ class LiveBody:
         self._answer.close()
 
 
-async def read_whole(body: Body) -> bytes:
-    """All of a body."""
-    first = await body.pull()
-    if not first:
-        return first
-    pieces = [first]
+async def read_whole(body: Body, check: Callable[[int], None] | None = None) -> bytes:
+    """All of a body; ``check`` is told its size so far, and may raise."""
+    pieces: list[bytes] = []
+    size = 0
     while piece := await body.pull():
         pieces.append(piece)
-    return b"".join(pieces) if len(pieces) > 1 else first
+        size += len(piece)
+        if check is not None:
+            check(size)
+    return b"".join(pieces) if len(pieces) != 1 else pieces[0]
 
 
 class Owned(Protocol):
@@ -188,7 +189,7 @@ class Exchange:
         """A request's answer, whole and decoded."""
 
         async def decoded(body: Body) -> T:
-            return request.operation.decode(await read_whole(body), body.content_type)
+            return request.operation.decode(await read_whole(body), body)
 
         return await self.run(request, decoded)
 

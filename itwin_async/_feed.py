@@ -261,7 +261,7 @@ class Feed(Generic[T]):
         streaming, operation = self._listing.streaming, request.operation
         if streaming is None:
             text = await read_whole(body)
-            page = operation.decode(text, body.content_type)
+            page = operation.decode(text, body)
         else:
             text = b""
             while piece := await body.pull():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType, NoneType
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
@@ -46,6 +46,15 @@ def why_not_decoded(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     return one_line(str(error))
+
+
+class Described(Protocol):
+    """Something with a content type that is fit to be shown."""
+
+    @property
+    def content_type(self) -> str:
+        """What an answer says it is."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +97,11 @@ class Operation(Generic[T_co]):
             content = msgspec.json.encode(body)
         return Request(self, f"{path}?{pairs}" if pairs else path, sent, content)
 
-    def decode(self, body: bytes | bytearray, content_type: str = "") -> T_co:
-        """A success as the declared type; `DecodeError` that names the operation for the rest."""
+    def decode(self, body: bytes | bytearray, source: "Described | None" = None) -> T_co:
+        """A success as the declared type; `DecodeError` that names the operation for the rest.
+
+        ``source`` tells its content type, should that be needed.
+        """
         if self.returns is NoneType:
             return None  # type: ignore[return-value]  # T is None
         if self.returns is bytes:
@@ -101,7 +113,9 @@ class Operation(Generic[T_co]):
                 return msgspec.convert(_with_dates_mended(msgspec.json.decode(body)), self.returns)
         except NOT_DECODED as error:
             raise self.undecodable(
-                why_not_decoded(error), empty=not body, kind=content_type
+                why_not_decoded(error),
+                empty=not body,
+                kind="" if source is None else source.content_type,
             ) from None
 
     def undecodable(self, why: str, *, empty: bool = False, kind: str = "") -> DecodeError:
@@ -177,9 +191,14 @@ def quoted(name: str, value: object) -> str:
     if value in {".", ".."} or _NOT_IN_A_SEGMENT.search(value):
         raise ValueError(f"{name} must be one path segment without slashes or control characters")
     try:
-        return quote(value, safe="-._~")
+        return _segment(value)
     except UnicodeEncodeError:
         raise ValueError(f"{name} must be text that can be encoded as UTF-8") from None
+
+
+@functools.lru_cache(maxsize=1_024)  # the same few ids, over and over
+def _segment(value: str) -> str:
+    return quote(value, safe="-._~")
 
 
 def check_text(name: str, value: object, *, optional: bool = True) -> None:

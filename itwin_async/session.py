@@ -256,7 +256,7 @@ class ITwinSession:
             text = await read_whole(answer)
             if not text and returns is None:
                 return None
-            return operation.decode(text, answer.content_type)
+            return operation.decode(text, answer)
 
         return await self._exchange.run(request, decoded)
 

@@ -1,6 +1,6 @@
 """Operations become requests: quoted ids, encoded queries, versions; and answers become values."""
 
-from types import NoneType
+from types import NoneType, SimpleNamespace
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
@@ -195,7 +195,9 @@ def test_an_answer_is_decoded_to_what_is_declared(returns, body, value):
 )  # fmt: skip
 def test_an_answer_that_is_something_else_is_a_decode_error(body):
     with pytest.raises(DecodeError) as caught:
-        Operation("GET", "/x/{id}", Thing).decode(body, "text/html; charset=utf-8")
+        Operation("GET", "/x/{id}", Thing).decode(
+            body, SimpleNamespace(content_type="text/html; charset=utf-8")
+        )
     error = caught.value
     assert error.operation == "GET /x/{id}"
     assert str(error).startswith("GET /x/{id} was answered with ")

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check format bench bench-full clean
+.PHONY: demo test check format bench bench-full soak matrix clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -32,6 +32,13 @@ bench-full: $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/run.py --full --write
 
+soak: $(READY)
+	$(BIN)/python benchmarks/soak.py --write
+
+# ONLY="uvloop lowest" runs some of the rows; ALL=1 the whole suite, the emulator's own tests too.
+matrix: $(READY)
+	$(BIN)/python scripts/matrix.py $(if $(ALL),--all) $(ONLY)
+
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
@@ -40,4 +47,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -27,6 +27,7 @@ from itwin_async.errors import (
 from itwin_async.events import Event, Paused, Renewed, Requested, Retried, Stats
 from itwin_async.extensions import (
     Checksum,
+    DownloadedVersion,
     Extension,
     ExtensionFile,
     ExtensionInfo,
@@ -48,7 +49,7 @@ from itwin_async.imodels import (
 )
 from itwin_async.itwins import ITwin, ITwins
 from itwin_async.limits import Limiter
-from itwin_async.packages import IntegrationPackage, Packages
+from itwin_async.packages import EntitySet, IntegrationPackage, Packages
 from itwin_async.retries import Retry
 from itwin_async.session import VERSION as __version__
 from itwin_async.session import ITwinSession
@@ -64,6 +65,8 @@ __all__ = [
     "ClientCredentials",
     "ConflictError",
     "DecodeError",
+    "DownloadedVersion",
+    "EntitySet",
     "ErrorDetail",
     "Event",
     "ExtendedData",

@@ -18,10 +18,11 @@ _PIECE: Final = 256 * 1024  # bytes decoded between two looks at the loop
 class KeptBody:
     """A body that is in already, handed on in pieces so that decoding it stalls nobody."""
 
-    def __init__(self, text: bytes, source: Body) -> None:
+    def __init__(self, text: bytes, source: Body, free_room: Callable[[], None]) -> None:
         self._text = text
         self._at = 0
         self._source = source
+        self._free_room = free_room
         self.request_id = source.request_id
 
     @property
@@ -31,15 +32,18 @@ class KeptBody:
 
     async def pull(self) -> bytes:
         """The next piece, empty at the end."""
-        if 0 < self._at < len(self._text):
+        if self._at >= len(self._text):
+            self.close()
+        elif self._at:
             await asyncio.sleep(0)
         piece = self._text[self._at : self._at + _PIECE]
         self._at += _PIECE
         return piece
 
     def close(self) -> None:
-        """Forget it."""
+        """Forget it, and give back its room."""
         self._text = b""
+        self._free_room()
 
 
 class Guess:
@@ -65,7 +69,8 @@ class Guess:
     async def _run(self) -> None:
         try:
             live = self._live = await self._exchange.attempt(self._request, self._token, self._slot)
-            self._body = KeptBody(await read_whole(live, self._check_room), live)
+            text = await read_whole(live, self._check_room)
+            self._body = KeptBody(text, live, self._free_room)
         except (ITwinError, RuntimeError):
             pass  # the page is asked for properly when it is its turn
         finally:
@@ -90,16 +95,17 @@ class Guess:
         self._room += more
 
     async def body(self) -> Body | None:
-        """The body once it is in, or None: then ask for the page properly. Its room is free again.
+        """The body once it is in, or None: then ask for the page properly. The room is its own now.
 
         Awaits an event, never the task: a task cancelled by closing the session would look like the
         consumer's own cancellation.
         """
         try:
             await self._over.wait()
-            return self._body
-        finally:
+        except BaseException:
             self.drop()
+            raise
+        return self._body
 
     def drop(self) -> None:
         """Cancel it and give back its slot and room, now."""
@@ -124,6 +130,8 @@ class Ahead:
         self._most = most
         self._request_at = request_at
         self._window = 1
+        self._step = 0  # of `$skip`, as last seen between a page and its next link
+        self._size = 1  # of the last page, in bytes
         self._guesses: deque[Guess] = deque()
 
     def take(self, target: str) -> Guess | None:
@@ -148,25 +156,34 @@ class Ahead:
         ``following`` is its next link. Later ones are predicted by the step between the two, since
         the server may answer with fewer items than it was asked for.
         """
-        guesses = self._guesses
+        skip = None if following is None else skip_of(following)
+        self._step = 0 if skip is None else max(0, skip - (skip_of(current) or 0))
+        self._size = max(size, 1)
         if following is None:
             self.drop()
-            return
+        else:
+            self._ask(following)
+
+    def presume(self, current: str) -> None:
+        """Ask for what will come after a large page that only begins, by the step seen so far."""
+        skip = skip_of(current)
+        if self._step and skip is not None:
+            self._ask(with_skip(current, skip + self._step))
+
+    def _ask(self, following: str) -> None:
+        exchange, guesses, size = self._exchange, self._guesses, self._size
         if guesses and guesses[0].target != following:
             self.drop()
-        exchange = self._exchange
         token = exchange.tokens.ready(exchange, asyncio.get_running_loop().time())
-        size = max(size, 1)
-        window = min(self._window, exchange.buffer_bytes // size)
-        skip, before = skip_of(following), skip_of(current) or 0
-        if skip is None or skip <= before:
-            window = min(window, 1)  # a continuation token tells of one page only
+        skip = skip_of(following)
+        # A continuation token tells of one page only.
+        window = min(self._window if self._step and skip is not None else 1, self._most)
         while token is not None and len(guesses) < window:
             if exchange.guessed_bytes + size > exchange.buffer_bytes:
                 return
             target = following
             if guesses and skip is not None:
-                target = with_skip(following, skip + len(guesses) * (skip - before))
+                target = with_skip(following, skip + len(guesses) * self._step)
             slot = exchange.limiter.acquire_idle()
             if slot is None:
                 return

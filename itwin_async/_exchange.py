@@ -2,15 +2,14 @@
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, Protocol, Self, TypeVar
-from urllib.parse import quote_plus
+from typing import Any, Final, NoReturn, Protocol, Self, TypeAlias, TypeVar
+from urllib.parse import quote_plus, unquote
 
 import anyio
 import msgspec
@@ -41,6 +40,9 @@ R = TypeVar("R")
 _logger = logging.getLogger("itwin_async")
 _REFUSAL: Final = 65_536  # bytes of an error's body that are read
 _SHOWN: Final = {"grant_type", "scope", "client_id", "redirect_uri"}  # of a form, when refused
+SIGNED: Final = "GET (signed URL)"  # what an error of a download says it was
+_UNTOLD: Final = 1.0  # seconds to wait at least where a 429 does not say
+_LONGEST_PAUSE: Final = 86_400.0  # seconds; no rate limit of the platform looks further back
 CLOSED: Final = "this ITwinSession is closed: make a new one"
 
 
@@ -61,6 +63,10 @@ class Body(Protocol):
     def close(self) -> None:
         """Be done with it, now."""
         ...
+
+
+Pull: TypeAlias = Callable[[], Awaitable[bytes]]
+"""Gives the next piece of a body, empty at its end."""
 
 
 class LiveBody:
@@ -111,6 +117,11 @@ async def read_whole(body: Body, check: Callable[[int], None] | None = None) -> 
     return b"".join(pieces) if len(pieces) != 1 else pieces[0]
 
 
+def _retry_after(answer: Answer) -> float | None:
+    headers = answer.headers
+    return parse_retry_after(headers.get("Retry-After"), headers.get("Date"), time.time())
+
+
 class Owned(Protocol):
     """Something in the background that ends with the session."""
 
@@ -151,7 +162,7 @@ class _Running(Interruptible):
 
 
 class Exchange:
-    """What the sessions's groups and lists share. State of one event loop and one process."""
+    """What the session's groups and lists share. State of one event loop and one process."""
 
     def __init__(
         self,
@@ -175,8 +186,10 @@ class Exchange:
         self.calls: set[Interruptible] = set()
         self.closed: bool = False
         self.tokens: Final = Tokens(source)
+        self.timeout: Final = transport.timeout
         self._transport = transport
         self._budget = Budget()
+        self._pauses_in_a_row = 0  # without a success between them
         self._counts = _Counts()
         self._user_agent = user_agent
         self._on_event = on_event
@@ -208,38 +221,44 @@ class Exchange:
             attempts = Attempts(self.retry, request.operation.method)
         refused: Token | None = None
         throttle: RateLimitError | None = None
-        while True:
-            body: LiveBody | None = None
-            with self.running():
-                slot, token = await self._enter(attempts, throttle)
-                try:
-                    body = await self.attempt(request, token, slot)
-                    made = await finish(body)
-                except ITwinError as error:
-                    failure = error
-                except BaseException:
+        failure: ITwinError | None = None
+        try:
+            while True:
+                body: LiveBody | None = None
+                with self.running():
+                    slot, token = await self._enter(str(request.operation), attempts, throttle)
+                    try:
+                        body = await self.attempt(request, token, slot)
+                        made = await finish(body)
+                    except ITwinError as error:
+                        failure = error
+                    except BaseException:
+                        if body is not None:
+                            body.close()
+                        raise
+                    else:
+                        body.slot = None
+                        self._budget.succeeded()
+                        self._pauses_in_a_row = 0
+                        return made
+                    finally:
+                        slot.release()
                     if body is not None:
                         body.close()
-                    raise
-                else:
-                    body.slot = None
-                    self._budget.succeeded()
-                    return made
-                finally:
-                    slot.release()
-                if body is not None:
-                    body.close()
-                    failure.request_id = failure.request_id or body.request_id
-                failure.operation = failure.operation or str(request.operation)
-                if isinstance(failure, RateLimitError):
-                    throttle = failure  # the door is closed: wait there, as everybody does
-                elif isinstance(failure, UnauthorizedError) and refused is None:
-                    refused = token
-                    self.tokens.drop(token)
-                    if (await self.tokens.get(self)).value == token.value:
-                        raise failure
-                else:
-                    await self.again(attempts, failure)
+                        failure.request_id = failure.request_id or body.request_id
+                    failure.operation = failure.operation or str(request.operation)
+                    if isinstance(failure, RateLimitError):
+                        throttle = failure  # the door is closed: wait there, as everybody does
+                    elif isinstance(failure, UnauthorizedError) and refused is None:
+                        refused = token
+                        self.tokens.drop(token)
+                        if (await self.tokens.get(self)).value == token.value:
+                            failure.may_have_happened = attempts.in_doubt(failure)
+                            raise failure
+                    else:
+                        await self.again(attempts, failure)
+        finally:
+            failure = throttle = None  # they lead to this frame, which must not lead back
 
     async def again(self, attempts: Attempts, failure: ITwinError) -> None:
         """Wait until a failed request may be tried again; raise the failure if it may not."""
@@ -247,7 +266,10 @@ class Exchange:
         now = asyncio.get_running_loop().time()
         if delay is None or now + delay > anyio.current_effective_deadline():
             failure.may_have_happened = attempts.in_doubt(failure)
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure  # it leads to this frame, which must not lead back
         self._counts.retries += 1
         reason = failure.reason if isinstance(failure, TransportError) else str(failure)
         _logger.info(
@@ -261,11 +283,11 @@ class Exchange:
         await asyncio.sleep(delay)
 
     async def _enter(
-        self, attempts: Attempts, throttle: RateLimitError | None
+        self, operation: str, attempts: Attempts, throttle: RateLimitError | None
     ) -> tuple[Slot, Token]:
         """A slot and a token that can be used while it is held."""
         limiter, retry = self.limiter, self.retry
-        for last_look in itertools.count():
+        for last_look in (False, True):
             token = await self.tokens.get(self)
             slot = limiter.acquire_now()
             if slot is not None:
@@ -277,7 +299,7 @@ class Exchange:
                 )
             except RateLimitError as turned_away:
                 attempts.throttled += limiter.closed_so_far() - closed_before
-                self._give_up(attempts, throttle, turned_away)
+                self._give_up(operation, attempts, throttle, turned_away)
             attempts.throttled += limiter.closed_so_far() - closed_before
             usable = self.tokens.ready(self, asyncio.get_running_loop().time())
             if usable is not None or last_look:
@@ -286,10 +308,16 @@ class Exchange:
         raise AssertionError("unreachable")
 
     def _give_up(
-        self, attempts: Attempts, throttle: RateLimitError | None, turned_away: RateLimitError
+        self,
+        operation: str,
+        attempts: Attempts,
+        throttle: RateLimitError | None,
+        turned_away: RateLimitError,
     ) -> NoReturn:
         error = throttle or turned_away
         error.retry_after = turned_away.retry_after
+        error.operation = error.operation or operation
+        error.may_have_happened = attempts.in_doubt(error)
         if attempts.throttled >= 0.05:
             error.message = f"{error.message} (waited {attempts.throttled:.1f} s)"
             error.args = (error.message,)
@@ -316,6 +344,7 @@ class Exchange:
             )
         except TransportError as error:
             error.request_id = request_id
+            self._answered(operation, 0, since, request_id)
             raise
         finally:
             slot.answered()
@@ -323,24 +352,27 @@ class Exchange:
         if echoed and echoed != request_id:
             request_id = one_line(echoed, longest=100)
         status = answer.status
+        self._answered(operation, status, since, request_id)
+        if 200 <= status < 300:
+            return LiveBody(self, answer, token, slot, request_id)
+        if status == 429:
+            self._throttled(str(operation), _retry_after(answer), request_id)
+        refused = await self._refused(answer, self.base, secrets=(token.value,))
+        refused.operation, refused.request_id = str(operation), request_id
+        raise refused
+
+    def _answered(self, operation: object, status: int, since: float, request_id: str) -> None:
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug("%s was answered %d (request %s)", operation, status, request_id)
         if self._on_event:
             seconds = time.monotonic() - since
             self._tell(Requested(str(operation), status, seconds, request_id))
-        if 200 <= status < 300:
-            return LiveBody(self, answer, token, slot, request_id)
-        refused = await self._refused(answer, secrets=(token.value,))
-        refused.operation, refused.request_id = str(operation), request_id
-        if isinstance(refused, RateLimitError):
-            self._throttled(refused)
-        raise refused
 
     async def _refused(
-        self, answer: Answer, *, secrets: tuple[str, ...], kind: Any = None
+        self, answer: Answer, origin: Origin, *, secrets: tuple[str, ...], kind: Any = None
     ) -> ITwinError:
-        """The error that an answer is, read as far as it is worth it."""
-        headers, text = answer.headers, bytearray()
+        """The error that an answer of this origin is, read as far as it is worth it."""
+        text = bytearray()
         try:
             while len(text) < _REFUSAL and (piece := await answer.read()):
                 text += piece
@@ -348,27 +380,28 @@ class Exchange:
             pass  # the status says enough
         finally:
             answer.close()
-        retry_after = parse_retry_after(
-            headers.get("Retry-After"), headers.get("Date"), time.time()
-        )
-        location = headers.get("Location")
+        location = answer.headers.get("Location")
         if 300 <= answer.status < 400 and location is not None:
             parts = split(location)
-            if parts is not None and parts[0] != self.base:
+            if parts is not None and parts[0] != origin:
                 return LinkError(f"a redirect leads to another origin, {parts[0]}")
             if parts is None and not (location.startswith("/") and not location.startswith("//")):
                 return LinkError("a redirect leads to what is not an http(s) URL with a plain host")
+        retry_after = _retry_after(answer)
         return refusal(answer.status, bytes(text), retry_after, secrets=secrets, kind=kind)
 
-    def _throttled(self, error: RateLimitError) -> None:
-        """Close the door for everybody."""
+    def _throttled(self, operation: str, asked: float | None, request_id: str) -> None:
+        """Close the door for everybody, before the rest of the answer is read."""
         self._counts.throttled += 1
-        seconds = error.retry_after or self.retry.backoff(2)
+        # A door that closes for no time would be a loop without end.
+        seconds = asked or max(_UNTOLD, self.retry.backoff(self._pauses_in_a_row + 1))
+        seconds = min(seconds, _LONGEST_PAUSE)
         if self.limiter.pause(seconds):
             self._counts.pauses += 1
-            _logger.warning("%s was throttled: all pause for %.1f s", error.operation, seconds)
+            self._pauses_in_a_row += 1
+            _logger.warning("%s was throttled: all pause for %.1f s", operation, seconds)
             if self._on_event:
-                self._tell(Paused(error.operation or "", seconds, error.request_id or ""))
+                self._tell(Paused(operation, seconds, request_id))
 
     # What a token provider is lent
 
@@ -383,24 +416,34 @@ class Exchange:
                 return await self._post_once(parts, dict(form))
             except ITwinError as error:
                 error.operation = "token"
-                if isinstance(error, RateLimitError) and attempts.faults + 1 < self.retry.attempts:
-                    attempts.faults += 1
-                    wait = error.retry_after or self.retry.backoff(attempts.faults)
-                    if wait > self.retry.max_retry_after:
-                        raise
-                    await asyncio.sleep(wait)
-                    continue
-                await self.again(attempts, error)
+                await self._again_elsewhere(attempts, error)
+
+    async def _again_elsewhere(self, attempts: Attempts, error: ITwinError) -> None:
+        """Like `again`, for a host that is not the platform: its 429 closes no door."""
+        retry = self.retry
+        if not isinstance(error, RateLimitError):
+            return await self.again(attempts, error)
+        self._counts.throttled += 1
+        wait = error.retry_after or _UNTOLD
+        attempts.throttled += wait
+        deadline = anyio.current_effective_deadline() - asyncio.get_running_loop().time()
+        if wait > min(retry.max_retry_after, deadline) or attempts.throttled > retry.max_throttled:
+            raise error
+        return await asyncio.sleep(wait)
 
     async def _post_once(self, parts: tuple[Origin, str], form: dict[str, str]) -> object:
         origin, target = parts
         headers = {"Accept": "application/json", "User-Agent": self._user_agent}
         answer = await self._transport.open("POST", origin.host, f"{origin}{target}", headers, form)
         if not 200 <= answer.status < 300:
-            kind = UnauthorizedError if answer.status in {400, 401, 403} else None
+            refused = 400 <= answer.status < 500 and answer.status not in {408, 425, 429}
+            kind = UnauthorizedError if refused else None
             said = [form[name] for name in form.keys() - _SHOWN]
             secrets = (*said, *(quote_plus(secret) for secret in said))
-            raise await self._refused(answer, secrets=secrets, kind=kind)
+            error = await self._refused(answer, origin, secrets=secrets, kind=kind)
+            error.message = f"the sign-in host {origin.host} refused: {error.message}"
+            error.args = (error.message,)
+            raise error
         text = bytearray()
         try:
             while len(text) < _REFUSAL and (piece := await answer.read()):
@@ -411,6 +454,60 @@ class Exchange:
             return msgspec.json.decode(text)
         except NOT_DECODED:
             raise DecodeError("the token endpoint's answer is not JSON") from None
+
+    # What is not the platform's own: files behind signed URLs
+
+    async def fetch(self, url: tuple[Origin, str], finish: Callable[[Pull], Awaitable[R]]) -> R:
+        """Get a signed URL, without the token, until ``finish`` made something of its body.
+
+        Each attempt has a slot of the limiter. Its pace and its door are the platform's, and do not
+        concern another host.
+        """
+        attempts = Attempts(self.retry, "GET")
+        while True:
+            with self.running():
+                try:
+                    made = await self._fetch_once(*url, finish)
+                except ITwinError as error:
+                    error.operation = SIGNED
+                    await self._again_elsewhere(attempts, error)
+                else:
+                    self._budget.succeeded()
+                    self._pauses_in_a_row = 0
+                    return made
+
+    async def _fetch_once(
+        self, origin: Origin, target: str, finish: Callable[[Pull], Awaitable[R]]
+    ) -> R:
+        request_id = str(uuid.uuid4())
+        headers = {
+            "Accept-Encoding": "identity",  # a checksum is that of the bytes as they are stored
+            "User-Agent": self._user_agent,
+            "X-Correlation-Id": request_id,
+        }
+        answer: Answer | None = None
+        slot = await self.limiter.acquire_read()
+        try:
+            self._counts.requests += 1
+            since = time.monotonic()
+            answer = opened = await self._transport.open(
+                "GET", origin.host, f"{origin}{target}", headers
+            )
+            self._answered(SIGNED, answer.status, since, request_id)
+            if not 200 <= answer.status < 300:
+                raise await self._refused(answer, origin, secrets=_secrets(target))
+
+            async def pull() -> bytes:
+                return self.received(await opened.read())
+
+            return await finish(pull)
+        except ITwinError as error:
+            error.request_id = request_id
+            raise
+        finally:
+            if answer is not None:
+                answer.close()
+            slot.release()
 
     # Telling
 
@@ -471,6 +568,7 @@ class Exchange:
     def abandon(self) -> None:
         """Close at once, without a loop to wait in: nobody can be waiting for this session."""
         if self._pid != os.getpid():
+            self.closed = True
             _LEFT_TO_THE_PARENT.append(self._transport)  # closing here would close it there
         elif not self.closed:
             self._end()
@@ -485,7 +583,19 @@ class Exchange:
         """Close: running calls raise `RuntimeError`. Doing it twice is fine."""
         if self.closed:
             return
+        if self._pid != os.getpid() or (self._loop is not None and self._loop.is_closed()):
+            self.abandon()
+            return
+        if self._loop is not None:
+            self.check_open()
         self._end()
         for call in list(self.calls):
             call.interrupt(RuntimeError(CLOSED))
         await self._transport.aclose()
+
+
+def _secrets(target: str) -> tuple[str, ...]:
+    """What must not be shown of a signed URL: its query, and each value in it."""
+    query = target.partition("?")[2]
+    values = [pair.partition("=")[2] for pair in query.split("&")]
+    return (query, *values, *map(unquote, values))

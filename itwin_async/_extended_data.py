@@ -11,6 +11,7 @@ from itwin_async._operation import NOT_DECODED, decoder, why_not_decoded
 from itwin_async._pages import LinkedPage, Streaming
 from itwin_async.errors import PayloadError, one_line
 
+_LARGEST: Final = 204_800  # bytes; the page does not say whether of JSON or of base64
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -36,6 +37,8 @@ class _ObjectDecoder:
         self._decode = decoder(kind).decode
 
     def decode(self, payload: bytes, /) -> Any:
+        if not isinstance(payload, bytes):
+            raise TypeError  # as the decoders of msgspec do where there is no payload
         if payload.lstrip()[:1] != b"{":
             raise msgspec.ValidationError("Expected `object`")
         return self._decode(payload)
@@ -75,7 +78,7 @@ class ExtendedData(msgspec.Struct, Generic[T], frozen=True, eq=False, gc=False):
 
     `data` is the payload as the type that was asked for, decoded when it is first reached;
     `payload` its bytes. Both raise `PayloadError` when the payload is bad, and nothing else does.
-    Two are equal when changeset id, index and payload are. Pickles.
+    Two are equal when changeset id, index and payload are. Pickles where its ``data_type`` does.
     Platform page: https://developer.bentley.com/apis/imodels-v2/operations/get-imodel-changeset-extended-data-details/
     """
 
@@ -234,13 +237,21 @@ def payload_decoder(kind: Any) -> Decodes[Any]:
     if kind is None or kind is dict:
         return _A_DICT
     made = decoder(kind)
-    info = msgspec.inspect.type_info(kind)
+    info = _bare(msgspec.inspect.type_info(kind))
     kinds = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
+    kinds = tuple(_bare(each) for each in kinds)
     if not any(isinstance(each, _OBJECTS) for each in kinds):
         name = getattr(kind, "__name__", None) or repr(kind)
         raise TypeError(f"data_type must be a type that a JSON object decodes to, not {name}")
     array_like = isinstance(info, msgspec.inspect.StructType) and info.array_like
     return made if isinstance(info, _ONLY_OBJECTS) and not array_like else _ObjectDecoder(kind)
+
+
+def _bare(info: msgspec.inspect.Type) -> msgspec.inspect.Type:
+    """A type without what `Annotated` says of it."""
+    while isinstance(info, msgspec.inspect.Metadata):
+        info = info.type
+    return info
 
 
 _ONLY_OBJECTS: Final = (
@@ -250,6 +261,22 @@ _ONLY_OBJECTS: Final = (
     msgspec.inspect.DictType,
 )
 _OBJECTS: Final = (*_ONLY_OBJECTS, msgspec.inspect.AnyType, msgspec.inspect.RawType)
+
+
+def payload_of(data: object) -> bytes:
+    """An object as the JSON of a payload; `TypeError` or `ValueError` for what cannot be one."""
+    name = type(data).__name__
+    try:
+        payload = msgspec.json.encode(data)
+        msgspec.json.decode(payload, type=dict)
+    except msgspec.ValidationError:
+        raise TypeError(f"data must be what msgspec encodes to a JSON object, not {name}") from None
+    except (*NOT_DECODED, TypeError, ValueError, OverflowError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"data must be what msgspec encodes: {one_line(str(error))}") from None
+    if len(payload) > _LARGEST:
+        raise ValueError(f"data has {len(payload):,} bytes as JSON, and may have {_LARGEST:,}")
+    return payload
 
 
 def build(imodel_id: str, made: Decodes[Any]) -> Callable[[Sequence[Any]], list[Any]]:

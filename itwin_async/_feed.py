@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 from itwin_async._ahead import Ahead, KeptBody
 from itwin_async._exchange import Body, Exchange, read_whole
 from itwin_async._operation import NOT_DECODED, Request, why_not_decoded
-from itwin_async._pages import Listing, PageStyle, Place, Streaming
+from itwin_async._pages import Listing, ODataPage, PageStyle, Place, Streaming
 from itwin_async._splitting import Splitter
 from itwin_async.errors import DecodeError, LinkError, TransportError
 from itwin_async.retries import Attempts
@@ -148,6 +148,7 @@ class Feed(Generic[T]):
         self._large: LargePage[Any] | None = None  # or as they arrive
         self._ahead = Ahead(exchange, ahead, listing.at) if ahead else None
         self._seen: set[int] = set()
+        self._mark: int | None = None  # of the page before, where the links do not decide
         self._empty = 0
         self.target: str | None = None  # the page being given
         self.given: int = 0  # of its entries
@@ -181,13 +182,16 @@ class Feed(Generic[T]):
                     self._finish(cast("PageStyle[Any]", large.page), large.target, large.size)
                     return None
             elif self._pending is not None:
-                entries, self._pending = self._pending, None
+                entries = self._pending
             else:
                 return None
             left_out = max(0, self._before - self.given)
+            items = self._listing.build(entries[left_out:] if left_out else entries)
+            # Counted once they are items: what cannot be made lies behind the cursor.
+            self._pending = None
             self.given += len(entries)
-            if left_out < len(entries):
-                return self._listing.build(entries[left_out:] if left_out else entries)
+            if items:
+                return items
 
     def url(self, target: str | None) -> str | None:
         """The absolute URL of a page."""
@@ -251,8 +255,14 @@ class Feed(Generic[T]):
         """Take a small page as it is; a large one is still arriving."""
         if arrived is not None:
             page, size = arrived
+            mark = page.mark() if isinstance(page, ODataPage) else None
+            if mark is not None and mark == self._mark:
+                raise self._loop("a page equals the one before it")
+            self._mark = mark
             self._pending = page.entries()
             self._finish(page, target, size)
+        elif self._ahead is not None:
+            self._ahead.presume(target)
 
     async def _open(
         self, body: Body, request: Request[Any], attempts: Attempts

@@ -34,7 +34,7 @@ def decoder(kind: type[T]) -> "msgspec.json.Decoder[T]":
     """A decoder for a type, made once; `TypeError` for what msgspec cannot decode to."""
     try:
         return _decoder(kind)  # type: ignore[arg-type]  # types hash
-    except TypeError as error:
+    except (TypeError, NameError) as error:
         name = getattr(kind, "__name__", None) or repr(kind)
         raise TypeError(f"msgspec cannot decode to {name}: {one_line(str(error))}") from None
 
@@ -45,7 +45,10 @@ def why_not_decoded(error: Exception) -> str:
         return "it is not UTF-8"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    return one_line(str(error))
+    return one_line(_QUOTED.sub("'…'", str(error)))
+
+
+_QUOTED: Final = re.compile(r"'[^']*'")  # a value of the body; types and paths are in backticks
 
 
 class Described(Protocol):

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 
-from itwin_async._links import Origin, follow, next_href
+from itwin_async._links import Origin, follow, next_href, skip_of, with_skip
 from itwin_async._operation import NOT_DECODED, Request, check_text
 from itwin_async.errors import LinkError
 
@@ -47,6 +48,47 @@ class SinglePage(msgspec.Struct, Generic[T]):
     def following(self, base: Origin, target: str) -> str | None:  # noqa: ARG002 - a page's style
         """Nothing follows."""
         return None
+
+
+_OFFERED: Final = frozenset({"$select", "$filter", "$orderby", "$top", "$skip"})
+
+
+class ODataPage(msgspec.Struct, kw_only=True):
+    """A page of OData rows, each still JSON.
+
+    No page documents a next link: it is followed if it appears, else `$skip` counts the rows, until
+    an empty page.
+    """
+
+    value: list[msgspec.Raw]
+    context: Any = msgspec.field(name="@odata.context", default=None)  # shown, and never followed
+    next_link: Any = msgspec.field(name="@odata.nextLink", default=None)
+
+    def entries(self) -> list[msgspec.Raw]:
+        """The rows."""
+        return self.value
+
+    def following(self, base: Origin, target: str) -> str | None:
+        """Where the next link leads, else the same list behind this page's rows."""
+        href = self.next_link
+        if href is not None:
+            if not isinstance(href, str) or not href:
+                raise LinkError("the next link of a page is not a URL")
+            return follow(base, target, href)
+        query = target.partition("?")[2]
+        names = {unquote(pair.partition("=")[0]) for pair in query.split("&") if pair}
+        if not self.value or names - _OFFERED:
+            return None  # a chain of links of the server's own ends without one
+        before = skip_of(target)
+        if before is not None:
+            return with_skip(target, before + len(self.value))
+        return f"{target}{'&' if query else '?'}$skip={len(self.value)}"
+
+    def mark(self) -> int | None:
+        """What tells this page from another; None where a link, or nothing, follows."""
+        if self.next_link is not None or not self.value:
+            return None
+        return hash(tuple(map(bytes, self.value)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ it has open it closes at once, synchronously, when it is closed or dropped.
 """
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, Self, TypeVar
@@ -22,7 +23,8 @@ T = TypeVar("T")
 class Page(Generic[T]):
     """One page of a list: its items, where it came from, where the next one is.
 
-    ``next_url`` is None at the end; ``cursor`` resumes the list behind this page.
+    ``next_url`` is None at the end, and where the next link is refused; ``cursor`` resumes the list
+    behind this page.
     """
 
     items: list[T]
@@ -64,7 +66,8 @@ class Pager(Generic[T]):
         self._start = start
 
     def __repr__(self) -> str:
-        return f"Pager({self._listing.request.operation})"
+        request = self._listing.request
+        return f"Pager({request.operation.method} {request.target.partition('?')[0]})"
 
     def __aiter__(self) -> "ItemIterator[T]":
         return ItemIterator(self._feed())
@@ -152,7 +155,8 @@ class _ListIterator(Generic[T]):
                 "this list was cancelled while it was waited for: go on with pager.resume(cursor)"
             )
         if self._end is None:
-            self._end = error
+            # A copy: the error itself leads to frames that lead to this iterator.
+            self._end = copy.copy(error)
         self._feed.close()
 
     @staticmethod

@@ -1,7 +1,7 @@
 """How the platform's objects become structs: names, dates, short reprs. No I/O."""
 
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -26,13 +26,31 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
 
     def __repr__(self) -> str:
         values = ((name, getattr(self, name)) for name in self._shown)
-        shown = ", ".join(f"{name}={_short(value)}" for name, value in values if value is not None)
-        return f"{type(self).__name__}({shown})"
+        texts = {name: _text(value) for name, value in values if value is not None}
+        line = self._line(texts)
+        for name in sorted(texts, key=lambda name: (name == "id", -len(texts[name]))):
+            over = len(line) - _LINE
+            if over <= 0:
+                break
+            texts[name] = _cut(texts[name], max(_LEAST, len(texts[name]) - over))
+            line = self._line(texts)
+        return line
+
+    def _line(self, texts: dict[str, str]) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={texts[name]}' for name in texts)})"
 
 
-def _short(value: object) -> str:
-    text = value.isoformat() if isinstance(value, datetime) else repr(value)
-    return text if len(text) <= 60 else f"{text[:58]}…{text[-1]}"
+_LINE: Final = 120  # characters of a repr, which fit a line of a notebook
+_LONGEST: Final = 60  # of a value
+_LEAST: Final = 12  # that are left of one that must be cut; an id is cut last
+
+
+def _text(value: object) -> str:
+    return _cut(value.isoformat() if isinstance(value, datetime) else repr(value), _LONGEST)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 2]}…{text[-1]}"
 
 
 def make_aware(record: Record, *names: str) -> None:
@@ -50,7 +68,7 @@ class Link(Record, frozen=True, kw_only=True):
     storage_type: str | None = None
 
     def __repr__(self) -> str:
-        return f"Link({one_line((self.href or '').partition('?')[0])})"
+        return f"Link({one_line((self.href or '').partition('?')[0], longest=_LINE - 6)})"
 
 
 def last_segment(link: Link | None) -> str | None:

@@ -3,14 +3,15 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from inspect import iscoroutinefunction
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from itwin_async._operation import check_count
 from itwin_async._paging import Pager
 
 T = TypeVar("T")
-OnError = Callable[[Pager[T], Exception], object]
+OnError = Callable[[Any, Exception], object]
 
 
 class Merged(Generic[T]):
@@ -21,10 +22,10 @@ class Merged(Generic[T]):
 
     def __init__(
         self,
-        pagers: Iterable[Pager[T]] | AsyncIterable[Pager[T]],
+        pagers: Iterable[AsyncIterable[T]] | AsyncIterable[AsyncIterable[T]],
         workers: int,
         buffer: int,
-        on_error: OnError[T] | None,
+        on_error: OnError | None,
     ) -> None:
         self._pagers = pagers
         self._workers: Final = workers
@@ -34,8 +35,9 @@ class Merged(Generic[T]):
         self._room = asyncio.Event()
         self._arrived = asyncio.Event()
         self._drawing = asyncio.Lock()
-        self._source: Iterator[Pager[T]] | AsyncIterator[Pager[T]] | None = None
+        self._source: Iterator[AsyncIterable[T]] | AsyncIterator[AsyncIterable[T]] | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._drawn = False  # whether the source is over
         self._failure: Exception | None = None
         self._running = 0
         self._state = "new"
@@ -59,17 +61,21 @@ class Merged(Generic[T]):
         self._state = "closed"
         self._items.clear()
         self._arrived.set()
-        for task in self._tasks:
-            task.cancel()
-        # Their end needs no network: it is a turn or two of the loop, also when we are cancelled.
+        # Our own lists end in a turn or two of the loop. A source of the caller's may take
+        # longer, and is cancelled again whenever we are.
         cancelled: asyncio.CancelledError | None = None
         while pending := [task for task in self._tasks if not task.done()]:
+            for task in pending:
+                task.cancel()
             try:
                 await asyncio.wait(pending)
             except asyncio.CancelledError as again:
                 cancelled = again
-        if cancelled is not None and kind is None:
+        self._tasks.clear()
+        source, self._source, self._pagers = self._source, None, ()
+        if cancelled is not None:
             raise cancelled
+        await _close(source)
 
     def __aiter__(self) -> Self:
         return self
@@ -92,64 +98,88 @@ class Merged(Generic[T]):
         try:
             while (pager := await self._draw()) is not None:
                 await self._read(pager)
+        except asyncio.CancelledError:
+            if self._state == "open" and self._failure is None:
+                self._fail(RuntimeError("a worker of this merged stream was cancelled"))
+            raise
         except Exception as error:  # noqa: BLE001 - raised to the consumer
             if self._failure is None:
-                self._failure = error
-                for task in self._tasks:
-                    if task is not asyncio.current_task():
-                        task.cancel()
+                self._fail(error)
         finally:
             self._running -= 1
             self._arrived.set()
 
-    async def _read(self, pager: Pager[T]) -> None:
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+
+    async def _read(self, pager: AsyncIterable[T]) -> None:
         try:
-            async with aiter(pager) as items:
+            items = aiter(pager)
+            try:
                 async for item in items:
                     while len(self._items) >= self._size:
                         self._room.clear()
                         await self._room.wait()
                     self._items.append(item)
                     self._arrived.set()
+            finally:
+                await _close(items)
         except Exception as error:
             if self._on_error is None:
                 raise
             self._on_error(pager, error)
 
-    async def _draw(self) -> Pager[T] | None:
+    async def _draw(self) -> AsyncIterable[T] | None:
         async with self._drawing:
             source = self._source
-            if source is None or self._failure is not None:
+            if self._drawn or source is None or self._failure is not None:
                 return None
             try:
-                if isinstance(source, AsyncIterator):
-                    return await anext(source)
-                return next(source)
+                pager = await anext(source) if isinstance(source, AsyncIterator) else next(source)
             except (StopIteration, StopAsyncIteration):
-                self._source = None
+                self._drawn = True
                 return None
+            given: object = pager
+            if not isinstance(given, AsyncIterable):
+                raise TypeError(f"merged() takes lists, not {type(given).__name__}")
+            return pager
+
+
+async def _close(iterator: object) -> None:
+    """Close an iterator that can be closed, so that what it has open ends with the block."""
+    aclose = getattr(iterator, "aclose", None)
+    close = getattr(iterator, "close", None)
+    if aclose is not None:
+        await aclose()
+    elif close is not None:
+        close()
 
 
 def merged(
-    pagers: Iterable[Pager[T]] | AsyncIterable[Pager[T]],
+    pagers: Iterable[AsyncIterable[T]] | AsyncIterable[AsyncIterable[T]],
     *,
     workers: int = 8,
     buffer: int = 32,
-    on_error: OnError[T] | None = None,
+    on_error: OnError | None = None,
 ) -> Merged[T]:
     """The items of many lists as one stream, in the order of their arrival.
 
-    ``async with merged(pagers) as items: async for item in items: ...``. ``pagers`` are drawn as
-    workers get to them, so there may be any number; ``workers`` of them run at once, and at most
-    ``buffer`` items wait for the consumer: a slow one slows the requests. A list that fails ends
-    the stream with its own error, after the items that had arrived; with
-    ``on_error(pager, error)`` it is left out instead.
+    ``async with merged(pagers) as items: async for item in items: ...``. A list is a `Pager`, or
+    its ``pages()``, whose pages carry the cursors to resume from. ``pagers`` are drawn as workers
+    get to them, so there may be any number; ``workers`` of them run at once, and at most ``buffer``
+    items wait for the consumer: a slow one slows the requests. A list that fails ends the stream
+    with its own error, after the items that had arrived; with ``on_error(pager, error)`` it is left
+    out instead. The iterator over ``pagers`` is closed at the end of the block.
     """
     check_count("workers", workers)
     check_count("buffer", buffer)
     given: object = pagers
-    if not isinstance(given, Iterable | AsyncIterable) or isinstance(given, Pager):
+    if not isinstance(given, Iterable | AsyncIterable) or isinstance(given, Pager | str):
         raise TypeError("pagers must be an iterable or async iterable of lists")
-    if on_error is not None and not callable(on_error):
-        raise TypeError("on_error must be callable")
+    handler: object = on_error
+    if handler is not None and (not callable(handler) or iscoroutinefunction(handler)):
+        raise TypeError("on_error must be a plain callable, not a coroutine function")
     return Merged(pagers, workers, buffer, on_error)

@@ -6,7 +6,7 @@ import logging
 from typing import Final, Protocol
 
 from itwin_async.auth import SignIn, Token, TokenProvider, TokenSource, check_token
-from itwin_async.errors import ITwinError
+from itwin_async.errors import ITwinError, TransportError
 
 _logger = logging.getLogger("itwin_async")
 # Shares of a token's life, and seconds at most: early is tolerant (the old token still serves),
@@ -18,6 +18,11 @@ _SOONEST: Final = 1.0  # seconds between two early renewals that fail
 
 class Lender(SignIn, Protocol):
     """Who sends a provider's requests, and is told of a new token."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a provider without time limits of its own may take."""
+        ...
 
     def renewed(self, token: Token) -> None:
         """A token was fetched."""
@@ -32,6 +37,7 @@ class Tokens:
         self._token: Token | None = None
         self._early = self._late = 0.0
         self._renewal: asyncio.Task[Token] | None = None
+        self._closed = False
 
     def ready(self, lender: Lender, now: float) -> Token | None:
         """The token, if it can be used now; starts a renewal when its end is near."""
@@ -49,11 +55,16 @@ class Tokens:
         """A token that can be used. Raises what the provider raises, the same for all waiters."""
         loop = asyncio.get_running_loop()
         token = self.ready(lender, loop.time())
-        while token is None:
+        if token is None:
             renewal = self._renew(lender)
+            if renewal is asyncio.current_task():
+                raise RuntimeError("a token provider must not use the session that waits for it")
             await asyncio.wait([renewal])  # cancelling this waiter leaves the renewal alone
             if renewal.cancelled():
-                raise RuntimeError("the session was closed while it fetched a token")
+                who = (
+                    "the session was closed" if self._closed else "the token provider was cancelled"
+                )
+                raise RuntimeError(f"{who} while it fetched a token")
             error = renewal.exception()
             if error is not None:
                 raise _again(error)
@@ -67,6 +78,7 @@ class Tokens:
 
     def close(self) -> None:
         """Stop a renewal that is under way."""
+        self._closed = True
         if self._renewal is not None:
             self._renewal.cancel()
 
@@ -89,7 +101,13 @@ class Tokens:
             coming: object = source()
             if not inspect.isawaitable(coming):
                 raise TypeError("a token provider must be an async callable or have get_token()")
-            given = await coming
+            try:
+                async with asyncio.timeout(lender.timeout):
+                    given = await coming
+            except TimeoutError:
+                raise TransportError(
+                    f"the token provider gave nothing within {lender.timeout:g} s", "timeout"
+                ) from None
             token = given if isinstance(given, Token) else Token(check_token(given))
         if not isinstance(token, Token):
             raise TypeError(f"a token provider must give a Token, not {type(token).__name__}")

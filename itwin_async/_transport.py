@@ -129,6 +129,7 @@ class Transport:
     def __init__(self, http: ClientSession | None, *, timeout: float, max_body: int) -> None:
         self._http = http
         self._owned = http is None
+        self._closed = False
         self.timeout: Final = timeout
         self.max_body: Final = max_body
         self.open_answers: set[Answer] = set()
@@ -164,6 +165,8 @@ class Transport:
         raise failure  # here it does not hold on to the foreign one, which shows headers
 
     def _start(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise RuntimeError("the session was closed")
         bytes(_KEEP_MEMORY)
         self._http = http = aiohttp.ClientSession(
             # The limiter bounds requests; a pool with a bound would wait for paused bodies.
@@ -179,6 +182,7 @@ class Transport:
         """Close everything at once, without a loop to wait in: open bodies first, then the pool."""
         for answer in list(self.open_answers):
             answer.close()
+        self._closed = True
         http, self._http = self._http, None
         if http is None or not self._owned or http.closed:
             return
@@ -192,6 +196,7 @@ class Transport:
         """Close everything, and wait until the sockets are gone."""
         for answer in list(self.open_answers):
             answer.close()
+        self._closed = True
         http, self._http = self._http, None
         if http is not None and self._owned:
             await http.close()

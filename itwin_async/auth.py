@@ -23,7 +23,10 @@ def check_token(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"a token must be a str, not {type(value).__name__}")
     if not _HEADER_SAFE.fullmatch(value):
-        raise ValueError("a token must be visible ASCII characters without spaces or line ends")
+        raise ValueError(
+            "a token must be visible ASCII characters without spaces or line ends, and without "
+            "the word Bearer before it"
+        )
     return value
 
 
@@ -45,6 +48,9 @@ class Token:
 
     def __post_init__(self) -> None:
         check_token(self.value)
+        life: object = self.expires_in
+        if life is not None and (isinstance(life, bool) or not isinstance(life, int | float)):
+            raise TypeError(f"expires_in must be a number of seconds, not {type(life).__name__}")
 
 
 class SignIn(Protocol):
@@ -102,7 +108,7 @@ class ClientCredentials:
     scope: str = field(default="itwin-platform", kw_only=True)
 
     def __post_init__(self) -> None:
-        for name in ("client_id", "client_secret"):
+        for name in ("client_id", "client_secret", "scope"):
             value: object = getattr(self, name)
             if not isinstance(value, str):
                 raise TypeError(f"{name} must be a str, not {type(value).__name__}")

@@ -110,7 +110,9 @@ class ResponseError(ITwinError):
     retry_after: float | None = None
 
     def _line(self) -> str:
-        head = f"{self.status} {self.code}" if self.code else str(self.status)
+        head = " ".join(str(word) for word in (self.status, self.code) if word)
+        if not head:
+            return self.message
         return f"{head}: {self.message}" if self.message else head
 
 

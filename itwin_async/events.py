@@ -9,9 +9,9 @@ from typing import TypeAlias
 class Stats:
     """What a session has done so far: counts, and ``bytes_received`` of bodies as decompressed.
 
-    ``requests`` counts what was sent, ``retries`` those sent again after a fault, ``throttled``
-    the answers of status 429, ``pauses`` how often they closed the limiter's door, ``renewals``
-    the tokens fetched.
+    ``requests`` counts what was sent to the API, ``retries`` those sent again after a fault,
+    ``throttled`` the answers of status 429, ``pauses`` how often they closed the limiter's door,
+    ``renewals`` the tokens fetched.
     """
 
     requests: int = 0
@@ -24,7 +24,10 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """A request was answered. ``seconds`` is the time from its sending to the answer's headers."""
+    """A request was answered, or came to nothing: then ``status`` is 0.
+
+    ``seconds`` is the time from its sending to the answer's headers.
+    """
 
     operation: str
     status: int

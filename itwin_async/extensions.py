@@ -1,15 +1,27 @@
-"""The Extensions API: iTwin.js extensions of an account, and their versions."""
+"""The Extensions API: iTwin.js extensions of an account, their versions, and the files of these."""
 
+import os
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from types import NoneType
 from typing import ClassVar, Final
+from urllib.parse import unquote
 
+import anyio
 import msgspec
 
+from itwin_async._downloads import Download, Remote
 from itwin_async._exchange import Exchange
 from itwin_async._operation import Operation, check_count, check_flag, check_text, quoted
 from itwin_async._pages import LinkedPage, Listing
 from itwin_async._paging import Pager
 from itwin_async._records import Link, Record, last_segment, make_aware
+from itwin_async.errors import ITwinError, one_line
+
+_WAITING: Final = "WaitingForUpload"  # the only documented status
+_SOONEST: Final = 0.5  # seconds between two looks at a version; doubled each time
+_LATEST: Final = 10.0
 
 
 class ExtensionLinks(Record, frozen=True, kw_only=True):
@@ -105,6 +117,25 @@ class ExtensionVersion(Record, frozen=True, kw_only=True):
         make_aware(self, "creation_time", "last_update_time")
 
 
+@dataclass(frozen=True, slots=True)
+class DownloadedVersion:
+    """The files of a version on this machine; ``main`` is the one to start with, as far as known.
+
+    ``archive`` is there only where it was asked for.
+    """
+
+    number: str
+    directory: Path
+    files: tuple[Path, ...]
+    main: Path | None = None
+    archive: Path | None = None
+
+    def __repr__(self) -> str:
+        where = str(self.directory)
+        where = where if len(where) <= 50 else f"…{where[-49:]}"
+        return f"DownloadedVersion(number={self.number!r}, {len(self.files)} files in {where!r})"
+
+
 class ExtensionPage(LinkedPage[Extension]):
     """A page of extensions."""
 
@@ -140,6 +171,7 @@ class VersionBody(msgspec.Struct):
 
 LIST_EXTENSIONS: Final = Operation("GET", "/extensions/", ExtensionPage)
 CREATE_EXTENSION: Final = Operation("POST", "/extensions/", ExtensionBody)
+DELETE_EXTENSION: Final = Operation("DELETE", "/extensions/{extension_id}", NoneType)
 LIST_VERSIONS: Final = Operation("GET", "/extensions/{extension_id}/versions", VersionPage)
 GET_VERSION: Final = Operation("GET", "/extensions/{extension_id}/versions/{number}", VersionBody)
 
@@ -198,6 +230,14 @@ class Extensions:
         answer = await self._exchange.call(CREATE_EXTENSION.at(body=body))
         return answer.extension
 
+    async def delete_extension(self, extension_id: str) -> None:
+        """Delete an extension with all its versions and their files; meant for internal testing.
+
+        Raises `NotFoundError` for an unknown extension.
+        Platform page: https://developer.bentley.com/apis/extensions/operations/delete-extension/
+        """
+        await self._exchange.call(DELETE_EXTENSION.at(extension_id=extension_id))
+
     def list_versions(
         self,
         extension_id: str,
@@ -227,3 +267,105 @@ class Extensions:
         """
         answer = await self._exchange.call(GET_VERSION.at(extension_id=extension_id, number=number))
         return msgspec.structs.replace(answer.version, links=answer.links)
+
+    async def wait_until_ready(
+        self,
+        extension_id: str,
+        number: str,
+        *,
+        timeout: float = 300.0,  # noqa: ASYNC109 - its end tells what the version was waiting for
+    ) -> ExtensionVersion:
+        """The version as soon as its archive was uploaded and unpacked, which is when it has files.
+
+        Looks at it again and again, at longer and longer intervals of up to 10 seconds, whatever
+        its status is called. Raises `TimeoutError` after ``timeout`` seconds, and what
+        `get_version` raises.
+        Platform page: https://developer.bentley.com/apis/extensions/operations/get-extension-version/
+        """
+        given: object = timeout
+        if not isinstance(given, int | float) or isinstance(given, bool):
+            raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
+        if not timeout > 0:
+            raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
+        version: ExtensionVersion | None = None
+        pause = _SOONEST
+        with anyio.move_on_after(timeout):
+            while True:
+                version = await self.get_version(extension_id, number)
+                if version.files and version.status != _WAITING:
+                    return version
+                await anyio.sleep(pause)
+                pause = min(_LATEST, pause * 2)
+        seen = "there was no answer" if version is None else _state(version)
+        raise TimeoutError(one_line(f"version {number} was not ready in {timeout:g} s: {seen}"))
+
+    async def download_version(
+        self,
+        extension_id: str,
+        number: str,
+        directory: str | os.PathLike[str],
+        *,
+        archive: bool = False,
+        overwrite: bool = False,
+    ) -> DownloadedVersion:
+        """Download the files of a version to a directory, and its archive where asked for.
+
+        All of them or none: files get their names when every one has arrived with the SHA-256 that
+        the platform says; after an error or a cancellation none of them is there. As many are
+        fetched at once as the session's limiter allows, without the token, and again after a fault;
+        ended URLs are renewed once. The directory is made if missing; a file that is there already
+        is a `FileExistsError`, unless ``overwrite``. Does not wait: a version without files is an
+        `ITwinError`, see `wait_until_ready`.
+
+        Raises `DecodeError` for wrong checksums and for paths that may lead out of the directory
+        (absolute ones, ``..``, drives, links on the way), `LinkError` for URLs that are not https,
+        `ResponseError` for what the storage refuses, and what `get_version` raises.
+        Platform page: https://developer.bentley.com/apis/extensions/operations/get-extension-version/
+        """
+        given: object = directory
+        if not isinstance(given, str | os.PathLike):
+            raise TypeError(f"directory must be a path, not {type(given).__name__}")
+        if not os.fspath(directory):
+            raise ValueError("directory must not be empty: '.' is the current one")
+        check_flag("archive", archive)
+        check_flag("overwrite", overwrite)
+        version = await self.get_version(extension_id, number)
+
+        async def renew() -> list[Remote]:
+            return _offered(await self.get_version(extension_id, number), archive=archive)
+
+        path = Path(directory)
+        try:
+            offered = _offered(version, archive=archive)
+            download = Download(self._exchange, offered, renew, path, overwrite=overwrite)
+            found = await download.run()
+        except ITwinError as error:
+            error.operation = error.operation or str(GET_VERSION)
+            raise
+        main = next((file.relative_path for file in version.files if file.is_main), None)
+        whole = found.pop(offered[-1].path) if archive else None
+        files = tuple(found.values())
+        return DownloadedVersion(version.number, path, files, found[main] if main else None, whole)
+
+
+def _offered(version: ExtensionVersion, *, archive: bool) -> list[Remote]:
+    """The files to download of a version; its archive, which has no name but its URL's, is last."""
+    if not version.files:
+        raise ITwinError(one_line(f"version {version.number} has no files: {_state(version)}"))
+    offered = [_remote(file, file.relative_path) for file in version.files]
+    if archive:
+        if version.archive_file is None:
+            raise ITwinError(one_line(f"version {version.number} has no archive"))
+        path = (version.archive_file.download_url or "").partition("?")[0]
+        offered.append(_remote(version.archive_file, unquote(path.rpartition("/")[2])))
+    return offered
+
+
+def _remote(file: ExtensionFile, path: str | None) -> Remote:
+    sha256 = None if file.checksum is None else file.checksum.sha256
+    return Remote(path or "", file.download_url, file.download_url_expires_at, sha256)
+
+
+def _state(version: ExtensionVersion) -> str:
+    said = f" ({version.status_message})" if version.status_message else ""
+    return f"its status is {version.status}{said}"

@@ -1,5 +1,6 @@
 """The iModels API: iModels of an iTwin, their changesets, and the extended data of changesets."""
 
+import base64
 from datetime import datetime
 from typing import Any, ClassVar, Final, Literal, TypeVar, overload
 
@@ -14,6 +15,7 @@ from itwin_async._extended_data import (
     build,
     build_one,
     payload_decoder,
+    payload_of,
 )
 from itwin_async._operation import (
     MINIMAL,
@@ -27,6 +29,7 @@ from itwin_async._operation import (
 from itwin_async._pages import LinkedPage, Listing
 from itwin_async._paging import Pager
 from itwin_async._records import Link, Record, make_aware
+from itwin_async.errors import ITwinError
 
 T = TypeVar("T")
 _LARGEST_PAGE: Final = 1_000
@@ -193,6 +196,12 @@ GET_EXTENDED_DATA: Final = Operation(
     ExtendedDataBody,
     version="v2",
 )
+CREATE_EXTENDED_DATA: Final = Operation(
+    "POST",
+    "/imodels/{imodel_id}/changesets/{changeset}/extendeddata",
+    ExtendedDataBody,
+    version="v2",
+)
 
 
 class IModels:
@@ -341,10 +350,44 @@ class IModels:
         made = payload_decoder(data_type)
         request = GET_EXTENDED_DATA.at(imodel_id=imodel_id, changeset=_id_or_index(changeset))
         answer = await self._exchange.call(request)
-        entry = answer.entry()
-        if entry is None:
-            raise GET_EXTENDED_DATA.undecodable("Object missing required field `extendedData`")
-        return build_one(imodel_id, entry, made)
+        return _one(GET_EXTENDED_DATA, answer, imodel_id, made)
+
+    async def create_extended_data(
+        self, imodel_id: str, changeset: str | int, data: object
+    ) -> ExtendedData[dict[str, Any]]:
+        """Store extended data with a changeset, by id or index: once, and only by who pushed it.
+
+        ``data`` is whatever msgspec encodes to a JSON object, such as a struct or a dict, of at
+        most 204,800 bytes. Raises `NotFoundError` for an unknown iModel or changeset, and
+        `ConflictError` or another `ResponseError` where it cannot be stored (again). Never sent
+        twice in doubt: after an error with ``may_have_happened``, see what `get_extended_data`
+        gives.
+        Platform page: https://developer.bentley.com/apis/imodels-v2/operations/create-imodel-changeset-extended-data/
+        """
+        text = base64.b64encode(payload_of(data)).decode()
+        request = CREATE_EXTENDED_DATA.at(
+            imodel_id=imodel_id, changeset=_id_or_index(changeset), body={"data": text}
+        )
+        try:
+            answer = await self._exchange.call(request)
+            return _one(CREATE_EXTENDED_DATA, answer, imodel_id, payload_decoder(None))
+        except ITwinError as error:
+            if error.may_have_happened:
+                error.message += "; extended data can be set only once, and may have been stored"
+                error.args = (error.message,)
+            raise
+
+
+def _one(
+    operation: Operation[ExtendedDataBody], answer: ExtendedDataBody, imodel_id: str, made: Any
+) -> ExtendedData[Any]:
+    """The entry that an answer holds."""
+    entry = answer.entry()
+    if entry is None:
+        error = operation.undecodable("Object missing required field `extendedData`")
+        error.may_have_happened = operation.method == "POST"
+        raise error
+    return build_one(imodel_id, entry, made)
 
 
 def _id_or_index(changeset: object) -> str:

@@ -1,11 +1,13 @@
 """The iTwins API: finding iTwins and the account they belong to."""
 
+import logging
 from datetime import datetime
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
 from itwin_async._exchange import Exchange
+from itwin_async._links import Origin, skip_of
 from itwin_async._operation import (
     MINIMAL,
     REPRESENTATION,
@@ -16,11 +18,14 @@ from itwin_async._operation import (
 )
 from itwin_async._pages import LinkedPage, Listing
 from itwin_async._paging import Pager
-from itwin_async._records import Record, make_aware
+from itwin_async._records import Record, make_aware, wire_name
 
 _LARGEST_PAGE: Final = 1_000
 # The platform ends a list silently at 1,000 iTwins unless told otherwise, and always here.
 _MOST: Final = 10_000
+_logger = logging.getLogger("itwin_async")
+QueryScope: TypeAlias = Literal["memberOfItwin", "all", "OrganizationAdmin"]
+_SCOPES: Final[tuple[str, ...]] = get_args(QueryScope)
 
 
 class ITwin(Record, frozen=True, kw_only=True):
@@ -65,6 +70,16 @@ class ITwinPage(LinkedPage[ITwin]):
         """The iTwins."""
         return self.itwins
 
+    def following(self, base: Origin, target: str) -> str | None:
+        """Where ``_links.next`` leads; a list that is cut off has none, and says so in the log."""
+        following = super().following(base, target)
+        if following is None and (skip_of(target) or 0) + len(self.itwins) >= _MOST:
+            _logger.warning(
+                "%s ends at %d iTwins, the most the platform lists: narrow the list by its filters",
+                LIST_ITWINS, _MOST,
+            )  # fmt: skip
+        return following
+
 
 class ITwinBody(msgspec.Struct):
     """The answer with one iTwin."""
@@ -89,37 +104,73 @@ class ITwins:
         sub_class: str | None = None,
         search: str | None = None,
         status: str | None = None,
+        type: str | None = None,
+        number: str | None = None,
+        display_name: str | None = None,
+        parent_id: str | None = None,
+        itwin_account_id: str | None = None,
+        filter: str | None = None,
+        orderby: str | None = None,
+        select: str | None = None,
         include_inactive: bool = False,
+        query_scope: QueryScope | None = None,
         representation: bool = False,
         page_size: int | None = None,
     ) -> Pager[ITwin]:
-        """iTwins the caller is a member of.
+        """iTwins the caller is a member of; up to 10,000, where a warning in the log tells of it.
 
         ``sub_class`` is one or several of Account, Asset, Project, Portfolio, Program and
         WorkPackage, joined by commas; it makes the list faster. ``search`` looks in texts,
-        ``status`` is Active, Inactive or Trial (not with ``include_inactive``). ``representation``
-        asks for all fields. ``page_size`` is 100 by default and at most 1,000.
+        ``status`` is Active, Inactive or Trial (not with ``include_inactive``). ``type``,
+        ``number``, ``display_name``, ``parent_id`` and ``itwin_account_id`` are exact; the second
+        and third exclude ``search``. ``filter``, ``orderby`` and ``select`` are OData, such as
+        ``type eq 'Bridge'``, ``displayName desc`` and ``id,number``; ``filter`` excludes all before
+        it but ``sub_class`` and ``search``, and ``select`` always brings ``id``. ``query_scope`` is
+        memberOfItwin by default. ``representation`` asks for all fields. ``page_size`` is 100 by
+        default and at most 1,000.
         Platform page: https://developer.bentley.com/apis/itwins/operations/get-my-itwins/
         """
-        for argument, value in (("sub_class", sub_class), ("search", search), ("status", status)):
+        exact = {
+            "type": type,
+            "number": number,
+            "display_name": display_name,
+            "parent_id": parent_id,
+            "itwin_account_id": itwin_account_id,
+        }
+        texts = {"sub_class": sub_class, "search": search, "status": status, **exact}
+        texts |= {"filter": filter, "orderby": orderby, "select": select}
+        for argument, value in texts.items():
             check_text(argument, value)
         check_count("page_size", page_size, most=_LARGEST_PAGE, optional=True)
         check_flag("include_inactive", include_inactive)
         check_flag("representation", representation)
-        if status is not None and include_inactive:
-            raise ValueError("status and include_inactive exclude each other: give one of them")
+        if query_scope is not None and query_scope not in _SCOPES:
+            raise ValueError(f"query_scope must be one of {', '.join(_SCOPES)}")
+        inactive = include_inactive or None
+        _check_apart("status", status, include_inactive=inactive)
+        _check_apart("search", search, number=number, display_name=display_name)
+        _check_apart("filter", filter, status=status, include_inactive=inactive, **exact)
+        if select is not None and "id" not in (name.strip() for name in select.split(",")):
+            select = f"id,{select}"
+        headers = {
+            "Prefer": REPRESENTATION if representation else MINIMAL,
+            "X-Max-Return": str(_MOST),
+        }
+        if query_scope is not None:
+            headers["X-iTwin-Query-Scope"] = query_scope
         request = LIST_ITWINS.at(
             query={
                 "subClass": sub_class,
                 "$search": search,
                 "status": status,
-                "includeInactive": include_inactive or None,
+                **{wire_name(name): value for name, value in exact.items()},
+                "$filter": filter,
+                "$orderby": orderby,
+                "$select": select,
+                "includeInactive": inactive,
                 "$top": page_size,
             },
-            headers={
-                "Prefer": REPRESENTATION if representation else MINIMAL,
-                "X-Max-Return": str(_MOST),
-            },
+            headers=headers,
         )
         return Pager(self._exchange, Listing(request, list))
 
@@ -138,3 +189,10 @@ class ITwins:
         """
         answer = await self._exchange.call(GET_ACCOUNT.at(itwin_id=itwin_id))
         return answer.itwin
+
+
+def _check_apart(one: str, value: object, **others: object) -> None:
+    """`ValueError` if the platform does not take these arguments together."""
+    for other, given in others.items():
+        if value is not None and given is not None:
+            raise ValueError(f"{one} and {other} exclude each other: give one of them")

@@ -4,7 +4,8 @@ import asyncio
 import math
 import random
 from collections import deque
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NoReturn
 
 import anyio
 
@@ -68,22 +69,14 @@ class Slot:
             self._limiter.free_slot()
 
 
+@dataclass(slots=True, eq=False)
 class _Waiter:
-    __slots__ = ("budget", "closed_before", "future", "patience", "ticket")
-
-    def __init__(
-        self,
-        ticket: int,
-        future: "asyncio.Future[Slot]",
-        patience: float,
-        budget: float,
-        closed: float,
-    ) -> None:
-        self.ticket = ticket
-        self.future = future
-        self.patience = patience
-        self.budget = budget
-        self.closed_before = closed
+    ticket: int
+    future: "asyncio.Future[Slot]"
+    patience: float
+    budget: float
+    closed_before: float
+    deadline: float  # of an anyio scope around the request
 
 
 class Limiter:
@@ -125,6 +118,7 @@ class Limiter:
         self._senders: deque[_Waiter] = deque()
         self._readers: deque[_Waiter] = deque()
         self._ticket = 0
+        self._gone = 0  # waiters cancelled since the last clearing
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -132,6 +126,9 @@ class Limiter:
         return (
             f"Limiter({self.concurrency}, per_minute={self.per_minute}, per_hour={self.per_hour})"
         )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Limiter belongs to one event loop: make one in each process")
 
     @property
     def in_use(self) -> int:
@@ -165,7 +162,7 @@ class Limiter:
             return slot
         now = self._bind().time()
         deadline = anyio.current_effective_deadline()
-        waiter = self._waiter(min(patience, deadline - now), budget)
+        waiter = self._waiter(patience, budget, deadline)
         if self._door > now:
             self._turn_away(waiter, now)
         self._senders.append(waiter)
@@ -183,7 +180,7 @@ class Limiter:
         self._bind()
         if self._free and not self._senders and not self._readers:
             return self._grant_read()
-        waiter = self._waiter(math.inf, math.inf)
+        waiter = self._waiter()
         self._readers.append(waiter)
         return await self._wait(waiter)
 
@@ -263,20 +260,27 @@ class Limiter:
         self._free -= 1
         return Slot(self, flying=False)
 
-    def _waiter(self, patience: float, budget: float) -> _Waiter:
+    def _waiter(
+        self, patience: float = math.inf, budget: float = math.inf, deadline: float = math.inf
+    ) -> _Waiter:
         self._ticket += 1
         future: asyncio.Future[Slot] = self._bind().create_future()
-        return _Waiter(self._ticket, future, patience, budget, self.closed_so_far())
+        closed = self.closed_so_far()
+        return _Waiter(self._ticket, future, patience, budget, closed, deadline)
 
     def _turn_away(self, waiter: _Waiter, now: float) -> None:
         left = self._door - now
         spent = self._closed - waiter.closed_before
         asked = self._extra + 1e-6  # what the platform did not ask for counts against nobody
-        if left - asked <= waiter.patience and spent - asked <= waiter.budget:
+        if (
+            left - asked <= waiter.patience
+            and spent - asked <= waiter.budget
+            and self._door - asked <= waiter.deadline
+        ):
             return
         error = RateLimitError(
-            f"the platform asked for a pause of which {left:.1f} s are left, longer than this "
-            "request may wait"
+            f"the platform asked for a pause of which {left:.1f} s are left, longer than "
+            "max_retry_after, max_throttled or the deadline around this request allow"
         )
         error.status = 429
         error.retry_after = left
@@ -291,8 +295,17 @@ class Limiter:
             if future.done() and not future.cancelled() and future.exception() is None:
                 future.result().release(sent=False)  # granted, and cancelled before it woke
             else:
+                self._gone += 1
+                if self._gone > 64 and 2 * self._gone > len(self._senders) + len(self._readers):
+                    self._forget_gone()
                 self._pump()  # who stood behind it may be first now
             raise
+
+    def _forget_gone(self) -> None:
+        """Let go of cancelled waiters: those that do not reach the head would stay for long."""
+        self._senders = deque(waiter for waiter in self._senders if not waiter.future.done())
+        self._readers = deque(waiter for waiter in self._readers if not waiter.future.done())
+        self._gone = 0
 
     def _pump(self) -> None:
         """Grant what can be granted, in the order of asking; then sleep until the next can."""

@@ -127,13 +127,10 @@ class Attempts:
         """Whether a failed write may have been carried out all the same."""
         if self.method in {"GET", "HEAD"}:
             return False
+        if self.doubted:  # an earlier attempt may have done it, whatever the last one says
+            return True
         if isinstance(error, TransportError):
             return error.sent
         if isinstance(error, ResponseError):
-            # Gone, or there already, after a failure in doubt: that may have been this very call.
-            return (
-                error.status == 408
-                or error.status >= 500
-                or (self.doubted and error.status in {404, 409})
-            )
+            return error.status == 408 or error.status >= 500
         return isinstance(error, DecodeError)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version as installed_version
+from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, get_args, overload
 
@@ -21,7 +22,7 @@ from itwin_async._operation import (
 )
 from itwin_async._transport import ClientSession, Transport
 from itwin_async.auth import ClientCredentials, TokenProvider, TokenSource, environment
-from itwin_async.errors import LinkError
+from itwin_async.errors import LinkError, one_line
 from itwin_async.events import OnEvent, Stats
 from itwin_async.extensions import Extensions
 from itwin_async.imodels import IModels
@@ -67,8 +68,10 @@ class ITwinSession:
         buffer_bytes: bytes that read-ahead may hold, over all lists; 64 MiB.
         max_body: bytes of a decompressed body beyond which it is a `TransportError`; 320 MiB, room
             for a page of a thousand of the largest extended data.
-        http: your own ``aiohttp.ClientSession``, never closed here. Its pool, cookies, proxy, netrc
-            and hidden resend are then yours; redirects, time limits and decompression are not.
+        http: your own ``aiohttp.ClientSession``, never closed here. Its pool, default headers,
+            cookies, proxy, netrc and hidden resend are then yours; redirects, time limits and
+            decompression are not. Give its connector ``limit=0``: the limiter bounds requests, and
+            a full pool would make them wait behind paused pages.
         on_event: called with each `Event`, quickly; None costs nothing.
 
     Raises `TypeError` or `ValueError` for what cannot be used, and `RuntimeError` when it is used
@@ -90,10 +93,12 @@ class ITwinSession:
     ) -> None:
         base = base_origin(base_url)
         source: object = token_provider
-        if not (isinstance(source, TokenProvider) or callable(source)):
+        known = isinstance(source, TokenProvider) or callable(source)
+        if not known or isinstance(source, type):
             raise TypeError(
                 "token_provider must be a TokenProvider or an async callable, not "
-                f"{type(token_provider).__name__}: wrap a token in StaticToken"
+                f"{source if isinstance(source, type) else type(source).__name__}: wrap a token in "
+                "StaticToken"
             )
         if isinstance(token_provider, ClientCredentials):
             token_provider.endpoint(str(base))
@@ -106,8 +111,9 @@ class ITwinSession:
             raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
         check_count("buffer_bytes", buffer_bytes, least=0)
         check_count("max_body", max_body)
-        if on_event is not None and not callable(on_event):
-            raise TypeError("on_event must be callable")
+        listener: object = on_event
+        if listener is not None and (not callable(listener) or iscoroutinefunction(listener)):
+            raise TypeError("on_event must be a plain callable, not a coroutine function")
         self._exchange: Final = Exchange(
             token_provider,
             base,
@@ -223,6 +229,11 @@ class ITwinSession:
         given: object = path
         if not isinstance(given, str):
             raise TypeError(f"path must be a str, not {type(given).__name__}")
+        if not given.startswith(("/", "http:", "https:")):
+            raise ValueError(
+                f"path must be one that starts with '/', such as /edfs/packages/roles, not "
+                f"{one_line(given)!r}"
+            )
         try:
             target = follow(self._exchange.base, "/", path)
         except LinkError as error:

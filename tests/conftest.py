@@ -8,12 +8,15 @@ from typing import Self
 import pytest
 from blockbuster import BlockBuster
 from hypothesis import settings
+from secrecy import canaries
 
 from itwin_async import ITwinSession, Limiter
 from itwin_async.emulator import Emulator
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=100)
 settings.load_profile("fixed")
+
+__all__ = ["canaries"]  # a fixture for all
 
 
 def pytest_collection_finish() -> None:

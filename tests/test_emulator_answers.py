@@ -1,6 +1,7 @@
 """What the emulator says is held against the client's structs, so that neither is wrong alone."""
 
 from datetime import datetime, timedelta
+from types import NoneType
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from itwin_async.emulator import ROUTES, Edit
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
 ITWIN = "dc914a84-e0c9-40e2-9d14-faf5ed84147f"
 ACCOUNT = "76c1102e-4f33-4dfa-ad93-bcd9ab717977"
+ODATA = {"unique_name": "SAP_WORK_ORDERS", "entity_set": "SAP_Work_Orders_Read"}
 EXAMPLES = {
     "imodel_id": IMODEL,
     "itwin_id": ITWIN,
@@ -19,7 +21,10 @@ EXAMPLES = {
     "unique_name": "SQL_CUSTOMERS_TABLE",
     "number": "1.0.0",
 }
-BODIES = {"create_extension": {"name": "n", "iTwinId": ACCOUNT, "description": "d"}}
+BODIES = {
+    "create_extension": {"name": "n", "iTwinId": ACCOUNT, "description": "d"},
+    "execute_package": {"variables": [{"name": "CustomerID", "value": "ACME"}]},
+}
 QUERIES = {"list_imodels": {"iTwinId": ITWIN}}
 OPERATIONS = {
     name.lower(): value
@@ -49,7 +54,7 @@ async def answers(itwin, name: str) -> Any:
     if "{number}" in path:
         found = await itwin.request("GET", path.rpartition("/")[0])
         path = path.replace("{number}", found["versions"][0]["number"])
-    path = path.format_map(EXAMPLES)
+    path = path.format_map({**EXAMPLES, **(ODATA if "/odata" in path else {})})
     query = QUERIES.get(name)
     version = operation.version
     return await itwin.request(
@@ -85,7 +90,13 @@ def lost(said: Any, kept: Any, where: str = "") -> list[str]:
 
 
 # Extended data becomes another type; `test_operations` holds its fields against the samples.
-DECLARED = [name for name in OPERATIONS if not name.endswith("extended_data")]
+DECLARED = [
+    name
+    for name, operation in OPERATIONS.items()
+    if not name.endswith("extended_data") and operation.returns is not NoneType
+]
+# What is in them is their package's business, and all of it is kept.
+FREE = {"execute_package", "list_entities"}
 
 
 @pytest.mark.parametrize("name", DECLARED)
@@ -112,7 +123,7 @@ async def test_no_field_of_a_representation_is_lost(emulator, itwin, name):
     assert lost(said, kept) == []
 
 
-@pytest.mark.parametrize("name", DECLARED)
+@pytest.mark.parametrize("name", [name for name in DECLARED if name not in FREE])
 async def test_an_answer_with_more_fields_than_documented_is_read(emulator, itwin, name):
     text = await answers(itwin, name)
 

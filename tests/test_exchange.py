@@ -27,6 +27,7 @@ from itwin_async import (
     Token,
     TransportError,
     UnauthorizedError,
+    _exchange,
 )
 from itwin_async.emulator import Delay, Edit, Garbage, Reset, Status, Throttle
 
@@ -34,6 +35,16 @@ OK = answer(PACKAGE)
 THREE = Retry(attempts=3, base=0)
 REPEATABLE = ("GET", "HEAD", "PUT", "DELETE")
 NEVER = ("POST", "PATCH")
+
+
+HOST = "127.0.0.1"
+FLOOR = _exchange._UNTOLD
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch):
+    """A throttle that names no time is over at once, but where its floor is what is tested."""
+    monkeypatch.setattr(_exchange, "_UNTOLD", 0.0)
 
 
 def refused(status: int, *headers: str, body: bytes = b"") -> bytes:
@@ -300,6 +311,15 @@ async def test_who_cannot_wait_for_the_door_is_turned_away_unsent():
             waiting.cancel()
 
 
+async def test_a_throttle_without_a_time_is_no_hot_loop(monkeypatch):
+    monkeypatch.setattr("itwin_async._exchange._UNTOLD", FLOOR)
+    retry = Retry(base=0, max_throttled=FLOOR / 2)
+    async with RawServer(refused(429)) as server, session_at(server, retry=retry) as itwin:
+        with pytest.raises(RateLimitError):
+            await itwin.packages.get_package("P")
+        assert len(server.requests) == 1
+
+
 async def test_a_throttle_without_end_is_bounded_by_the_time_it_took():
     retry = Retry(attempts=1, base=0.03, max_throttled=0.2)
     async with RawServer(refused(429)) as server, session_at(server, retry=retry) as itwin:
@@ -551,7 +571,10 @@ async def test_a_token_endpoint_that_is_down_fails_all_waiters_alike_and_is_aske
         calls = (itwin.itwins.get_primary_account() for _ in range(10))
         failed = await asyncio.gather(*calls, return_exceptions=True)
         assert {(type(error), str(error)) for error in failed} == {
-            (ServerError, "500 server_error: Internal Server Error")
+            (
+                ServerError,
+                "500 server_error: the sign-in host 127.0.0.1 refused: Internal Server Error",
+            )
         }
         assert emulator.count("token") == 3
         await itwin.itwins.get_primary_account()
@@ -898,7 +921,7 @@ NOT_DECODED = {
     "BOM": b"\xef\xbb\xbf" + PACKAGE,
     "NaN": b'{"uniqueName":NaN}',
     "deep": b'{"x":' + b"[" * 200_000,
-    "deep and whole": b'{"x":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+    "deep and whole": b'{"x":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
     "cut": PACKAGE[:-1],
     "trailing": PACKAGE + b"x",
     "wrong type": b'{"uniqueName":5}',

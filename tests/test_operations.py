@@ -1,23 +1,37 @@
 """Every operation against the emulated platform: what it gives, and each documented refusal."""
 
+import base64
+import json
+import logging
+import pickle
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import msgspec
 import pytest
 
 from itwin_async import (
     ConflictError,
+    DecodeError,
     ExtendedData,
+    ForbiddenError,
+    IntegrationPackage,
     InvalidRequestError,
+    ITwinError,
     ITwinSession,
     NotFoundError,
     RateLimitError,
     Retry,
     ServerError,
+    TransportError,
     UnauthorizedError,
 )
-from itwin_async.emulator import Status, Throttle
+from itwin_async.emulator import Emulator, Reset, Status, Throttle
 
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"  # the documented examples
 ITWIN = "dc914a84-e0c9-40e2-9d14-faf5ed84147f"
 ACCOUNT = "76c1102e-4f33-4dfa-ad93-bcd9ab717977"
+ENTITIES = "SAP_Work_Orders_Read"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
@@ -71,6 +85,26 @@ async def test_create_extension_sends_the_documented_body(itwin, emulator):
     sent = emulator.requests[-1]
     assert sent.path == "/extensions/"
     assert sent.body == b'{"name":"n","iTwinId":"%s"}' % ACCOUNT.encode()
+
+
+async def test_delete_extension_removes_it_with_its_versions(itwin, emulator):
+    extension = await first(itwin.extensions.list_extensions())
+    assert await itwin.extensions.delete_extension(extension.id) is None
+    assert extension.id not in {i.id for i in await every(itwin.extensions.list_extensions())}
+    with pytest.raises(NotFoundError, match="ExtensionsNotFound"):
+        await first(itwin.extensions.list_versions(extension.id))
+    deleted = next(got for got in emulator.requests if got.operation == "delete_extension")
+    assert (deleted.method, deleted.body) == ("DELETE", b"")
+
+
+async def test_delete_extension_tells_when_it_may_have_been_this_very_call(emulator):
+    retry = Retry(base=0)
+    async with ITwinSession(emulator.credentials, base_url=emulator.url, retry=retry) as itwin:
+        extension = await first(itwin.extensions.list_extensions())
+        emulator.faults.add("delete_extension", Reset())
+        with pytest.raises(NotFoundError, match="may have been carried out") as caught:
+            await itwin.extensions.delete_extension(extension.id)
+    assert caught.value.may_have_happened
 
 
 async def test_list_versions_leaves_out_deprecated_ones_unless_asked(itwin):
@@ -175,6 +209,86 @@ async def test_get_extended_data_is_the_entry_of_the_list(itwin):
     assert found == await itwin.imodels.get_extended_data(IMODEL, 1)
 
 
+class Files(msgspec.Struct, rename="camel"):
+    changed_files: list[str]
+
+
+@dataclass
+class Plain:
+    a: int
+
+
+class Typed(TypedDict):
+    a: int
+
+
+@pytest.mark.parametrize(
+    ("data", "kept"),
+    [
+        ({"a": [1, None, "é"]}, {"a": [1, None, "é"]}),
+        (Files(["A.dgn"]), {"changedFiles": ["A.dgn"]}),
+        (Plain(1), {"a": 1}),
+        (Typed(a=1), {"a": 1}),
+        (msgspec.Raw(b' {"a": 1} '), {"a": 1}),
+        ({}, {}),
+    ],
+)
+async def test_create_extended_data_stores_an_object(itwin, emulator, data, kept):
+    index = emulator.push_changeset(IMODEL)
+    made = await itwin.imodels.create_extended_data(IMODEL, index, data)
+    assert isinstance(made, ExtendedData)
+    assert (made.changeset_index, made.imodel_id, made.data) == (index, IMODEL, kept)
+    assert await itwin.imodels.get_extended_data(IMODEL, index) == made
+    (sent,) = (got for got in emulator.requests if got.operation == "create_extended_data")
+    body = json.loads(sent.body)
+    assert list(body) == ["data"]
+    assert json.loads(base64.b64decode(body["data"], validate=True)) == kept
+    assert sent.headers["Content-Type"] == "application/json"
+
+
+async def test_create_extended_data_takes_a_changeset_id(itwin, emulator):
+    index = emulator.push_changeset(IMODEL)
+    changeset = await itwin.imodels.get_changeset(IMODEL, index)
+    made = await itwin.imodels.create_extended_data(IMODEL, changeset.id, {"a": 1})
+    assert (made.changeset_id, made.changeset_index) == (changeset.id, index)
+
+
+async def test_create_extended_data_stores_it_once(itwin, emulator):
+    index = emulator.push_changeset(IMODEL)
+    await itwin.imodels.create_extended_data(IMODEL, index, {"a": 1})
+    with pytest.raises(ConflictError) as caught:
+        await itwin.imodels.create_extended_data(IMODEL, index, {"a": 2})
+    assert not caught.value.may_have_happened
+    assert (await itwin.imodels.get_extended_data(IMODEL, index)).data == {"a": 1}
+
+
+async def test_create_extended_data_takes_as_much_as_the_platform(itwin, emulator):
+    index = emulator.push_changeset(IMODEL)
+    around = len(b'{"a":""}')
+    most = {"a": "x" * (204_800 - around)}
+    made = await itwin.imodels.create_extended_data(IMODEL, index, most)
+    assert len(made.payload) == 204_800
+    sent = len(emulator.requests)
+    with pytest.raises(ValueError, match=r"204,801 bytes as JSON, and may have 204,800"):
+        await itwin.imodels.create_extended_data(IMODEL, index, {"a": most["a"] + "x"})
+    assert len(emulator.requests) == sent
+
+
+@pytest.mark.parametrize("fault", [Status(500), Status(408), Reset(), Status(201, body={})])
+async def test_create_extended_data_in_doubt_says_that_it_may_have_been_stored(
+    emulator, itwin, fault
+):
+    index = emulator.push_changeset(IMODEL)
+    emulator.faults.add("create_extended_data", fault, times=None)
+    with pytest.raises((ServerError, TransportError, DecodeError, ITwinError)) as caught:
+        await itwin.imodels.create_extended_data(IMODEL, index, {"a": 1})
+    assert caught.value.may_have_happened
+    assert "can be set only once, and may have been stored" in str(caught.value)
+    assert emulator.count("create_extended_data") == 1
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert str(copy) == str(caught.value)
+
+
 # Packages and iTwins
 
 
@@ -190,6 +304,89 @@ async def test_get_package_gives_its_examples(itwin):
     assert (package.project_stage, package.is_odata) == ("Preview", False)
     assert "CustomerID" in package.input_example
     assert package.last_change is not None
+
+
+async def test_the_examples_of_a_package_are_decoded(itwin):
+    package = await itwin.packages.get_package("SQL_CUSTOMERS_TABLE")
+    assert package.input_example_decoded["returnAsXml"] is False
+    assert package.input_example_decoded["variables"][2] == {"name": "CustomerID", "value": "ACME"}
+    assert package.response_example_decoded["DATA"][0]["CustomerID"] == "ACME "
+
+
+@pytest.mark.parametrize("example", [None, "", "not JSON", "{'a': 1}", '{"a": 1,}', "[" * 5_000])
+def test_an_example_that_is_no_json_costs_nothing(example):
+    package = IntegrationPackage(input_example=example, response_example=example)
+    assert package.input_example_decoded is None
+    assert package.response_example_decoded is None
+
+
+class Customer(msgspec.Struct, rename={"customer_id": "customerID", "name": "companyName"}):
+    customer_id: str
+    name: str
+
+
+class Customers(msgspec.Struct):
+    data: list[Customer]
+
+
+async def test_execute_package_gives_what_the_package_answers(itwin, emulator):
+    found = await itwin.packages.execute_package(ITWIN, "SQL_CUSTOMERS_TABLE")
+    assert found["data"][0]["customerID"] == "ACME "  # neither names nor blanks are mended
+    assert json.loads(emulator.requests[-1].body) == {"returnAsXml": False}
+
+
+async def test_execute_package_sends_variables_as_a_list(itwin, emulator):
+    variables = {"CustomerID": "NOBODY", "Empty": ""}
+    found = await itwin.packages.execute_package(ITWIN, "SAP_WORK_ORDERS", variables=variables)
+    assert found == {"data": []}
+    assert json.loads(emulator.requests[-1].body)["variables"] == [
+        {"name": "CustomerID", "value": "NOBODY"},
+        {"name": "Empty", "value": ""},
+    ]
+
+
+async def test_execute_package_takes_the_example_of_the_package(itwin):
+    package = await itwin.packages.get_package("SQL_CUSTOMERS_TABLE")
+    example = {each["name"]: each["value"] for each in package.input_example_decoded["variables"]}
+    found = await itwin.packages.execute_package(ITWIN, package.unique_name, variables=example)
+    assert len(found["data"]) == 1
+
+
+async def test_execute_package_decodes_to_a_type(itwin):
+    found = await itwin.packages.execute_package(ITWIN, "SQL_CUSTOMERS_TABLE", returns=Customers)
+    assert found == Customers([Customer("ACME ", "ACME Ltd.")])
+    with pytest.raises(DecodeError):
+        await itwin.packages.execute_package(ITWIN, "SQL_CUSTOMERS_TABLE", returns=list[int])
+
+
+async def test_execute_package_gives_bytes_where_wanted(itwin, emulator):
+    as_json = await itwin.packages.execute_package(ITWIN, "SQL_CUSTOMERS_TABLE", returns=bytes)
+    assert json.loads(as_json)["data"]
+    as_xml = await itwin.packages.execute_package(ITWIN, "SQL_CUSTOMERS_TABLE", as_xml=True)
+    assert as_xml.startswith(b"<root><data>")
+    assert json.loads(emulator.requests[-1].body) == {"returnAsXml": True}
+
+
+async def test_execute_package_is_never_sent_twice_in_doubt(emulator, itwin):
+    emulator.faults.add("execute_package", Status(500), times=None)
+    with pytest.raises(ServerError, match="may have been carried out"):
+        await itwin.packages.execute_package(ITWIN, "SQL_CUSTOMERS_TABLE")
+    assert emulator.count("execute_package") == 1
+
+
+async def test_a_package_called_roles_can_be_executed_but_not_read(emulator, itwin):
+    with pytest.raises(NotFoundError, match="PackageNotFound"):
+        await itwin.packages.execute_package(ITWIN, "roles")
+    with pytest.raises(ValueError, match="its URL is another operation"):
+        await itwin.packages.get_package("roles")
+
+
+async def test_list_entity_sets_gives_all_in_one_answer(itwin, emulator):
+    found = await every(itwin.packages.list_entity_sets(ITWIN, "SAP_WORK_ORDERS"))
+    assert [each.name for each in found] == [each.url for each in found]
+    assert {each.kind for each in found} == {"EntitySet"}
+    assert len(found) == 4
+    assert emulator.count("list_entity_sets") == 1
 
 
 async def test_list_itwins_gives_those_of_the_caller(itwin, emulator):
@@ -211,6 +408,69 @@ async def test_list_itwins_gives_everything_by_representation(itwin):
     found = await first(itwin.itwins.list_itwins(representation=True))
     assert found.itwin_account_id == ACCOUNT
     assert found.created_date_time.year == 2016
+
+
+@pytest.mark.parametrize(
+    ("filters", "query", "found"),
+    [
+        ({"type": "Construction Project"}, {"type": "Construction Project"}, 1),
+        ({"number": "00001-ds-3902795"}, {"number": "00001-ds-3902795"}, 1),
+        ({"display_name": "White River"}, {"displayName": "White River"}, 1),
+        ({"display_name": "White"}, {"displayName": "White"}, 0),
+        ({"parent_id": ACCOUNT}, {"parentId": ACCOUNT}, 1),
+        ({"itwin_account_id": ACCOUNT}, {"iTwinAccountId": ACCOUNT}, 2),
+        ({"filter": "contains(number, 'ds')"}, {"$filter": "contains(number, 'ds')"}, 1),
+        ({"filter": "number ne 'x'", "sub_class": "Account"}, {"subClass": "Account"}, 2),
+        ({"orderby": "displayName desc"}, {"$orderby": "displayName desc"}, 3),
+    ],
+)
+async def test_list_itwins_takes_each_documented_filter(itwin, emulator, filters, query, found):
+    assert len(await every(itwin.itwins.list_itwins(**filters))) == found
+    sent = emulator.requests[-1].query
+    assert {name: sent[name] for name in query} == query
+
+
+async def test_list_itwins_orders(itwin):
+    names = [i.display_name for i in await every(itwin.itwins.list_itwins(orderby="displayName"))]
+    assert names == sorted(names)
+
+
+async def test_list_itwins_selects_fields_and_always_the_id(itwin, emulator):
+    found = await first(itwin.itwins.list_itwins(select="displayName"))
+    assert (found.id, found.display_name, found.number) == (ITWIN, "White River", None)
+    assert emulator.requests[-1].query["$select"] == "id,displayName"
+    await first(itwin.itwins.list_itwins(select="number, id"))
+    assert emulator.requests[-1].query["$select"] == "number, id"
+
+
+@pytest.mark.parametrize("scope", [None, "memberOfItwin", "all", "OrganizationAdmin"])
+async def test_list_itwins_asks_in_a_scope(itwin, emulator, scope):
+    await first(itwin.itwins.list_itwins(query_scope=scope))
+    assert emulator.requests[-1].headers.get("X-iTwin-Query-Scope") == scope
+
+
+async def test_list_itwins_asks_for_a_representation_on_every_page(itwin, emulator):
+    for wanted, prefer in ((False, "return=minimal"), (True, "return=representation")):
+        emulator.requests.clear()
+        await every(itwin.itwins.list_itwins(representation=wanted, page_size=1))
+        listed = [got for got in emulator.requests if got.operation == "list_itwins"]
+        assert len(listed) == 3
+        assert {got.headers["Prefer"] for got in listed} == {prefer}
+        assert {got.headers["X-Max-Return"] for got in listed} == {"10000"}
+
+
+@pytest.mark.parametrize(("count", "warned"), [(9_999, False), (10_000, True), (10_050, True)])
+@pytest.mark.parametrize("ahead", [0, 4])
+async def test_a_list_of_itwins_that_is_cut_off_warns_in_the_log(caplog, count, warned, ahead):
+    caplog.set_level(logging.WARNING, "itwin_async")
+    async with (
+        Emulator(itwins=count, imodels=0, extensions=3) as emulator,
+        ITwinSession(emulator.credentials, base_url=emulator.url) as itwin,
+    ):
+        found = await every(itwin.itwins.list_itwins(page_size=1_000).ahead(ahead))
+    assert len(found) == min(count, 10_000)
+    warnings = [each for each in caplog.records if "10000 iTwins" in each.getMessage()]
+    assert len(warnings) == warned
 
 
 async def test_get_primary_account_is_the_callers_own(itwin):
@@ -243,6 +503,22 @@ REFUSED = {
     "InvalidExtensionsRequest of create": (
         lambda i: i.extensions.create_extension("n", ITWIN),
         (422, "InvalidExtensionsRequest", None),
+    ),
+    "ExtensionNotFound of delete": (
+        lambda i: i.extensions.delete_extension(UNKNOWN),
+        (404, "ExtensionNotFound", "extensionId"),
+    ),
+    "InvalidExtensionsRequest of delete": (
+        lambda i: i.extensions.delete_extension("x"),
+        (422, "InvalidExtensionsRequest", None),
+    ),
+    "ExtensionsNotFound of a wait": (
+        lambda i: i.extensions.wait_until_ready(UNKNOWN, "1.0.0"),
+        (404, "ExtensionsNotFound", "extensionId"),
+    ),
+    "ExtensionsNotFound of a download": (
+        lambda i: i.extensions.download_version(UNKNOWN, "1.0.0", "unused"),
+        (404, "ExtensionsNotFound", "extensionId"),
     ),
     "ExtensionsNotFound of versions": (
         lambda i: first(i.extensions.list_versions(UNKNOWN)),
@@ -292,6 +568,56 @@ REFUSED = {
         lambda i: i.imodels.get_extended_data(IMODEL, "f" * 40),
         (404, "ChangesetNotFound", None),
     ),
+    "iModelNotFound of writing": (
+        lambda i: i.imodels.create_extended_data(UNKNOWN, 1, {}),
+        (404, "iModelNotFound", None),
+    ),
+    "ChangesetNotFound of writing": (
+        lambda i: i.imodels.create_extended_data(IMODEL, 999, {}),
+        (404, "ChangesetNotFound", None),
+    ),
+    "DataConflict": (
+        lambda i: i.imodels.create_extended_data(IMODEL, 1, {}),
+        (409, "DataConflict", None),
+    ),
+    "PackageNotFound of execute": (
+        lambda i: i.packages.execute_package(ITWIN, "NONE"),
+        (404, "PackageNotFound", None),
+    ),
+    "PackageNotFound of execute for an unknown iTwin": (
+        lambda i: i.packages.execute_package(UNKNOWN, "SQL_CUSTOMERS_TABLE"),
+        (404, "PackageNotFound", None),
+    ),
+    "InvalidPackageRequest of execute": (
+        lambda i: i.packages.execute_package("x", "SQL_CUSTOMERS_TABLE"),
+        (422, "InvalidPackageRequest", None),
+    ),
+    "SchemaNotFound": (
+        lambda i: first(i.packages.list_entity_sets(ITWIN, "SQL_CUSTOMERS_TABLE")),
+        (404, "SchemaNotFound", None),
+    ),
+    "SchemaNotFound for an unknown iTwin": (
+        lambda i: first(i.packages.list_entity_sets(UNKNOWN, "SAP_WORK_ORDERS")),
+        (404, "SchemaNotFound", None),
+    ),
+    "InvalidSchemaRequest": (
+        lambda i: first(i.packages.list_entity_sets("x", "SAP_WORK_ORDERS")),
+        (422, "InvalidSchemaRequest", None),
+    ),
+    "SchemaNotFound of rows": (
+        lambda i: first(i.packages.list_entities(ITWIN, "SAP_WORK_ORDERS", "None")),
+        (404, "SchemaNotFound", None),
+    ),
+    "InvalidSchemaRequest of rows": (
+        lambda i: first(
+            i.packages.list_entities(ITWIN, "SAP_WORK_ORDERS", ENTITIES, filter="what")
+        ),
+        (422, "InvalidSchemaRequest", None),
+    ),
+    "InvalidiTwinsRequest of a filter": (
+        lambda i: first(i.itwins.list_itwins(filter="what")),
+        (422, "InvalidiTwinsRequest", None),
+    ),
     "PackageNotFound": (
         lambda i: i.packages.get_package("NONE"),
         (404, "PackageNotFound", None),
@@ -310,6 +636,12 @@ REFUSED = {
     ),
 }
 CLASSES = {404: NotFoundError, 409: ConflictError, 422: InvalidRequestError}
+
+
+def in_itself():
+    data: dict[str, Any] = {}
+    data["a"] = data
+    return data
 
 
 async def create_twice(itwin):
@@ -340,7 +672,42 @@ async def test_a_changeset_without_extended_data_is_told(itwin, emulator):
         await itwin.imodels.get_extended_data(IMODEL, index)
 
 
+FORBIDDEN = {
+    "create_extension": lambda i: i.extensions.create_extension("n", ACCOUNT),
+    "create_extended_data": lambda i: i.imodels.create_extended_data(IMODEL, 1, {}),
+    "execute_package": lambda i: i.packages.execute_package(ITWIN, "SQL_CUSTOMERS_TABLE"),
+}
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+async def test_an_operation_without_permission_is_forbidden(emulator, itwin, name):
+    emulator.faults.add(name, Status(403, code="InsufficientPermissions"), times=None)
+    with pytest.raises(ForbiddenError, match="403 InsufficientPermissions") as caught:
+        await FORBIDDEN[name](itwin)
+    assert not caught.value.may_have_happened
+    assert emulator.count(name) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [("InvalidValue", "'data' is not valid."), ("MissingRequiredProperty", "'data' is missing.")],
+)
+async def test_what_the_platform_says_of_written_data_is_told(emulator, itwin, code, message):
+    detail = {"code": code, "message": message, "target": "data"}
+    error = {"code": "InvalidiModelsRequest", "message": "Cannot create.", "details": [detail]}
+    emulator.faults.add("create_extended_data", Status(422, body={"error": error}))
+    with pytest.raises(InvalidRequestError, match="422 InvalidiModelsRequest") as caught:
+        await itwin.imodels.create_extended_data(IMODEL, 1, {})
+    (said,) = caught.value.details
+    assert (said.code, said.target) == (code, "data")
+
+
 CALLS = {
+    "delete_extension": lambda i: i.extensions.delete_extension(UNKNOWN),
+    "create_extended_data": lambda i: i.imodels.create_extended_data(IMODEL, 1, {}),
+    "execute_package": lambda i: i.packages.execute_package(ITWIN, "SQL_CUSTOMERS_TABLE"),
+    "list_entity_sets": lambda i: first(i.packages.list_entity_sets(ITWIN, "SAP_WORK_ORDERS")),
+    "list_entities": lambda i: first(i.packages.list_entities(ITWIN, "SAP_WORK_ORDERS", ENTITIES)),
     "list_extensions": lambda i: first(i.extensions.list_extensions()),
     "create_extension": lambda i: i.extensions.create_extension("n", ACCOUNT),
     "list_versions": lambda i: first(i.extensions.list_versions(UNKNOWN)),
@@ -392,6 +759,21 @@ async def test_an_operation_asks_for_the_version_of_its_api(emulator, itwin, nam
 BAD_IDS = ["", " ", ".", "..", "a/b", "../x", "a\\b", "a\x00b", "a\r\nb", "\ud800"]
 BY_ID = {
     "list_versions": lambda i, bad: i.extensions.list_versions(bad),
+    "delete_extension": lambda i, bad: i.extensions.delete_extension(bad),
+    "wait_until_ready": lambda i, bad: i.extensions.wait_until_ready(bad, "1.0.0"),
+    "download_version": lambda i, bad: i.extensions.download_version(bad, "1.0.0", "x"),
+    "download_version number": lambda i, bad: i.extensions.download_version(UNKNOWN, bad, "x"),
+    "create_extended_data": lambda i, bad: i.imodels.create_extended_data(bad, 1, {}),
+    "create_extended_data changeset": lambda i, bad: i.imodels.create_extended_data(
+        IMODEL, bad, {}
+    ),
+    "execute_package": lambda i, bad: i.packages.execute_package(bad, "P"),
+    "execute_package name": lambda i, bad: i.packages.execute_package(ITWIN, bad),
+    "list_entity_sets": lambda i, bad: i.packages.list_entity_sets(bad, "P"),
+    "list_entity_sets name": lambda i, bad: i.packages.list_entity_sets(ITWIN, bad),
+    "list_entities": lambda i, bad: i.packages.list_entities(bad, "P", "S"),
+    "list_entities name": lambda i, bad: i.packages.list_entities(ITWIN, bad, "S"),
+    "list_entities set": lambda i, bad: i.packages.list_entities(ITWIN, "P", bad),
     "get_version": lambda i, bad: i.extensions.get_version(bad, "1.0.0"),
     "get_version number": lambda i, bad: i.extensions.get_version(UNKNOWN, bad),
     "list_imodels": lambda i, bad: i.imodels.list_imodels(bad),
@@ -464,6 +846,84 @@ WRONG = {
     "description": (
         lambda i: i.extensions.create_extension("n", ACCOUNT, description=5),
         TypeError,
+    ),
+    "timeout 0": (
+        lambda i: i.extensions.wait_until_ready(UNKNOWN, "1", timeout=0),
+        ValueError,
+    ),
+    "timeout nan": (
+        lambda i: i.extensions.wait_until_ready(UNKNOWN, "1", timeout=float("nan")),
+        ValueError,
+    ),
+    "timeout text": (
+        lambda i: i.extensions.wait_until_ready(UNKNOWN, "1", timeout="1"),
+        TypeError,
+    ),
+    "directory": (lambda i: i.extensions.download_version(UNKNOWN, "1", 5), TypeError),
+    "directory empty": (lambda i: i.extensions.download_version(UNKNOWN, "1", ""), ValueError),
+    "archive": (
+        lambda i: i.extensions.download_version(UNKNOWN, "1", "x", archive="no"),
+        TypeError,
+    ),
+    "overwrite": (
+        lambda i: i.extensions.download_version(UNKNOWN, "1", "x", overwrite=1),
+        TypeError,
+    ),
+    "data list": (lambda i: i.imodels.create_extended_data(IMODEL, 1, [1]), TypeError),
+    "data text": (lambda i: i.imodels.create_extended_data(IMODEL, 1, "{}"), TypeError),
+    "data none": (lambda i: i.imodels.create_extended_data(IMODEL, 1, None), TypeError),
+    "data set": (lambda i: i.imodels.create_extended_data(IMODEL, 1, {1}), TypeError),
+    "data object": (lambda i: i.imodels.create_extended_data(IMODEL, 1, object()), TypeError),
+    "data with an object": (
+        lambda i: i.imodels.create_extended_data(IMODEL, 1, {"a": object()}),
+        TypeError,
+    ),
+    "data raw": (
+        lambda i: i.imodels.create_extended_data(IMODEL, 1, msgspec.Raw(b"{bad")),
+        ValueError,
+    ),
+    "data surrogate": (
+        lambda i: i.imodels.create_extended_data(IMODEL, 1, {"a": "\ud800"}),
+        ValueError,
+    ),
+    "data in itself": (
+        lambda i: i.imodels.create_extended_data(IMODEL, 1, in_itself()),
+        ValueError,
+    ),
+    "changeset of data": (lambda i: i.imodels.create_extended_data(IMODEL, -1, {}), ValueError),
+    "variables": (lambda i: i.packages.execute_package(ITWIN, "P", variables=[]), TypeError),
+    "variable": (lambda i: i.packages.execute_package(ITWIN, "P", variables={"a": 1}), TypeError),
+    "variable name": (
+        lambda i: i.packages.execute_package(ITWIN, "P", variables={1: "a"}),
+        TypeError,
+    ),
+    "variable without a name": (
+        lambda i: i.packages.execute_package(ITWIN, "P", variables={"": "a"}),
+        ValueError,
+    ),
+    "as_xml": (lambda i: i.packages.execute_package(ITWIN, "P", as_xml=1), TypeError),
+    "as_xml and returns": (
+        lambda i: i.packages.execute_package(ITWIN, "P", as_xml=True, returns=Files),
+        ValueError,
+    ),
+    "returns": (lambda i: i.packages.execute_package(ITWIN, "P", returns=5), TypeError),
+    "row_type": (lambda i: i.packages.list_entities(ITWIN, "P", "S", 5), TypeError),
+    "rows page_size": (
+        lambda i: i.packages.list_entities(ITWIN, "P", "S", page_size=0),
+        ValueError,
+    ),
+    "rows select": (lambda i: i.packages.list_entities(ITWIN, "P", "S", select=["a"]), TypeError),
+    "rows filter": (lambda i: i.packages.list_entities(ITWIN, "P", "S", filter=5), TypeError),
+    "rows orderby": (lambda i: i.packages.list_entities(ITWIN, "P", "S", orderby=5), TypeError),
+    "itwins type": (lambda i: i.itwins.list_itwins(type=5), TypeError),
+    "itwins scope": (lambda i: i.itwins.list_itwins(query_scope="mine\r\nX: y"), ValueError),
+    "search and number": (lambda i: i.itwins.list_itwins(search="a", number="b"), ValueError),
+    "search and name": (lambda i: i.itwins.list_itwins(search="a", display_name="b"), ValueError),
+    "filter and type": (lambda i: i.itwins.list_itwins(filter="a", type="b"), ValueError),
+    "filter and status": (lambda i: i.itwins.list_itwins(filter="a", status="b"), ValueError),
+    "filter and inactive": (
+        lambda i: i.itwins.list_itwins(filter="a", include_inactive=True),
+        ValueError,
     ),
     "roles": (lambda i: i.packages.get_package("roles"), ValueError),
     "itwin_id of extensions": (lambda i: i.extensions.list_extensions(itwin_id=""), ValueError),

@@ -28,7 +28,8 @@ SNIPPETS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILIN
 
 
 @pytest.fixture
-async def environment(monkeypatch):
+async def environment(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # where downloads go
     async with Emulator(imodels=3, changesets=30) as emulator:
         monkeypatch.setenv("ITWIN_BASE_URL", emulator.url)
         monkeypatch.setenv("ITWIN_TOKEN_URL", emulator.token_url)

@@ -41,15 +41,11 @@ METHODS = {
 }
 # What the contract names besides single operations.
 LONGER = {"wait_until_ready", "download_version"}
-# What the contract names and the client does not have yet. Take out what arrives.
-TO_COME = {
-    "delete_extension", "wait_until_ready", "download_version", "create_extended_data",
-    "execute_package", "list_entity_sets", "list_entities",
-}  # fmt: skip
 # How each operation is called, and where its items or its value stand in the answer.
 CALLS = {
     "list_extensions": (lambda i: i.extensions.list_extensions(), "extensions"),
     "create_extension": (lambda i: i.extensions.create_extension("n", "i"), "extension"),
+    "delete_extension": (lambda i: i.extensions.delete_extension("e"), None),
     "list_versions": (lambda i: i.extensions.list_versions("e"), "versions"),
     "get_version": (lambda i: i.extensions.get_version("e", "1.0.0"), "version"),
     "list_imodels": (lambda i: i.imodels.list_imodels("t"), "iModels"),
@@ -58,8 +54,15 @@ CALLS = {
     "get_changeset": (lambda i: i.imodels.get_changeset("m", 1), "changeset"),
     "list_extended_data": (lambda i: i.imodels.list_extended_data("m"), "extendedData"),
     "get_extended_data": (lambda i: i.imodels.get_extended_data("m", 1), "extendedData"),
+    "create_extended_data": (
+        lambda i: i.imodels.create_extended_data("m", 1, {"a": 1}),
+        "extendedData",
+    ),
     "list_packages": (lambda i: i.packages.list_packages(), "packages"),
     "get_package": (lambda i: i.packages.get_package("P"), None),
+    "execute_package": (lambda i: i.packages.execute_package("t", "P"), None),
+    "list_entity_sets": (lambda i: i.packages.list_entity_sets("t", "P"), "value"),
+    "list_entities": (lambda i: i.packages.list_entities("t", "P", "S"), "value"),
     "list_itwins": (lambda i: i.itwins.list_itwins(), "iTwins"),
     "get_primary_account": (lambda i: i.itwins.get_primary_account(), "iTwin"),
     "get_account": (lambda i: i.itwins.get_account("t"), "iTwin"),
@@ -77,7 +80,9 @@ def snake(name: str) -> str:
 
 def compare(said: Any, found: Any, place: str) -> None:
     """Everything that was said is found."""
-    if isinstance(said, dict):
+    if isinstance(said, dict) and isinstance(found, dict):
+        assert said == found, place  # what no page describes stays what it is
+    elif isinstance(said, dict):
         for name, value in said.items():
             if isinstance(found, ExtendedData) and name == "data":
                 assert found.payload == base64.b64decode(value), place
@@ -120,9 +125,8 @@ def test_operations_and_methods_are_the_same():
     assert set(OPERATIONS) == METHODS - LONGER
 
 
-def test_the_client_has_every_operation_but_those_to_come():
-    assert set(ROUTES) | LONGER == METHODS | TO_COME
-    assert set() == METHODS & TO_COME
+def test_the_client_has_every_operation():
+    assert set(ROUTES) | LONGER == METHODS
 
 
 def test_every_operation_is_compared_below():
@@ -142,12 +146,16 @@ async def test_nothing_of_a_recorded_answer_is_lost(emulator, itwin, name):
         assert said  # comparing nothing shows nothing
         compare(said, page.items, name)
         following = body.get("_links", {}).get("next")
-        if following is None:
+        if name == "list_entities":  # whose documents know no links
+            assert page.next_url == f"{page.url}?$skip={len(said)}"
+        elif following is None:
             assert page.next_url is None
         else:
             assert page.next_url == following["href"].replace(
                 "https://api.bentley.com", emulator.url
             )
+    elif body is None:
+        assert await value is None
     else:
         links = {"_links": body["_links"]} if "_links" in body else {}
         compare({**said, **links}, await value, name)

@@ -73,7 +73,9 @@ def test_gone_or_there_already_after_a_failure_in_doubt_may_be_this_very_call(nu
         going = attempts(method)
         assert going.delay(transport("reset"), Budget()) is not None
         assert going.in_doubt(status(number))
-        assert not going.in_doubt(status(422))
+        # Nor does another refusal say that the attempt before it did nothing.
+        assert going.in_doubt(status(422))
+        assert not attempts(method).in_doubt(status(422))
 
 
 def test_gone_after_a_connection_that_was_refused_is_no_doubt():

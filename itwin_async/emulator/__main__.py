@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from typing import Final
@@ -29,12 +30,21 @@ _OPTIONS: Final[dict[str, tuple[type, str]]] = {
 }
 
 
-async def _serve(emulator: Emulator) -> None:
+async def _serve(emulator: Emulator) -> str | None:
+    """Serve until a signal; gives the reason where it cannot even listen."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stopped.set)
-    async with emulator:
+    try:
+        await emulator.start()
+    except UnicodeError:
+        return "the name of the host is no name"
+    except OSError as problem:
+        # The event loop wraps what the system says; a name that is not found has a number below 0.
+        number = problem.errno or 0
+        return os.strerror(number) if number > 0 else problem.strerror or str(problem)
+    try:
         lines = (
             f"ITWIN_BASE_URL={emulator.url}",
             f"ITWIN_TOKEN_URL={emulator.token_url}",
@@ -44,23 +54,31 @@ async def _serve(emulator: Emulator) -> None:
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
         await stopped.wait()
+    finally:
+        await emulator.aclose()
+    return None
 
 
 def main() -> None:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve until SIGINT or SIGTERM; exits with 2 for a wrong argument, 1 when it cannot listen."""
     parser = argparse.ArgumentParser(
         prog="python -m itwin_async.emulator",
+        usage="%(prog)s [options]",
         description="An iTwin Platform of your own, on loopback.",
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("--host", help="address to listen on")
     for name, (kind, text) in _OPTIONS.items():
         parser.add_argument(f"--{name}", type=kind, help=text)
+    given = vars(parser.parse_args())
     try:
-        emulator = Emulator(record=False, **vars(parser.parse_args()))
+        emulator = Emulator(record=False, **given)
     except ValueError as problem:
-        parser.error(str(problem))
-    asyncio.run(_serve(emulator))
+        parser.exit(2, f"{parser.prog}: {problem}\n")
+    reason = asyncio.run(_serve(emulator))
+    if reason is not None:
+        where = f"{given.get('host', '127.0.0.1')} port {given.get('port', 0)}"
+        sys.exit(f"{parser.prog}: cannot listen on {where}: {reason}")
 
 
 if __name__ == "__main__":

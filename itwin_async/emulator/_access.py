@@ -15,7 +15,8 @@ from itwin_async.emulator._answers import Answer, error
 from itwin_async.emulator._routes import Route
 
 CLIENT_ID: Final = "service-emulator"
-CLIENT_SECRET: Final = "emulator-secret/+="  # noqa: S105
+# Unreserved characters only: it is pasted into forms and shells as it is.
+CLIENT_SECRET: Final = "emulator-secret-5f0c2b"  # noqa: S105
 SCOPE: Final = "itwin-platform"
 
 _MINUTE: Final = 60.0

@@ -107,7 +107,11 @@ NAMES: Final = frozenset(route.name for route in _TABLE)
 
 
 def find_route(method: str, raw_path: str) -> tuple[Route, dict[str, str]] | None:
-    """The operation behind a path as it was sent, with or without a slash at its end."""
+    """The operation behind a path as it was sent, with or without a slash at its end.
+
+    A HEAD is the GET without the body.
+    """
+    method = "GET" if method == "HEAD" else method
     segments = raw_path.removeprefix("/").removesuffix("/").split("/")
     for route in _TABLE:
         found = route.match(method, segments)

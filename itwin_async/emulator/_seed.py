@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
+from itwin_async.emulator import _checks
+
 JSON: TypeAlias = dict[str, Any]
 
 _EPOCH: Final = datetime(2024, 1, 8, 9, 0, tzinfo=UTC)
@@ -31,15 +33,12 @@ class Size:
     rows: int = 250
 
     def __post_init__(self) -> None:
+        _checks.whole("seed", self.seed)
         least = {"itwins": 3, "extensions": 3, "packages": 3, "extended_data_every": 1}
         for name in ("imodels", "changesets", "versions", "rows", *least):
-            if getattr(self, name) < least.get(name, 0):
-                raise ValueError(f"{name} must be at least {least.get(name, 0)}")
-        size = self.payload_bytes
-        if size is not None and not SMALLEST_PAYLOAD <= size <= LARGEST_PAYLOAD:
-            raise ValueError(
-                f"payload_bytes must be from {SMALLEST_PAYLOAD} to {LARGEST_PAYLOAD}, not {size}"
-            )
+            _checks.whole(name, getattr(self, name), least.get(name, 0))
+        bounds = SMALLEST_PAYLOAD, LARGEST_PAYLOAD
+        _checks.whole("payload_bytes", self.payload_bytes, *bounds, none=True)
 
 
 def _digest(size: int, parts: tuple[object, ...]) -> bytes:

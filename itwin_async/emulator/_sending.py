@@ -1,9 +1,10 @@
 """An answer goes to the socket whole, or as broken as the faults want it."""
 
 import asyncio
+import functools
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -12,7 +13,19 @@ from aiohttp import web
 
 from itwin_async.emulator._access import throttled
 from itwin_async.emulator._answers import Answer, error
-from itwin_async.emulator._faults import Cut, Edit, Fault, Garbage, Reset, Slow, Status, Throttle
+from itwin_async.emulator._faults import (
+    Cut,
+    Edit,
+    Fault,
+    Garbage,
+    RequestRecord,
+    Reset,
+    Slow,
+    Status,
+    Throttle,
+    attempt,
+    given,
+)
 from itwin_async.emulator._routes import Route
 
 _PIECE: Final = 1 << 17
@@ -73,19 +86,27 @@ def overriding(faults: Sequence[Fault], route: Route | None) -> Answer | None:
     return None
 
 
-def edited(answer: Answer, faults: Sequence[Fault]) -> Answer:
-    """The answer after all edits."""
+def _changed(answer: Answer, function: Callable[[Any], Any]) -> Answer:
+    # A copy, so that an edit never changes what the emulator keeps.
+    is_json = answer.data is not None or answer.pieces is not None
+    mine: Any = msgspec.json.decode(encode(answer)) if is_json else answer.raw
+    result = given(function(mine))
+    result = mine if result is None else result
+    if result is None or isinstance(result, bytes):
+        return replace(answer, data=None, raw=result, pieces=None)
+    # Encoded now, while it is known whose fault it is if that fails.
+    data = msgspec.Raw(msgspec.json.encode(result))
+    return replace(answer, data=data, raw=None, pieces=None)
+
+
+def edited(answer: Answer, faults: Sequence[Fault], record: RequestRecord) -> Answer:
+    """The answer after all edits; one that fails is a `BrokenFaultError`."""
     for fault in faults:
         if not isinstance(fault, Edit):
             continue
         if fault.function is not None:
-            # A copy, so that an edit never changes what the emulator keeps.
-            is_json = answer.data is not None or answer.pieces is not None
-            mine: Any = msgspec.json.decode(encode(answer)) if is_json else answer.raw
-            result = fault.function(mine)
-            result = mine if result is None else result
-            raw, data = (result, None) if isinstance(result, bytes) else (None, result)
-            answer = replace(answer, data=data, raw=raw, pieces=None)
+            change = functools.partial(_changed, function=fault.function)
+            answer = attempt(change, answer, "edit", fault.function, record)
         headers = {**answer.headers, **(fault.headers or {})}
         answer = replace(answer, status=fault.status or answer.status, headers=headers)
     return answer
@@ -141,8 +162,9 @@ async def send(
     response = web.StreamResponse(status=answer.status, headers=every)
     response.content_length = len(body)
     await response.prepare(request)
-    end = len(body) if cut is None else min(cut.after_bytes, len(body))
-    piece = _PIECE if slow is None else max(1, slow.chunk)
+    there = 0 if request.method == "HEAD" else len(body)
+    end = there if cut is None else min(cut.after_bytes, there)
+    piece = _PIECE if slow is None else slow.chunk
     view = memoryview(body)
     for start in range(0, end, piece):
         part = view[start : min(end, start + piece)]

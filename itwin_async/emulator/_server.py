@@ -2,16 +2,18 @@
 
 import asyncio
 import contextlib
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, cast
 from urllib.parse import parse_qsl
 
 from aiohttp import web
 
 from itwin_async.auth import ClientCredentials
+from itwin_async.emulator import _checks
 from itwin_async.emulator._access import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -24,13 +26,35 @@ from itwin_async.emulator._answers import Answer, RefusedError, error
 from itwin_async.emulator._blobs import Blobs
 from itwin_async.emulator._call import Call
 from itwin_async.emulator._extension_data import READY
-from itwin_async.emulator._faults import Delay, Faults, RequestRecord, Reset
+from itwin_async.emulator._faults import (
+    BrokenFaultError,
+    Delay,
+    Fault,
+    Faults,
+    RequestRecord,
+    Reset,
+    check_operation,
+)
 from itwin_async.emulator._routes import Route, find_route
 from itwin_async.emulator._seed import Size
 from itwin_async.emulator._sending import edited, overriding, send
 from itwin_async.emulator._world import World
 
 _CORRELATION: Final = "X-Correlation-Id"
+# Clients send no token to an address that is all addresses.
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+_ENDINGS: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
+
+
+def _check_files(files: object) -> None:
+    if files is None:
+        return
+    if not isinstance(files, Mapping):
+        raise TypeError(f"files must be a mapping of str to bytes, not {_checks.kind_of(files)}")
+    for name, content in cast("Mapping[object, object]", files).items():
+        _checks.text("the name of a file", name)
+        if not isinstance(content, bytes):
+            raise TypeError(f"the content of a file must be bytes, not {_checks.kind_of(content)}")
 
 
 class Emulator:
@@ -54,6 +78,8 @@ class Emulator:
     of what shall go wrong, ``max_in_flight`` the most API requests there ever were between their
     arrival and the last byte of their answer (token requests and downloads do not count). Without
     ``record`` nothing is kept of requests, for an emulator that runs for long.
+
+    Raises `TypeError` or `ValueError` for what cannot be.
     """
 
     def __init__(
@@ -79,8 +105,16 @@ class Emulator:
         seed: int = 0,
         record: bool = True,
     ) -> None:
-        if min(per_minute or 1, max_top or 1, max_items or 1) < 1 or latency < 0:
-            raise ValueError("per_minute, max_top and max_items must be positive, latency not less")
+        _checks.text("host", host)
+        _checks.whole("port", port, 0, 65_535)
+        bounds = {"per_minute": per_minute, "max_top": max_top, "max_items": max_items}
+        for name, bound in bounds.items():
+            _checks.whole(name, bound, 1, none=True)
+        _checks.number("latency", latency)
+        lifetimes = {"token_lifetime": token_lifetime, "download_lifetime": download_lifetime}
+        for name, lifetime in lifetimes.items():
+            _checks.number(name, lifetime, above=True)
+        _checks.flag("record", record)
         size = Size(
             seed=seed,
             itwins=itwins,
@@ -108,6 +142,10 @@ class Emulator:
         self._http: web.Server | None = None
         self._listener: asyncio.Server | None = None
         self._url = ""
+        self._broken: BrokenFaultError | None = None
+
+    def __repr__(self) -> str:
+        return f"<Emulator {'not running' if self._listener is None else self._url}>"
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -119,21 +157,37 @@ class Emulator:
         problem: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self._stop()
+        if self._broken is not None and isinstance(problem, _ENDINGS):
+            # A cancelled block stays cancelled.
+            problem.add_note(self._broken.words)
+            self._broken = None
         await self.aclose()
 
     async def start(self) -> None:
-        """Listen; ``url`` is known from now on."""
+        """Listen; ``url`` is known from now on. Raises `OSError` where that is not possible."""
         if self._listener is not None:
             raise RuntimeError("the emulator is running already")
         loop = asyncio.get_running_loop()
         self._http = web.Server(self._handle, handler_cancellation=True, access_log=None)
         host, port = self._address
         self._listener = await loop.create_server(self._http, host, port)
-        port = self._listener.sockets[0].getsockname()[1]
+        bound, port = self._listener.sockets[0].getsockname()[:2]
+        host = _LOOPBACK.get(bound, host)
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def aclose(self) -> None:
-        """Stop at once, also in the middle of answers; closing twice is fine."""
+        """Stop at once, also in the middle of answers; closing twice is fine.
+
+        Raises, once, the first error of a function in `faults`.
+        """
+        await self._stop()
+        broken, self._broken = self._broken, None
+        if broken is not None:
+            broken.problem.add_note(str(broken))
+            raise broken.problem
+
+    async def _stop(self) -> None:
         listener, http = self._listener, self._http
         if listener is None or http is None:
             return
@@ -167,11 +221,17 @@ class Emulator:
         return ClientCredentials(CLIENT_ID, CLIENT_SECRET, token_url=self.token_url)
 
     def count(self, operation: str) -> int:
-        """How many requests of this operation arrived."""
+        """How many requests of this operation arrived; `ValueError` where there is no such."""
+        check_operation(operation)
         return sum(record.operation == operation for record in self.requests)
 
     def issue_token(self, lifetime: float | None = None) -> str:
-        """A token without asking the token endpoint, of a lifetime of its own if given."""
+        """A token without asking the token endpoint, of a lifetime of its own if given.
+
+        One below zero gives a token that has ended.
+        """
+        if lifetime is not None:
+            _checks.number("lifetime", lifetime, least=-math.inf)
         return self._tokens.issue(lifetime)
 
     def expire_tokens(self) -> None:
@@ -180,11 +240,19 @@ class Emulator:
 
     def throttle(self, seconds: float) -> None:
         """Answer 429 to all API requests for so long, each with the rest of it to wait."""
+        _checks.number("seconds", seconds)
         self._limit.close(seconds)
 
     def push_changeset(self, imodel_id: str) -> int:
-        """Push one more changeset without extended data; gives its index."""
-        return self._world.push_changeset(self._world.imodels[imodel_id.lower()])
+        """Push one more changeset without extended data; gives its index.
+
+        Raises `ValueError` for an unknown iModel.
+        """
+        _checks.text("imodel_id", imodel_id)
+        imodel = self._world.imodels.get(imodel_id.lower())
+        if imodel is None:
+            raise ValueError(f"the emulator has no iModel {imodel_id!r}")
+        return self._world.push_changeset(imodel)
 
     def publish(
         self,
@@ -195,7 +263,18 @@ class Emulator:
         status: str = READY,
         status_message: str | None = None,
     ) -> None:
-        """Put a version in this state with these files, the first of them main; makes it if new."""
+        """Put a version in this state with these files, the first of them main; makes it if new.
+
+        Raises `ValueError` for an unknown extension.
+        """
+        _checks.text("extension_id", extension_id)
+        if extension_id.lower() not in self._world.extensions.by_id:
+            raise ValueError(f"the emulator has no extension {extension_id!r}")
+        _checks.text("number", number)
+        _check_files(files)
+        _checks.text("status", status, empty=True)
+        if status_message is not None:
+            _checks.text("status_message", status_message, empty=True)
         version = self._world.extensions.publish(extension_id, number, files)
         version.status, version.message = status, status_message
 
@@ -227,20 +306,26 @@ class Emulator:
         self.max_in_flight = max(self.max_in_flight, self._in_flight)
         try:
             wait = self._limit.admit() if counted else None
-            faults = self.faults.take(record) if wait is None else ()
-            for fault in faults:
-                if isinstance(fault, Delay):
-                    await asyncio.sleep(fault.seconds)
-            if counted and self.latency:
-                await asyncio.sleep(self.latency)
-            answer = overriding(faults, route)
-            if wait is not None:
-                answer = throttled(route, wait)
-            elif too_large:
-                answer = error(413, "RequestTooLarge", "The request is too large.")
-            elif answer is None:
-                answer = self._answer(request, route, params, query, body)
-            answer = edited(answer, faults)
+            faults: Sequence[Fault] = ()
+            try:
+                faults = self.faults.take(record) if wait is None else ()
+                for fault in faults:
+                    if isinstance(fault, Delay):
+                        await asyncio.sleep(fault.seconds)
+                if counted and self.latency:
+                    await asyncio.sleep(self.latency)
+                answer = overriding(faults, route)
+                if wait is not None:
+                    answer = throttled(route, wait)
+                elif too_large:
+                    answer = error(413, "RequestTooLarge", "The request is too large.")
+                elif answer is None:
+                    answer = self._answer(request, route, params, query, body)
+                answer = edited(answer, faults, record)
+            except BrokenFaultError as broken:
+                self._broken = self._broken or broken.with_traceback(None)
+                # No client tries again after a 418: a 5xx would hide the mistake.
+                answer, faults = error(418, "BrokenFault", broken.words), ()
             echo = request.headers.get(_CORRELATION)
             if not any(isinstance(fault, Reset) for fault in faults):
                 status = answer.status

@@ -1,9 +1,11 @@
 import asyncio
+import re
 import time
 
 import aiohttp
 import pytest
 
+from itwin_async import ITwinSession, ResponseError
 from itwin_async.emulator import Cut, Delay, Edit, Emulator, Garbage, Reset, Slow, Status, Throttle
 
 SUN_CITY = "/imodels/5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
@@ -199,3 +201,233 @@ async def test_a_client_that_leaves_is_noticed(web, emulator):
     assert emulator.requests[0].status is None
     assert (await web(emulator, SUN_CITY))[0] == 200
     assert emulator.max_in_flight == 1
+
+
+async def asynchronous(_):
+    return True
+
+
+class Asynchronous:
+    async def __call__(self, _):
+        return True
+
+
+def raises(error):
+    def function(_):
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "sentence"),
+    [
+        (("/", 500), TypeError, "fault must be a fault such as Status(500) or Reset(), not int"),
+        (("/", "500"), TypeError, "fault must be a fault such as Status(500) or Reset(), not str"),
+        (("/", b"500"), TypeError, "not bytes"),
+        (("/", None), TypeError, "not None"),
+        (("/", Reset), TypeError, "not the class Reset"),
+        (("/", [Reset(), Status]), TypeError, "not the class Status"),
+        (("/", [[Reset()]]), TypeError, "not list"),
+        (("/", []), ValueError, "fault must be one fault or several, not none"),
+        ((None, Reset()), TypeError, "must be an operation, a path or a function, not None"),
+        ((Reset(), "/"), TypeError, "must be an operation, a path or a function, not Reset"),
+        ((Reset, Reset()), TypeError, "a path or a function, not the class Reset"),
+        (("", Reset()), ValueError, "'' is no operation"),
+        (("/x?y=1", Reset()), ValueError, "a path without a query, not '/x?y=1'"),
+        ((asynchronous, Reset()), TypeError, "match must be a plain function, not an async one"),
+        ((Asynchronous(), Reset()), TypeError, "match must be a plain function"),
+        (("/", Reset(), 0), ValueError, "times must be at least 1, not 0"),
+        (("/", Reset(), -1), ValueError, "times must be at least 1, not -1"),
+        (("/", Reset(), 1.5), TypeError, "times must be an int or None, not float"),
+        (("/", Reset(), True), TypeError, "times must be an int or None, not bool"),
+    ],
+)
+def test_a_plan_that_cannot_happen(arguments, kind, sentence):
+    emulator = Emulator()
+    with pytest.raises(kind, match=re.escape(sentence)):
+        emulator.faults.add(*arguments)
+    assert repr(emulator.faults) == "<Faults: 0 planned>"
+
+
+@pytest.mark.parametrize(
+    ("after", "kind", "sentence"),
+    [
+        (-1, ValueError, "after must be at least 0, not -1"),
+        (1.5, TypeError, "after must be an int, not float"),
+        (None, TypeError, "after must be an int, not None"),
+    ],
+)
+def test_matches_that_pass_first_are_counted(after, kind, sentence):
+    with pytest.raises(kind, match=sentence):
+        Emulator().faults.add("/", Reset(), after=after)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "sentence"),
+    [
+        (lambda: Status("x"), TypeError, "status must be an int, not str"),
+        (lambda: Status(None), TypeError, "status must be an int, not None"),
+        (lambda: Status(99), ValueError, "status must be from 200 to 999, not 99"),
+        (lambda: Status(500, headers=5), TypeError, "headers must be a mapping of str to str"),
+        (lambda: Status(500, headers={"A": 1}), TypeError, "headers must be str, not int"),
+        (lambda: Status(500, headers={"A": "1\r\nB: 2"}), ValueError, "no line break"),
+        (lambda: Status(500, code=5), TypeError, "code must be a str, not int"),
+        (lambda: Status(500, body=object()), TypeError, "body must be bytes, text or JSON"),
+        (lambda: Throttle(None), TypeError, "retry_after must be a number or a str, not None"),
+        (lambda: Throttle("1\n2"), ValueError, "retry_after must have no line break"),
+        (lambda: Delay("1"), TypeError, "seconds must be a number, not str"),
+        (lambda: Delay(-1), ValueError, "seconds must be at least 0, not -1"),
+        (lambda: Delay(float("nan")), ValueError, "seconds must be at least 0, not nan"),
+        (lambda: Reset(1), TypeError, "after_request must be a bool, not int"),
+        (lambda: Cut("1"), TypeError, "after_bytes must be an int, not str"),
+        (lambda: Cut(-1), ValueError, "after_bytes must be at least 0, not -1"),
+        (lambda: Cut(1, 2), TypeError, "reset must be a bool, not int"),
+        (lambda: Garbage("x"), TypeError, "body must be bytes, not str"),
+        (lambda: Garbage(content_type=None), TypeError, "content_type must be a str, not None"),
+        (lambda: Garbage(content_type="a\nb"), ValueError, "content_type must have no line break"),
+        (lambda: Garbage(status="x"), TypeError, "status must be an int, not str"),
+        (lambda: Slow(0), ValueError, "bytes_per_second must be above 0, not 0"),
+        (lambda: Slow("1"), TypeError, "bytes_per_second must be a number, not str"),
+        (lambda: Slow(1, chunk=0), ValueError, "chunk must be at least 1, not 0"),
+        (Edit, ValueError, "an Edit must have a function, headers or a status"),
+        (lambda: Edit(headers={}), ValueError, "an Edit must have a function, headers or a"),
+        (lambda: Edit(5), TypeError, "function must be a function, not int"),
+        (lambda: Edit(asynchronous), TypeError, "function must be a plain function"),
+        (lambda: Edit(status="x"), TypeError, "status must be an int or None, not str"),
+        (lambda: Edit(status=0), ValueError, "status must be from 200 to 999, not 0"),
+    ],
+)
+def test_a_fault_that_cannot_happen(make, kind, sentence):
+    with pytest.raises(kind, match=re.escape(sentence)):
+        make()
+
+
+class OwnError(Exception):
+    pass
+
+
+def endless(page):
+    page["self"] = page
+
+
+BROKEN = [
+    (lambda page: page["typo"], KeyError, "typo"),
+    (lambda page: object(), TypeError, "object"),
+    (endless, RecursionError, "recursion"),
+    (lambda page: "\udc80", UnicodeEncodeError, "surrogates"),
+    (lambda page: asynchronous(page), TypeError, "must not be async"),
+    (raises(OwnError("mine")), OwnError, "mine"),
+    (lambda page: pytest.fail("mine"), pytest.fail.Exception, "mine"),
+]
+
+
+@pytest.mark.parametrize(("function", "kind", "words"), BROKEN)
+async def test_an_edit_that_fails_is_raised_at_the_end(web, refused, function, kind, words):
+    with pytest.raises(kind, match=words) as caught:
+        async with Emulator() as emulator:
+            emulator.faults.add("get_imodel", [Edit(function), Cut(1)])
+            answer = await web(emulator, f"{SUN_CITY}?secret=1")
+            refused(answer, 418, "BrokenFault")
+            assert "in the edit " in answer[1]["error"]["message"]
+            assert kind.__name__ in answer[1]["error"]["message"]
+            assert emulator.requests[0].status == 418
+            assert (await web(emulator, SUN_CITY))[0] == 200
+    (note,) = caught.value.__notes__
+    assert note == f"in the edit {function.__qualname__} of a fault, for GET {SUN_CITY}"
+    await emulator.aclose()  # raised once
+
+
+async def test_a_failure_that_no_coroutine_can_raise_is_the_cause(web):
+    with pytest.raises(RuntimeError, match="StopIteration") as caught:
+        async with Emulator() as emulator:
+            emulator.faults.add("get_imodel", Edit(lambda page: next(iter(()))))
+            assert await statuses(web, emulator, SUN_CITY, 1) == [418]
+    assert isinstance(caught.value.__cause__, StopIteration)
+    assert caught.value.__cause__.__notes__
+
+
+async def test_an_edit_after_an_edit_still_gets_json(web, emulator):
+    edits = [Edit(lambda body: {"n": 1}), Edit(lambda body: {"n": body["n"] + 1})]
+    emulator.faults.add("get_imodel", edits)
+    assert (await web(emulator, SUN_CITY))[1] == {"n": 2}
+
+
+@pytest.mark.parametrize(
+    ("match", "kind"),
+    [
+        (lambda record: record.typo, AttributeError),
+        (lambda record: asynchronous(record), TypeError),
+        (raises(OwnError()), OwnError),
+    ],
+)
+async def test_a_match_that_fails_is_raised_at_the_end(web, refused, match, kind):
+    emulator = Emulator()
+    await emulator.start()
+    emulator.faults.add(match, Status(500))
+    emulator.faults.add("create_extension", Status(500))
+    new = {"name": "mine", "iTwinId": PRIMARY}
+    refused(await web(emulator, "/extensions/", "POST", json=new), 418, "BrokenFault")
+    emulator.faults.clear()
+    assert (await web(emulator, "/extensions/", "POST", json=new))[0] == 201  # not performed before
+    with pytest.raises(kind) as caught:
+        await emulator.aclose()
+    assert caught.value.__notes__ == [
+        f"in the match {match.__qualname__} of a fault, for POST /extensions/"
+    ]
+    await emulator.aclose()
+
+
+async def test_the_first_failure_is_the_one_that_is_raised(web):
+    first, second = OwnError("first"), OwnError("second")
+    with pytest.raises(OwnError) as caught:
+        async with Emulator() as emulator:
+            emulator.faults.add("get_imodel", Edit(raises(first)), times=2)
+            emulator.faults.add("get_imodel", Edit(raises(second)))
+            assert await statuses(web, emulator, SUN_CITY, 4) == [418, 418, 418, 200]
+    assert caught.value is first
+    assert len(first.__notes__) == 1
+
+
+async def test_a_failure_explains_the_error_of_the_block(web):
+    with pytest.raises(OwnError, match="cause") as caught:
+        async with Emulator() as emulator:
+            emulator.faults.add("get_imodel", Edit(raises(OwnError("cause"))))
+            await web(emulator, SUN_CITY)
+            raise ValueError("effect")
+    assert isinstance(caught.value.__context__, ValueError)
+
+
+async def test_a_cancelled_block_stays_cancelled(web):
+    met = asyncio.Event()
+
+    async def block():
+        async with Emulator() as emulator:
+            emulator.faults.add("get_imodel", Edit(raises(OwnError("cause"))))
+            await web(emulator, SUN_CITY)
+            met.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(block())
+    await met.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    (note,) = caught.value.__notes__
+    assert note.endswith(f"GET {SUN_CITY}: OwnError('cause')")
+
+
+@pytest.mark.parametrize("operation", ["get_imodel", "token"])
+async def test_our_client_does_not_try_a_broken_fault_again(operation):
+    error = OwnError("mine")
+    with pytest.raises(OwnError) as caught:
+        async with (
+            Emulator() as emulator,
+            ITwinSession(emulator.credentials, base_url=emulator.url) as itwin,
+        ):
+            emulator.faults.add(operation, Edit(raises(error)), times=None)
+            with pytest.raises(ResponseError, match="BrokenFault: in the edit") as refused:
+                await itwin.imodels.get_imodel(SUN_CITY.rpartition("/")[2])
+            assert refused.value.status == 418
+            assert emulator.count(operation) == 1
+    assert caught.value is error

@@ -1,7 +1,13 @@
 import asyncio
+import copy
 import dataclasses
+import errno
 import io
+import os
+import pickle
+import re
 import signal
+import socket
 import sys
 import time
 
@@ -10,11 +16,13 @@ import pytest
 from yarl import URL
 
 from itwin_async.auth import ClientCredentials
-from itwin_async.emulator import ROUTES, Delay, Emulator, Slow
+from itwin_async.emulator import ROUTES, Cut, Delay, Emulator, Slow
+from itwin_async.emulator._access import CLIENT_ID, CLIENT_SECRET
 from itwin_async.emulator._routes import _TABLE, find_route
 
 SUN_CITY = "/imodels/5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
 DATA = f"{SUN_CITY}/changesets/extendeddata"
+SENSORS = "41d94bd4-46b8-48e9-a29a-7c7704a7e662"
 
 
 def test_every_route_is_found_and_served():
@@ -91,8 +99,6 @@ async def test_before_and_after():
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorError):
             await session.get(url)
-    with pytest.raises(ValueError, match="must be positive"):
-        Emulator(per_minute=-1)
 
 
 async def test_closing_in_the_middle_of_everything_is_quick():
@@ -166,11 +172,171 @@ async def test_run_alone(ending):
     assert (process.returncode, *rest) == (0, b"", b"")
 
 
-async def test_wrong_arguments_alone():
+async def run_alone(*arguments):
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "itwin_async.emulator", "--itwins", "1"),
+        *(sys.executable, "-W", "error", "-m", "itwin_async.emulator", *arguments),
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    _, text = await asyncio.wait_for(process.communicate(), 10)
-    assert process.returncode == 2
-    assert b"itwins must be at least 3" in text
+    out, text = await asyncio.wait_for(process.communicate(), 10)
+    assert out == b""
+    return process.returncode, text.decode().removeprefix("python -m itwin_async.emulator: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--itwins", "1"), "itwins must be at least 3, not 1\n"),
+        (("--port", "99999"), "port must be from 0 to 65535, not 99999\n"),
+        (("--token-lifetime", "0"), "token_lifetime must be above 0, not 0.0\n"),
+        (("--host", ""), "host must not be empty\n"),
+    ],
+)
+async def test_wrong_arguments_alone(arguments, sentence):
+    assert await run_alone(*arguments) == (2, sentence)
+
+
+async def test_a_port_in_use_is_one_sentence(emulator):
+    port = str(URL(emulator.url).port)
+    sentence = f"cannot listen on 127.0.0.1 port {port}: {os.strerror(errno.EADDRINUSE)}\n"
+    assert await run_alone("--port", port) == (1, sentence)
+
+
+async def test_a_host_that_is_no_name_is_one_sentence():
+    sentence = "cannot listen on a..b port 0: the name of the host is no name\n"
+    assert await run_alone("--host", "a..b") == (1, sentence)
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("127.0.0.1", "127.0.0.1")]
+)
+async def test_the_address_of_all_addresses_is_shown_as_loopback(web, host, shown):
+    if ":" in host:
+        try:
+            socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        except OSError:
+            pytest.skip("no IPv6 here")
+    async with Emulator(host=host) as emulator:
+        assert URL(emulator.url).host == shown
+        assert (await web(emulator, SUN_CITY))[0] == 200
+
+
+def test_the_secret_can_be_pasted():
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", CLIENT_SECRET)
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", CLIENT_ID)
+
+
+@pytest.mark.parametrize("path", [SUN_CITY, f"{DATA}?$top=3", "/nowhere", "/itwins/x/account"])
+async def test_head_is_get_without_its_body(web, emulator, path):
+    status, body, headers = await web(emulator, path)
+    assert body
+    for _ in range(2):  # the second on the same connection
+        got, nothing, same = await web(emulator, path, "HEAD")
+        assert (got, nothing) == (status, b"")
+        assert same["Content-Length"] == headers["Content-Length"]
+        assert same["Content-Type"] == headers["Content-Type"]
+    assert [record.method for record in emulator.requests] == ["GET", "HEAD", "HEAD"]
+    assert len({record.operation for record in emulator.requests}) == 1
+
+
+async def test_head_of_a_large_page(web):
+    async with Emulator(payload_bytes=204_800) as emulator:
+        for fault in (Delay(0), Slow(1, chunk=1), Delay(0), Cut(5)):
+            emulator.faults.add("list_extended_data", fault)
+            status, nothing, headers = await web(emulator, DATA, "HEAD")
+            assert (status, nothing) == (200, b"")
+            assert int(headers["Content-Length"]) > 26_000_000
+
+
+async def test_repr_is_short():
+    emulator = Emulator()
+    assert repr(emulator) == "<Emulator not running>"
+    assert repr(emulator.faults) == "<Faults: 0 planned>"
+    async with emulator:
+        assert repr(emulator) == f"<Emulator {emulator.url}>"
+        emulator.faults.add("token", Delay(0))
+        assert repr(emulator.faults) == "<Faults: 1 planned>"
+    assert repr(emulator) == "<Emulator not running>"
+
+
+async def test_records_pickle(web, emulator):
+    new = {"name": "", "iTwinId": ""}
+    await web(emulator, "/extensions/?a=1&a=2", "POST", json=new, headers={"X-Own": "1"})
+    record = emulator.requests[0]
+    for copied in (pickle.loads(pickle.dumps(record)), copy.deepcopy(record)):
+        assert copied == record
+        assert repr(copied) == repr(record)
+        assert copied.headers["x-own"] == "1"
+        assert copied.query.getall("a") == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "sentence"),
+    [
+        ({"host": ""}, ValueError, "host must not be empty"),
+        ({"host": None}, TypeError, "host must be a str, not None"),
+        ({"port": 65_536}, ValueError, "port must be from 0 to 65535, not 65536"),
+        ({"port": "80"}, TypeError, "port must be an int, not str"),
+        ({"per_minute": 0}, ValueError, "per_minute must be at least 1, not 0"),
+        ({"per_minute": -1}, ValueError, "per_minute must be at least 1, not -1"),
+        ({"per_minute": 1.5}, TypeError, "per_minute must be an int or None, not float"),
+        ({"max_top": 0}, ValueError, "max_top must be at least 1, not 0"),
+        ({"max_items": 0}, ValueError, "max_items must be at least 1, not 0"),
+        ({"latency": -1}, ValueError, "latency must be at least 0, not -1"),
+        ({"latency": "1"}, TypeError, "latency must be a number, not str"),
+        ({"token_lifetime": 0}, ValueError, "token_lifetime must be above 0, not 0"),
+        ({"token_lifetime": -1}, ValueError, "token_lifetime must be above 0, not -1"),
+        ({"token_lifetime": float("inf")}, ValueError, "at most 1,000,000,000, not inf"),
+        ({"token_lifetime": float("nan")}, ValueError, "token_lifetime must be above 0, not nan"),
+        ({"download_lifetime": 0}, ValueError, "download_lifetime must be above 0, not 0"),
+        ({"itwins": 2}, ValueError, "itwins must be at least 3, not 2"),
+        ({"imodels": -1}, ValueError, "imodels must be at least 0, not -1"),
+        ({"changesets": -1}, ValueError, "changesets must be at least 0, not -1"),
+        ({"changesets": "5"}, TypeError, "changesets must be an int, not str"),
+        ({"versions": -1}, ValueError, "versions must be at least 0, not -1"),
+        ({"rows": -1}, ValueError, "rows must be at least 0, not -1"),
+        ({"rows": True}, TypeError, "rows must be an int, not bool"),
+        ({"seed": "x"}, TypeError, "seed must be an int, not str"),
+        ({"payload_bytes": 1.0}, TypeError, "payload_bytes must be an int or None, not float"),
+        ({"record": 1}, TypeError, "record must be a bool, not int"),
+    ],
+)
+def test_wrong_arguments(wrong, kind, sentence):
+    with pytest.raises(kind, match=f"{re.escape(sentence)}$"):
+        Emulator(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "sentence"),
+    [
+        (lambda it: it.count("typo"), ValueError, "'typo' is no operation: one of create_exten"),
+        (lambda it: it.count(""), ValueError, "'' is no operation"),
+        (lambda it: it.count(None), TypeError, "operation must be a str, not None"),
+        (lambda it: it.push_changeset("nope"), ValueError, "the emulator has no iModel 'nope'"),
+        (lambda it: it.push_changeset(1), TypeError, "imodel_id must be a str, not int"),
+        (lambda it: it.publish("nope", "1.0.0"), ValueError, "emulator has no extension 'nope'"),
+        (lambda it: it.publish(None, "1.0.0"), TypeError, "extension_id must be a str, not None"),
+        (lambda it: it.publish(SENSORS, 1), TypeError, "number must be a str, not int"),
+        (lambda it: it.publish(SENSORS, ""), ValueError, "number must not be empty"),
+        (lambda it: it.publish(SENSORS, "9", ["a"]), TypeError, "files must be a mapping"),
+        (lambda it: it.publish(SENSORS, "9", {"a": "b"}), TypeError, "must be bytes, not str"),
+        (lambda it: it.publish(SENSORS, "9", status=5), TypeError, "status must be a str, not int"),
+        (lambda it: it.throttle(-1), ValueError, "seconds must be at least 0, not -1"),
+        (lambda it: it.throttle("1"), TypeError, "seconds must be a number, not str"),
+        (lambda it: it.issue_token("1"), TypeError, "lifetime must be a number, not str"),
+    ],
+)
+def test_wrong_calls(call, kind, sentence):
+    emulator = Emulator()
+    with pytest.raises(kind, match=re.escape(sentence)):
+        call(emulator)
+    assert "9" not in emulator._world.extensions.versions(emulator._world.extensions.by_id[SENSORS])
+
+
+def test_right_calls():
+    emulator = Emulator()
+    assert emulator.count("download_archive") == 0
+    imodel_id = SUN_CITY.rpartition("/")[2]
+    assert emulator.push_changeset(imodel_id.upper()) == 101
+    emulator.publish(SENSORS.upper(), "9.0.0", {"index.js": b"1"})
+    assert emulator.issue_token(-1) != emulator.issue_token()

@@ -1,6 +1,7 @@
 """Never run: what mypy and pyright, both strict, make of the public names."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, Literal, assert_type
 
 import msgspec
@@ -8,6 +9,8 @@ import msgspec
 from itwin_async import (
     Changeset,
     ClientCredentials,
+    DownloadedVersion,
+    EntitySet,
     ErrorDetail,
     Event,
     ExtendedData,
@@ -86,7 +89,12 @@ async def lists(itwin: ITwinSession) -> None:
     assert_type(itwin.imodels.list_imodels("a"), Pager[IModel])
     assert_type(itwin.imodels.list_changesets("a", order="asc"), Pager[Changeset])
     assert_type(itwin.packages.list_packages(), Pager[IntegrationPackage])
-    assert_type(itwin.itwins.list_itwins(), Pager[ITwin])
+    assert_type(itwin.itwins.list_itwins(type="a", query_scope="all"), Pager[ITwin])
+    itwin.itwins.list_itwins(query_scope="mine")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(itwin.packages.list_entity_sets("a", "P"), Pager[EntitySet])
+    assert_type(itwin.packages.list_entities("a", "P", "S"), Pager[dict[str, Any]])
+    assert_type(itwin.packages.list_entities("a", "P", "S", None), Pager[dict[str, Any]])
+    assert_type(itwin.packages.list_entities("a", "P", "S", Files, select="x"), Pager[Files])
     assert_type(extensions.ahead(3), Pager[Extension])
     assert_type(extensions.resume("cursor"), Pager[Extension])
     async for extension in extensions:
@@ -112,10 +120,26 @@ async def single(itwin: ITwinSession) -> None:
     version = await itwin.extensions.get_version("a", "1.0.0")
     assert_type(version, ExtensionVersion)
     assert_type(version.files, tuple[ExtensionFile, ...])
+    assert_type(version.files[0].is_main, bool)
+    assert_type(await itwin.extensions.wait_until_ready("a", "1", timeout=5), ExtensionVersion)
+    found = await itwin.extensions.download_version("a", "1", Path("x"), archive=True)
+    assert_type(found, DownloadedVersion)
+    assert_type(found.files, tuple[Path, ...])
+    assert_type(found.main, Path | None)
+    assert_type(found.archive, Path | None)
+    await itwin.extensions.download_version("a", "1", b"x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await itwin.extensions.delete_extension("a")
     assert_type(await itwin.imodels.get_imodel("a"), IModel)
     assert_type(await itwin.imodels.get_changeset("a", 5), Changeset)
     assert_type(await itwin.imodels.get_changeset("a", "0f"), Changeset)
     assert_type(await itwin.packages.get_package("a"), IntegrationPackage)
+    assert_type((await itwin.packages.get_package("a")).input_example_decoded, Any)
+    packages = itwin.packages
+    assert_type(await packages.execute_package("a", "P", variables={"a": "b"}), Any)
+    assert_type(await packages.execute_package("a", "P", as_xml=True), bytes)
+    assert_type(await packages.execute_package("a", "P", returns=Files), Files)
+    assert_type(await packages.execute_package("a", "P", returns=bytes), bytes)
+    await packages.execute_package("a", "P", variables={"a": 1})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
     assert_type(await itwin.itwins.get_primary_account(), ITwin)
     assert_type(await itwin.itwins.get_account("a"), ITwin)
 
@@ -137,6 +161,8 @@ async def payloads(itwin: ITwinSession) -> None:
         assert_type(entry.data.task_id, str)
         assert_type(entry.payload, bytes)
         assert_type(entry.imodel_id, str)
+    made = await imodels.create_extended_data("a", 1, Files("t"))
+    assert_type(made, ExtendedData[dict[str, Any]])
     async for plain in imodels.list_extended_data("a"):
         assert_type(plain.data, dict[str, Any])
 

@@ -1,0 +1,130 @@
+"""The test suite with every supported Python, dependency version and way of running: `make matrix`.
+
+    python scripts/matrix.py [--all] [only ...]
+
+Each row is a virtualenv of its own under .matrix/, which is kept. Without --all the suite is "the
+client's": without the tests of the emulator itself and of the README. ``only`` names rows, or parts
+of their names. What cannot run here is said, and is no failure; a failed row is.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+HOME = ROOT / ".matrix"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+LOWEST = [bound.replace(">=", "==") for bound in PROJECT["dependencies"]]
+CLIENT = ("--ignore=tests/emulator", "--ignore=tests/test_readme.py")
+PLAIN_ASSERTS = "ignore:assertions not in test modules:pytest.PytestConfigWarning"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to run the suite."""
+
+    name: str
+    python: str
+    install: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()  # of the interpreter
+    pytest: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    constrained: bool = True
+
+
+ROWS = (
+    Row("3.11", "3.11"),
+    Row("3.12", "3.12"),
+    Row("3.13", "3.13"),
+    Row("3.11 lowest dependencies", "3.11", tuple(LOWEST), constrained=False),
+    Row("3.13 newest dependencies", "3.13", ("--upgrade",), constrained=False),
+    Row("3.12 -O", "3.12", flags=("-O",), pytest=("-W", PLAIN_ASSERTS)),
+    Row("3.13 PYTHONDEVMODE=1", "3.13", environment={"PYTHONDEVMODE": "1"}),
+    Row(
+        "3.12 uvloop",
+        "3.12",
+        ("uvloop",),
+        pytest=("-p", "with_uvloop"),
+        environment={"PYTHONPATH": str(ROOT / "scripts")},
+    ),
+)
+
+
+def interpreter(wanted: str) -> str | None:
+    """Python of this version: one of pyenv's, or on PATH, or the running one."""
+    versions = Path.home() / ".pyenv" / "versions"
+    names = [str(path) for path in sorted(versions.glob(f"{wanted}.*/bin/python"))]
+    for name in (*names, shutil.which(f"python{wanted}"), sys.executable):
+        if name is not None and version(name) == wanted:
+            return name
+    return None
+
+
+def version(python: str) -> str:
+    """Such as 3.12, or nothing if it does not run (a pyenv shim without a version does not)."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    run = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    return run.stdout.strip()
+
+
+def installed(row: Row, python: str) -> Path | str:
+    """The row's own interpreter, with everything installed; or why there is none."""
+    home = HOME / re.sub(r"[^\w.]+", "-", row.name)
+    own = home / "bin" / "python"
+    if not own.exists():
+        subprocess.run([python, "-m", "venv", str(home)], check=True)
+    pip = [str(own), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if row.constrained:
+        pip += ["--constraint", "constraints.txt"]
+    if "--upgrade" in row.install:
+        pip += ["--upgrade", "--upgrade-strategy", "eager"]
+    more = [name for name in row.install if name != "--upgrade"]
+    run = subprocess.run(
+        [*pip, "--editable", ".[dev]", *more], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return own if run.returncode == 0 else run.stderr.strip().splitlines()[-1]
+
+
+def tried(row: Row, *, everything: bool) -> tuple[str, str]:
+    """How a row went: a word, and what there is to say of it."""
+    python = interpreter(row.python)
+    if python is None:
+        return "NOT THERE", f"no Python {row.python} is installed"
+    own = installed(row, python)
+    if isinstance(own, str):
+        return "NOT THERE", own
+    command = [str(own), *row.flags, "-m", "pytest", "-q", "-p", "no:cacheprovider", *row.pytest]
+    command += [] if everything else CLIENT
+    run = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **row.environment},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    (HOME / f"{own.parent.parent.name}.log").write_text(run.stdout + run.stderr, encoding="utf-8")
+    said = (run.stdout.strip() or run.stderr.strip() or "nothing was said").splitlines()
+    failed = [line for line in said if line.startswith(("FAILED", "ERROR"))]
+    return "FAILED" if run.returncode else "passed", "\n    ".join([said[-1], *failed[:20]])
+
+
+def main() -> int:
+    """Try the rows; how many of them failed."""
+    arguments = sys.argv[1:]
+    everything = "--all" in arguments
+    only = [word for word in arguments if not word.startswith("-")]
+    rows = [row for row in ROWS if not only or any(word in row.name for word in only)]
+    ends = []
+    for row in rows:
+        word, text = tried(row, everything=everything)
+        ends.append(word)
+        print(f"{word:9} {row.name}: {text}", flush=True)
+    suite = "the whole suite" if everything else "the client's suite, without the emulator's own"
+    print(f"{suite}: " + ", ".join(f"{ends.count(word)} {word}" for word in sorted(set(ends))))
+    return ends.count("FAILED")
+
+
+if __name__ == "__main__":
+    sys.exit(min(1, main()))

@@ -45,7 +45,7 @@ async def in_thread(function: Callable[..., T], *args: Any) -> T:
     """Run a function in a thread, to its end: a cancellation waits for it, so nothing is half."""
     running = asyncio.get_running_loop().run_in_executor(None, function, *args)
     cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):
+    with anyio.CancelScope(shield=True):  # else anyio would cancel at each turn of the loop
         while not running.done():
             try:
                 await asyncio.wait([running])

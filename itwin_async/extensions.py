@@ -313,9 +313,10 @@ class Extensions:
         All of them or none: files get their names when every one has arrived with the SHA-256 that
         the platform says; after an error or a cancellation none of them is there. As many are
         fetched at once as the session's limiter allows, without the token, and again after a fault;
-        ended URLs are renewed once. The directory is made if missing; a file that is there already
-        is a `FileExistsError`, unless ``overwrite``. Does not wait: a version without files is an
-        `ITwinError`, see `wait_until_ready`.
+        ended URLs are renewed once. The session's ``timeout`` and ``max_body`` hold for each file.
+        The directory is made if missing; a file that is there already is a `FileExistsError`,
+        unless ``overwrite``. Does not wait: a version without files is an `ITwinError`, see
+        `wait_until_ready`.
 
         Raises `DecodeError` for wrong checksums and for paths that may lead out of the directory
         (absolute ones, ``..``, drives, links on the way), `LinkError` for URLs that are not https,

@@ -457,6 +457,14 @@ async def test_a_file_where_another_needs_a_directory_is_refused(emulator, itwin
     assert is_untouched(tmp_path)
 
 
+async def test_a_file_that_was_replaced_before_a_failure_stays(emulator, itwin, tmp_path):
+    (tmp_path / "kept").write_bytes(b"old")
+    emulator.publish(EXTENSION, NUMBER, {"kept": b"new", "a": b"1", "a/c": b"3"})
+    with pytest.raises(OSError):
+        await download(itwin, tmp_path, overwrite=True)
+    assert on_disk(tmp_path) == {"kept": b"new"}
+
+
 @pytest.mark.parametrize("name", ["..%2F..%2Fx.zip", "..", "C%3A", ""])
 async def test_the_name_of_an_archive_is_not_trusted_either(emulator, itwin, tmp_path, name):
     def rename(body):
@@ -639,6 +647,19 @@ async def test_closing_the_session_ends_a_download(emulator, itwin, tmp_path):
     await itwin.aclose()
     with pytest.raises(RuntimeError, match="closed"):
         await task
+    assert is_untouched(tmp_path)
+
+
+async def test_closing_the_session_ends_a_download_that_waits_to_try_again(
+    emulator, itwin, tmp_path
+):
+    emulator.faults.add("download", Status(503, headers={"Retry-After": "60"}), times=None)
+    task = asyncio.create_task(download(itwin, tmp_path / "new"))
+    await until(lambda: itwin.stats.retries >= 16)
+    await itwin.aclose()
+    async with asyncio.timeout(10):
+        with pytest.raises(RuntimeError, match="closed"):
+            await task
     assert is_untouched(tmp_path)
 
 

@@ -17,6 +17,7 @@ from itwin_async import (
     ForbiddenError,
     IntegrationPackage,
     InvalidRequestError,
+    ITwin,
     ITwinError,
     ITwinSession,
     NotFoundError,
@@ -25,7 +26,9 @@ from itwin_async import (
     ServerError,
     TransportError,
     UnauthorizedError,
+    itwins,
 )
+from itwin_async._links import split
 from itwin_async.emulator import Emulator, Reset, Status, Throttle
 
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"  # the documented examples
@@ -259,6 +262,7 @@ async def test_create_extended_data_stores_it_once(itwin, emulator):
     with pytest.raises(ConflictError) as caught:
         await itwin.imodels.create_extended_data(IMODEL, index, {"a": 2})
     assert not caught.value.may_have_happened
+    assert "may have been stored" not in str(caught.value)
     assert (await itwin.imodels.get_extended_data(IMODEL, index)).data == {"a": 1}
 
 
@@ -471,6 +475,14 @@ async def test_a_list_of_itwins_that_is_cut_off_warns_in_the_log(caplog, count, 
     assert len(found) == min(count, 10_000)
     warnings = [each for each in caplog.records if "10000 iTwins" in each.getMessage()]
     assert len(warnings) == warned
+
+
+def test_a_list_of_itwins_that_goes_on_warns_of_nothing(caplog):
+    links = {"next": {"href": "/itwins/?$skip=10000"}}
+    page = itwins.ITwinPage(itwins=[ITwin(id="1")] * 10, links=links)
+    base = split("https://api.bentley.com/")[0]
+    assert page.following(base, "/itwins/?$skip=9990") == "/itwins/?$skip=10000"
+    assert not caplog.records
 
 
 async def test_get_primary_account_is_the_callers_own(itwin):

@@ -792,6 +792,7 @@ SCRIPT = """
 import asyncio, os, signal, sys, time
 from itwin_async import ITwinSession, StaticToken
 url, path, way = sys.argv[1:]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 
 async def main():
     itwin = ITwinSession(StaticToken("t"), base_url=url)

@@ -227,6 +227,8 @@ def test_a_repr_shows_an_id_whole_where_it_can():
     text = repr(decode(IModel, {"id": guid, "displayName": name, "state": "initialized"}))
     assert guid in text
     assert "Sun City Renewable-energy Plant" in text
+    names = {"displayName": "White River", "subClass": "Project", "number": "00001-ds-3902795-a"}
+    assert guid in repr(decode(ITwin, {"id": guid, **names}))
 
 
 @given(st.text(max_size=300))

@@ -183,15 +183,20 @@ async def test_sixty_lists_over_a_line_that_breaks_all_the_time(platform, proxy)
         ends = itertools.cycle(["FIN", "RST"])
 
         async def breaker() -> None:
+            broken_at = 0
             while True:
-                await asyncio.sleep(0.1)
-                proxy.drop(next(ends))
+                await asyncio.sleep(0.002)
+                if len(platform.requests) >= broken_at + 40:  # however fast this machine is
+                    broken_at = len(platform.requests)
+                    proxy.drop(next(ends))
 
         breaking = asyncio.create_task(breaker())
         itwin._exchange._budget.capacity = itwin._exchange._budget.left = 10_000.0  # a storm
         lists = [collect(entries(itwin, page_size=100)) for _ in range(60)]
-        got = await asyncio.gather(*lists)
-        breaking.cancel()
+        try:
+            got = await asyncio.gather(*lists)
+        finally:
+            breaking.cancel()
         assert got == [ALL] * 60
         assert itwin.stats.retries
         await settled(limiter)

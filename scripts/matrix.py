@@ -114,7 +114,7 @@ def main() -> int:
     """Try the rows; how many of them failed."""
     arguments = sys.argv[1:]
     everything = "--all" in arguments
-    only = [word for word in arguments if not word.startswith("-")]
+    only = [word for word in arguments if word != "--all"]
     rows = [row for row in ROWS if not only or any(word in row.name for word in only)]
     ends = []
     for row in rows:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import itertools
+import sys
 
 import anyio
 import msgspec
@@ -869,7 +870,8 @@ async def test_a_redirect_is_not_followed():
         "https:///x?sig=SECRET",
         "http://[::1/?sig=SECRET",
         "javascript:SECRET",
-        "\x7f SECRET \xff",
+        # In development mode aiohttp reads strictly, and takes no control character.
+        *([] if sys.flags.dev_mode else ["\x7f SECRET \xff"]),
     ],
 )
 async def test_a_redirect_to_another_origin_is_a_link_error_without_its_query(location):

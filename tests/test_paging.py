@@ -4,6 +4,7 @@ import asyncio
 import base64
 import gc
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -834,10 +835,11 @@ assert time.monotonic() - getattr(main, "since", since) < 1.5
 async def test_a_process_ends_quietly_with_open_lists(way):
     # What outlives its loop cannot be closed any more, and development mode rightly tells so.
     strict = [] if way in {"global", "interrupt"} else ["-X", "dev", "-W", "error"]
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONDEVMODE"}
     async with PageServer(listing(200, 20, 50_000)) as server:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *strict, "-c", textwrap.dedent(SCRIPT),
-            server.url, PATH, way, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            sys.executable, *strict, "-c", textwrap.dedent(SCRIPT), server.url, PATH, way,
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         try:
             out, err = await asyncio.wait_for(process.communicate(), 20)

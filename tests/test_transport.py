@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import zlib
 
 import aiohttp
@@ -220,6 +221,8 @@ UNUSUAL = {
     "a broken date": answer(PACKAGE, "Date: yesterday", "Age: -1"),
     "status 299": answer(PACKAGE, status="299 X"),
 }
+if sys.flags.dev_mode:
+    del UNUSUAL["a broken cookie"]  # aiohttp then reads strictly, and takes no control character
 
 
 @pytest.mark.parametrize("text", UNUSUAL.values(), ids=UNUSUAL)

@@ -100,12 +100,13 @@ def tried(row: Row, *, everything: bool) -> tuple[str, str]:
         return "NOT THERE", own
     command = [str(own), *row.flags, "-m", "pytest", "-q", "-p", "no:cacheprovider", *row.pytest]
     command += [] if everything else CLIENT
-    run = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **row.environment},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    (HOME / f"{own.parent.parent.name}.log").write_text(run.stdout + run.stderr, encoding="utf-8")
-    said = (run.stdout.strip() or run.stderr.strip() or "nothing was said").splitlines()
+    log = HOME / f"{own.parent.parent.name}.log"
+    with log.open("w", encoding="utf-8") as out:
+        run = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **row.environment},
+            stdout=out, stderr=subprocess.STDOUT, check=False,
+        )  # fmt: skip
+    said = log.read_text(encoding="utf-8").strip().splitlines() or ["nothing was said"]
     failed = [line for line in said if line.startswith(("FAILED", "ERROR"))]
     return "FAILED" if run.returncode else "passed", "\n    ".join([said[-1], *failed[:20]])
 

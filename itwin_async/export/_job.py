@@ -1,0 +1,361 @@
+"""The job: many lists at once, stored in parts off the loop, and one file at the end."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias, get_args
+
+import anyio
+import msgspec
+
+from itwin_async import ExtendedData, ITwinError, ITwinSession, Pager, PayloadError, merged
+from itwin_async.export._rows import BadRow, FileFormat, Format, JsonLines, Row, bad_row
+from itwin_async.export._store import Job, Progress, Store
+
+# What is lost when the process is killed, and what is held until then.
+_SECONDS: Final = 5.0
+_BYTES: Final = 16 << 20
+_ROWS: Final = 65_536
+# A piece of a list on its way to the store.
+_PIECE_ROWS: Final = 256
+_PIECE_BYTES: Final = 1 << 20
+_SUFFIXES: Final[dict[str, FileFormat]] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ExportProgress:
+    """How far an export is, in items.
+
+    ``rows`` and ``bad`` count what the output will hold so far, ``resumed`` of them were there when
+    it began; ``done`` of the ``imodels`` known so far are finished.
+    """
+
+    rows: int
+    bad: int
+    imodels: int
+    done: int
+    resumed: int
+
+
+OnProgress: TypeAlias = Callable[[ExportProgress], object]
+OnListError: TypeAlias = Callable[[str, ITwinError], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A finished export: rows and bad ones in the output, and the file with the bad ones if any."""
+
+    output: Path
+    rows: int
+    bad: int
+    imodels: int
+    bad_rows: Path | None
+
+
+async def export_extended_data(
+    itwin: ITwinSession,
+    imodel_ids: str | Iterable[str] | AsyncIterable[str],
+    output: str | os.PathLike[str],
+    data_type: Any = None,
+    *,
+    resume: bool = True,
+    on_progress: OnProgress | None = None,
+    on_error: OnListError | None = None,
+    format: FileFormat | None = None,
+    since: int | None = None,
+    workers: int = 8,
+    page_size: int | None = 1_000,
+) -> Exported:
+    """Write the extended data of iModels to one file, which appears when all of it is there.
+
+    A row has ``imodel_id``, ``changeset_index``, ``changeset_id`` and ``data``: the payload's JSON
+    as it came, or the fields of ``data_type``. Rows of an iModel keep their order. Killed at any
+    moment and called again in the same way, it goes on where it was: rows lie in
+    ``<output>.parts`` until then, and at most five seconds of work are done again. An entry with a
+    bad payload goes to ``<output>.bad.jsonl`` with its changeset and the reason.
+
+    Args:
+        itwin: a session; its limiter bounds the requests.
+        imodel_ids: one, several, or an async iterable that finds them, drawn as workers get there.
+        output: a file, replaced if it is there.
+        data_type: what a payload is decoded to, as in `IModels.list_extended_data`. In Parquet and
+            Arrow a struct becomes a nested column, and a field of no fixed type JSON text.
+        resume: False forgets what an unfinished export has stored.
+        on_progress: called with `ExportProgress` as pieces arrive.
+        on_error: called with the id and the error of an iModel that failed, which is then left out
+            from there on; without it the export ends with that error, and may be resumed.
+        format: by the output's suffix where None: ``.jsonl``, ``.ndjson``, ``.parquet``,
+            ``.arrow``, ``.feather``. Parquet and Arrow need the extra ``arrow``.
+        since: only entries of changesets with a higher index. An output that an earlier export
+            finished is added to: each list is read on from where it ended, and nothing that is
+            there is stored again.
+        workers: lists at once.
+        page_size: entries asked for at once, at most 1,000.
+
+    Raises `ITwinError`, `ValueError` or `TypeError` for what cannot be, `RuntimeError` when the
+    same export is running elsewhere, `OSError`, and `ImportError` without the extra.
+    """
+    path = Path(output)
+    kind = _format(path, format)
+    form = _writer(kind, data_type)
+    if since is not None and (isinstance(since, bool) or not isinstance(since, int)):
+        raise TypeError(f"since must be an index, not {type(since).__name__}")
+    if isinstance(imodel_ids, str):
+        imodel_ids = [imodel_ids]
+    if not isinstance(imodel_ids, AsyncIterable):
+        imodel_ids = list(dict.fromkeys(imodel_ids))
+    # Checked here, where nothing was begun yet.
+    merged((), workers=workers)
+    for each in ("-", *(() if isinstance(imodel_ids, AsyncIterable) else imodel_ids)):
+        itwin.imodels.list_extended_data(each, data_type, page_size=page_size)
+    job = Job(
+        format=kind,
+        data_type=None if data_type is None else f"{_name(data_type)} {form.layout}".strip(),
+        since=since,
+        imodels=None if isinstance(imodel_ids, AsyncIterable) else _digest(imodel_ids),
+    )
+    store = Store(path, job, form)
+    run = _Run(
+        itwin,
+        form,
+        store,
+        data_type=msgspec.Raw if data_type is None else data_type,
+        above=-1 if since is None else since,
+        page_size=page_size,
+        on_progress=on_progress,
+        on_error=on_error,
+    )
+    try:
+        await anyio.to_thread.run_sync(lambda: store.open(resume=resume))
+        await run.read(imodel_ids, workers)
+        steps = store.finish()
+        # Each step is short: a cancelled export waits for one of them, not for the whole file.
+        while await anyio.to_thread.run_sync(lambda: next(steps, False)) is None:
+            pass
+    finally:
+        store.close()
+    return Exported(
+        path, store.rows, store.bad, len(run.known), store.bad_output if store.bad else None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Some rows of a list, in order, and the cursors before the last of them and behind it."""
+
+    imodel_id: str
+    rows: list[Row]
+    bad: list[BadRow]
+    start: str
+    behind: str
+    done: bool
+
+
+class _Run:
+    """One call: the lists on one side, the store on the other."""
+
+    def __init__(
+        self,
+        itwin: ITwinSession,
+        form: Format,
+        store: Store,
+        *,
+        data_type: Any,
+        above: int,
+        page_size: int | None,
+        on_progress: OnProgress | None,
+        on_error: OnListError | None,
+    ) -> None:
+        self._itwin = itwin
+        self._form = form
+        self._store = store
+        self._data_type = data_type
+        self._above = above
+        self._page_size = page_size
+        self._on_progress = on_progress
+        self._on_error = on_error
+        self.known: set[str] = set()
+        self._resumed = 0
+        self._done = 0
+        self._rows: list[Row] = []
+        self._bad: list[BadRow] = []
+        self._places: dict[str, Progress] = {}
+        self._size = 0
+
+    async def read(self, imodel_ids: Iterable[str] | AsyncIterable[str], workers: int) -> None:
+        """Read the lists that are not done, and store what they give."""
+        self._resumed = self._store.rows
+        clock = asyncio.get_running_loop().time
+        stored = clock()
+        failed = None if self._on_error is None else self._failed
+        # A piece is large enough; more of them waiting would only be memory.
+        async with merged(
+            self._lists(imodel_ids), workers=workers, buffer=1, on_error=failed
+        ) as pieces:
+            try:
+                async for piece in pieces:
+                    self._take(piece)
+                    full = self._size >= _BYTES or len(self._rows) + len(self._bad) >= _ROWS
+                    if full or clock() - stored >= _SECONDS:
+                        await self._flush()
+                        stored = clock()
+                    self._tell()
+            except ITwinError:
+                await self._flush()
+                raise
+        await self._flush()
+        self._tell()
+
+    async def _lists(
+        self, imodel_ids: Iterable[str] | AsyncIterable[str]
+    ) -> AsyncIterator["_List"]:
+        async with aclosing(_each(imodel_ids)) as ids:
+            async for imodel_id in ids:
+                if imodel_id in self.known:
+                    continue
+                place = self._store.imodels.get(imodel_id) or Progress()
+                entries = self._itwin.imodels.list_extended_data(
+                    imodel_id, self._data_type, page_size=self._page_size
+                )
+                self.known.add(imodel_id)
+                if place.done:
+                    self._done += 1
+                else:
+                    yield _List(imodel_id, entries, place, self._above, self._form)
+
+    def _failed(self, entries: "_List", error: Exception) -> None:
+        if not isinstance(error, ITwinError) or self._on_error is None:
+            raise error
+        self._on_error(entries.imodel_id, error)
+
+    def _take(self, piece: _Piece) -> None:
+        self._rows += piece.rows
+        self._bad += piece.bad
+        self._size += sum(row.size for row in piece.rows)
+        self._size += sum(len(bad.payload or b"") for bad in piece.bad)
+        before = self._places.get(piece.imodel_id) or self._store.imodels.get(piece.imodel_id)
+        before = before or Progress()
+        seen = [row.changeset_index for row in piece.rows]
+        seen += [bad.changeset_index for bad in piece.bad]
+        self._places[piece.imodel_id] = Progress(
+            cursor=piece.behind,
+            start=piece.start if seen else before.start,
+            last=max([before.last, *seen]),
+            above=before.above,
+            done=piece.done,
+        )
+        self._done += piece.done
+
+    async def _flush(self) -> None:
+        if not self._places:
+            return
+        rows, bad, places = self._rows, self._bad, self._places
+        self._rows, self._bad, self._places, self._size = [], [], {}, 0
+        await anyio.to_thread.run_sync(self._store.store, rows, bad, places)
+
+    def _tell(self) -> None:
+        if self._on_progress is not None:
+            rows = self._store.rows + len(self._rows)
+            bad = self._store.bad + len(self._bad)
+            self._on_progress(ExportProgress(rows, bad, len(self.known), self._done, self._resumed))
+
+
+class _List:
+    """The rest of an iModel's list, in pieces."""
+
+    def __init__(
+        self,
+        imodel_id: str,
+        entries: Pager[ExtendedData[Any]],
+        place: Progress,
+        above: int,
+        form: Format,
+    ) -> None:
+        self.imodel_id = imodel_id
+        self._entries = entries.resume(place.cursor) if place.cursor else entries
+        self._above = max(above, place.above)
+        self._form = form
+
+    async def __aiter__(self) -> AsyncIterator[_Piece]:
+        async with aiter(self._entries) as entries:
+            start = behind = entries.cursor
+            rows: list[Row] = []
+            bad: list[BadRow] = []
+            size = 0
+            async for entry in entries:
+                start, behind = behind, entries.cursor
+                if entry.changeset_index <= self._above:
+                    continue
+                try:
+                    data, length = self._form.data(entry)
+                except PayloadError as error:
+                    bad.append(bad_row(entry, error.message))
+                    length = len(bad[-1].payload or b"")
+                else:
+                    rows.append(
+                        Row(
+                            entry.imodel_id, entry.changeset_index, entry.changeset_id, data, length
+                        )
+                    )
+                size += length
+                if len(rows) + len(bad) >= _PIECE_ROWS or size >= _PIECE_BYTES:
+                    yield _Piece(self.imodel_id, rows, bad, start, behind, done=False)
+                    rows, bad, size = [], [], 0
+            yield _Piece(self.imodel_id, rows, bad, start, behind, done=True)
+
+
+async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:
+    if isinstance(ids, AsyncIterable):
+        async for each in ids:
+            yield each
+    else:
+        for each in ids:
+            yield each
+
+
+def _format(output: Path, given: str | None) -> FileFormat:
+    if given is None:
+        found = _SUFFIXES.get(output.suffix.lower())
+        if found is None:
+            raise ValueError(
+                f"output must end in {', '.join(_SUFFIXES)}, or format be given, not {output.name}"
+            )
+        return found
+    for known in get_args(FileFormat):
+        if given == known:
+            return known  # type: ignore[no-any-return]  # one of the literal's
+    raise ValueError(f"format must be one of {', '.join(get_args(FileFormat))}, not {given!r}")
+
+
+def _writer(kind: FileFormat, data_type: Any) -> Format:
+    if kind == "jsonl":
+        return JsonLines(data_type)
+    try:
+        from itwin_async.export._arrow import ArrowFile  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        if error.name != "pyarrow":
+            raise
+        raise ImportError(
+            f"{kind} needs pyarrow: pip install 'itwin-async[arrow]', or export to .jsonl"
+        ) from None
+    return ArrowFile(data_type, parquet=kind == "parquet")
+
+
+def _name(data_type: Any) -> str:
+    if isinstance(data_type, type):
+        return f"{data_type.__module__}.{data_type.__qualname__}"
+    return repr(data_type)
+
+
+def _digest(ids: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]

@@ -1,0 +1,134 @@
+"""What a row is, and JSON lines. A format knows its rows, its parts, and how to join them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+import msgspec
+
+from itwin_async import ExtendedData, PayloadError
+
+FileFormat: TypeAlias = Literal["jsonl", "parquet", "arrow"]
+_COPIED: Final = 8 << 20  # bytes at a time, so that a cancelled export need not wait for long
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An entry as it is written; ``size`` in bytes is what it takes to hold it until then."""
+
+    imodel_id: str
+    changeset_index: int
+    changeset_id: str
+    data: Any
+    size: int
+
+
+class BadRow(msgspec.Struct, frozen=True):
+    """An entry that could not be written, and why; ``payload`` is base64, where there is one."""
+
+    imodel_id: str
+    changeset_index: int
+    changeset_id: str
+    reason: str
+    payload: bytes | None
+
+
+class Format(Protocol):
+    """A format of a file."""
+
+    suffix: str
+    """Of a part."""
+    layout: str
+    """What tells the fields of one ``data_type`` from another's, where the file depends on it."""
+
+    def data(self, entry: ExtendedData[Any]) -> tuple[Any, int]:
+        """What is kept of a payload until it is written, and its size; `PayloadError` if bad."""
+        ...
+
+    def write(self, rows: Sequence[Row], part: Path) -> list[tuple[Row, str]]:
+        """Write a part; the rows that do not fit the format's types, and why."""
+        ...
+
+    def join(self, parts: Sequence[Path], output: Path) -> Iterator[None]:
+        """Make one file of parts, step by step; an output made earlier counts as a part."""
+        ...
+
+
+class _Line(msgspec.Struct):
+    imodel_id: str
+    changeset_index: int
+    changeset_id: str
+    data: Any
+
+
+def json_text(entry: ExtendedData[Any]) -> str:
+    """The payload as it came, in one line of text; for lists of ``msgspec.Raw``."""
+    payload = bytes(entry.data)
+    if b"\n" in payload or b"\r" in payload:
+        payload = msgspec.json.format(payload, indent=-1)
+    try:
+        return payload.decode()
+    except UnicodeDecodeError as error:
+        raise unfit(entry, f"its payload is not UTF-8: {error.reason}") from None
+
+
+def unfit(entry: ExtendedData[Any], reason: str) -> PayloadError:
+    """The error for a payload that is what was asked for, and still cannot be written."""
+    error = PayloadError(
+        f"extended data of changeset {entry.changeset_index} of iModel {entry.imodel_id}: {reason}"
+    )
+    error.imodel_id, error.changeset_id = entry.imodel_id, entry.changeset_id
+    error.changeset_index = entry.changeset_index
+    return error
+
+
+def bad_row(entry: ExtendedData[Any], reason: str) -> BadRow:
+    """An entry that cannot be written."""
+    try:
+        payload = entry.payload
+    except PayloadError:
+        payload = None
+    return BadRow(entry.imodel_id, entry.changeset_index, entry.changeset_id, reason, payload)
+
+
+class JsonLines:
+    """One JSON object a line: ``imodel_id``, ``changeset_index``, ``changeset_id``, ``data``."""
+
+    suffix = ".jsonl"
+    layout = ""
+
+    def __init__(self, data_type: Any) -> None:
+        self._raw = data_type is None
+
+    def data(self, entry: ExtendedData[Any]) -> tuple[bytes, int]:
+        """The whole line."""
+        data = msgspec.Raw(json_text(entry).encode()) if self._raw else entry.data
+        line = _Line(entry.imodel_id, entry.changeset_index, entry.changeset_id, data)
+        try:
+            text = msgspec.json.encode(line)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise unfit(entry, f"its payload does not encode: {error}") from None
+        return text, len(text)
+
+    def write(self, rows: Sequence[Row], part: Path) -> list[tuple[Row, str]]:
+        """Line by line."""
+        with part.open("wb") as file:
+            for row in rows:
+                file.write(row.data)
+                file.write(b"\n")
+        return []
+
+    def join(self, parts: Sequence[Path], output: Path) -> Iterator[None]:
+        """One after the other."""
+        return concatenated(parts, output)
+
+
+def concatenated(parts: Sequence[Path], output: Path) -> Iterator[None]:
+    """The bytes of parts in one file, a few at a time."""
+    with output.open("wb") as file:
+        for part in parts:
+            with part.open("rb") as source:
+                while piece := source.read(_COPIED):
+                    file.write(piece)
+                    yield

@@ -1,0 +1,184 @@
+"""Killed at any moment and started again, an export is the same set: nothing twice or missing."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from itwin_async import ITwinSession
+from itwin_async.emulator import Emulator
+from itwin_async.export import _job as job
+from itwin_async.export import export_extended_data
+
+ROWS = 3 * 24
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing of it runs any more."""
+
+
+class Killer:
+    """Ends the process at the n-th thing it does to a file, before or after it was done."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+        self.done = 0
+        self.at: float | None = None
+        for module, name in (
+            (os, "fsync"), (os, "replace"), (os, "unlink"), (os, "link"), (os, "rmdir"),
+            (os, "mkdir"),
+        ):  # fmt: skip
+            monkeypatch.setattr(module, name, self._wrapped(getattr(module, name)))
+        # pathlib's own names for them
+        for name in ("replace", "unlink", "mkdir", "write_bytes"):
+            monkeypatch.setattr(Path, name, self._wrapped(getattr(Path, name)))
+
+    def _wrapped(self, act):
+        def acted(*args, **kwargs):
+            if self.at is None:
+                return act(*args, **kwargs)
+            self.done += 1
+            if self.done > self.at + 0.75:
+                raise Killed
+            made = act(*args, **kwargs)
+            if self.done > self.at:
+                raise Killed
+            return made
+
+        return acted
+
+
+def rows_of(output: Path) -> list[tuple[str, int]]:
+    if output.suffix == ".parquet":
+        rows = pq.read_table(output).to_pylist()
+    elif output.suffix == ".arrow":
+        with pa.memory_map(str(output)) as file:
+            rows = pa.ipc.open_file(file).read_all().to_pylist()
+    else:
+        rows = [json.loads(line) for line in output.read_text().splitlines()]
+    return sorted((row["imodel_id"], row["changeset_index"]) for row in rows)
+
+
+@pytest.fixture
+async def platform(monkeypatch):
+    monkeypatch.setattr(job, "_ROWS", 20)
+    monkeypatch.setattr(job, "_PIECE_ROWS", 10)
+    async with (
+        Emulator(imodels=3, changesets=24) as emulator,
+        ITwinSession(emulator.credentials, base_url=emulator.url) as itwin,
+    ):
+        imodels = [
+            imodel.id
+            async for each in itwin.itwins.list_itwins()
+            async for imodel in itwin.imodels.list_imodels(each.id)
+        ]
+        yield itwin, imodels
+
+
+@pytest.mark.parametrize(("name", "since"), [("a.jsonl", None), ("a.jsonl", 10), ("a.parquet", 10)])
+async def test_killed_at_each_thing_it_does_to_a_file(name, since, platform, tmp_path, monkeypatch):
+    itwin, imodels = platform
+    expected = [(imodel_id, index) for imodel_id in sorted(imodels) for index in range(1, 25)]
+    home, output = tmp_path / "work", tmp_path / "work" / name
+    home.mkdir()
+    if since is not None:  # added to an output that holds a part of it
+        await export_extended_data(itwin, imodels[:1], output, page_size=10)
+        expected = [row for row in expected if row[0] == imodels[0] or row[1] > since]
+    before = tmp_path / "before"
+    shutil.copytree(home, before)
+    killer = Killer(monkeypatch, home)
+    kills = 0
+    # Halves: before the act, and right behind it.
+    for half in range(2_000):
+        killer.at = None
+        shutil.rmtree(home)
+        shutil.copytree(before, home)
+        killer.done, killer.at = 0, half / 2 + 0.25
+        try:
+            await export_extended_data(itwin, imodels, output, page_size=10, since=since)
+        except Killed:
+            kills += 1
+        else:
+            break
+        finally:
+            killer.at = None
+        if output.exists() and since is None:
+            assert rows_of(output) == expected
+        exported = await export_extended_data(itwin, imodels, output, page_size=10, since=since)
+        assert rows_of(output) == expected, f"killed at {half / 2}"
+        assert exported.rows == len(expected)
+        assert not (home / f"{name}.parts").exists()
+    assert kills > 30
+
+
+CHILD = """
+import asyncio, sys
+from itwin_async import ITwinSession
+from itwin_async.export import _job, export_extended_data
+
+_job._SECONDS = 0.05
+
+async def main():
+    async with ITwinSession.from_env() as itwin:
+        async def ids():
+            async for each in itwin.itwins.list_itwins():
+                async for imodel in itwin.imodels.list_imodels(each.id):
+                    yield imodel.id
+
+        def tell(progress):
+            print(progress.rows, flush=True)
+
+        await export_extended_data(itwin, ids(), sys.argv[1], page_size=20, on_progress=tell)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+async def test_killed_for_real_again_and_again(name, tmp_path):
+    output = tmp_path / name
+    async with Emulator(imodels=20, changesets=150, latency=0.005) as emulator:
+        environment = {
+            **os.environ,
+            "ITWIN_BASE_URL": emulator.url,
+            "ITWIN_TOKEN_URL": emulator.token_url,
+            "ITWIN_CLIENT_ID": emulator.credentials.client_id,
+            "ITWIN_CLIENT_SECRET": emulator.credentials.client_secret,
+        }
+        kills = 0
+        for lines in (8, 9, 5, 11, 7, 10_000):
+            process = subprocess.Popen(
+                [sys.executable, "-c", CHILD, str(output)],
+                env=environment, stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            ended = await anyio.to_thread.run_sync(_kill_after, process, lines)
+            kills += not ended
+        assert kills >= 3
+        async with ITwinSession(emulator.credentials, base_url=emulator.url) as itwin:
+            expected = [
+                (imodel.id, index)
+                async for each in itwin.itwins.list_itwins()
+                async for imodel in itwin.imodels.list_imodels(each.id)
+                for index in range(1, 151)
+            ]
+    assert rows_of(output) == sorted(expected)
+    assert not (tmp_path / f"{name}.parts").exists()
+
+
+def _kill_after(process: subprocess.Popen[str], lines: int) -> bool:
+    """Kill it behind so many lines of progress; whether it had ended by itself."""
+    with process:
+        assert process.stdout is not None
+        for _ in range(lines):
+            if not process.stdout.readline():
+                assert process.wait() == 0
+                return True
+        process.kill()
+        return process.wait() != -signal.SIGKILL

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias, get_args
 import anyio
 import msgspec
 
-from itwin_async import ExtendedData, ITwinError, ITwinSession, Pager, PayloadError, merged
+from itwin_async import ExtendedData, ITwinError, ITwinSession, Merged, Pager, PayloadError, merged
 from itwin_async.export._rows import BadRow, FileFormat, Format, JsonLines, Row, bad_row
 from itwin_async.export._store import Job, Progress, Store
 
@@ -153,7 +153,7 @@ async def export_extended_data(
 class _Piece:
     """Some rows of a list, in order, and the cursors before the last of them and behind it."""
 
-    imodel_id: str
+    of: "_List"
     rows: list[Row]
     bad: list[BadRow]
     start: str
@@ -191,30 +191,40 @@ class _Run:
         self._bad: list[BadRow] = []
         self._places: dict[str, Progress] = {}
         self._size = 0
+        self._lists_open: set[_List] = set()
 
     async def read(self, imodel_ids: Iterable[str] | AsyncIterable[str], workers: int) -> None:
         """Read the lists that are not done, and store what they give."""
         self._resumed = self._store.rows
-        clock = asyncio.get_running_loop().time
-        stored = clock()
         failed = None if self._on_error is None else self._failed
         # A piece is large enough; more of them waiting would only be memory.
         async with merged(
             self._lists(imodel_ids), workers=workers, buffer=1, on_error=failed
         ) as pieces:
             try:
-                async for piece in pieces:
-                    self._take(piece)
-                    full = self._size >= _BYTES or len(self._rows) + len(self._bad) >= _ROWS
-                    if full or clock() - stored >= _SECONDS:
-                        await self._flush()
-                        stored = clock()
-                    self._tell()
-            except ITwinError:
-                await self._flush()
+                while await self._read_for(_SECONDS, pieces):
+                    await self._flush()
+            except (ITwinError, asyncio.CancelledError):
+                # What has come is kept; writing it takes a moment.
+                with anyio.CancelScope(shield=True):
+                    await self._flush()
                 raise
         await self._flush()
         self._tell()
+
+    async def _read_for(self, seconds: float, pieces: Merged[_Piece]) -> bool:
+        """Take pieces for so long, or until there is enough to store; False behind the last one."""
+        try:
+            async with asyncio.timeout(seconds):
+                async for piece in pieces:
+                    piece.of.taken += 1
+                    self._take(piece)
+                    self._tell()
+                    if self._size >= _BYTES or len(self._rows) + len(self._bad) >= _ROWS:
+                        return True
+        except TimeoutError:
+            return True
+        return False
 
     async def _lists(
         self, imodel_ids: Iterable[str] | AsyncIterable[str]
@@ -231,7 +241,14 @@ class _Run:
                 if place.done:
                     self._done += 1
                 else:
-                    yield _List(imodel_id, entries, place, self._above, self._form)
+                    yield _List(
+                        imodel_id,
+                        entries,
+                        place,
+                        self._above,
+                        form=self._form,
+                        lists_open=self._lists_open,
+                    )
 
     def _failed(self, entries: "_List", error: Exception) -> None:
         if not isinstance(error, ITwinError) or self._on_error is None:
@@ -239,15 +256,15 @@ class _Run:
         self._on_error(entries.imodel_id, error)
 
     def _take(self, piece: _Piece) -> None:
+        imodel_id = piece.of.imodel_id
         self._rows += piece.rows
         self._bad += piece.bad
         self._size += sum(row.size for row in piece.rows)
         self._size += sum(len(bad.payload or b"") for bad in piece.bad)
-        before = self._places.get(piece.imodel_id) or self._store.imodels.get(piece.imodel_id)
-        before = before or Progress()
+        before = self._places.get(imodel_id) or self._store.imodels.get(imodel_id) or Progress()
         seen = [row.changeset_index for row in piece.rows]
         seen += [bad.changeset_index for bad in piece.bad]
-        self._places[piece.imodel_id] = Progress(
+        self._places[imodel_id] = Progress(
             cursor=piece.behind,
             start=piece.start if seen else before.start,
             last=max([before.last, *seen]),
@@ -257,6 +274,9 @@ class _Run:
         self._done += piece.done
 
     async def _flush(self) -> None:
+        for entries in self._lists_open:
+            if entries.has_rows and entries.given == entries.taken:
+                self._take(entries.piece(done=False))
         if not self._places:
             return
         rows, bad, places = self._rows, self._bad, self._places
@@ -279,39 +299,68 @@ class _List:
         entries: Pager[ExtendedData[Any]],
         place: Progress,
         above: int,
+        *,
         form: Format,
+        lists_open: "set[_List]",
     ) -> None:
         self.imodel_id = imodel_id
+        # Only when all pieces that were given were taken does the cursor lie behind the rows here.
+        self.given = self.taken = 0
         self._entries = entries.resume(place.cursor) if place.cursor else entries
         self._above = max(above, place.above)
         self._form = form
+        self._open = lists_open
+        self._rows: list[Row] = []
+        self._bad: list[BadRow] = []
+        self._size = 0
+        self._start = self._behind = ""
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether there is something that no piece has yet."""
+        return bool(self._rows or self._bad)
+
+    def piece(self, *, done: bool) -> _Piece:
+        """What has come since the last piece."""
+        piece = _Piece(self, self._rows, self._bad, self._start, self._behind, done)
+        self._rows, self._bad, self._size = [], [], 0
+        return piece
 
     async def __aiter__(self) -> AsyncIterator[_Piece]:
-        async with aiter(self._entries) as entries:
-            start = behind = entries.cursor
-            rows: list[Row] = []
-            bad: list[BadRow] = []
-            size = 0
-            async for entry in entries:
-                start, behind = behind, entries.cursor
-                if entry.changeset_index <= self._above:
-                    continue
-                try:
-                    data, length = self._form.data(entry)
-                except PayloadError as error:
-                    bad.append(bad_row(entry, error.message))
-                    length = len(bad[-1].payload or b"")
-                else:
-                    rows.append(
-                        Row(
-                            entry.imodel_id, entry.changeset_index, entry.changeset_id, data, length
-                        )
-                    )
-                size += length
-                if len(rows) + len(bad) >= _PIECE_ROWS or size >= _PIECE_BYTES:
-                    yield _Piece(self.imodel_id, rows, bad, start, behind, done=False)
-                    rows, bad, size = [], [], 0
-            yield _Piece(self.imodel_id, rows, bad, start, behind, done=True)
+        self._open.add(self)
+        try:
+            async with aiter(self._entries) as entries:
+                self._start = self._behind = entries.cursor
+                async for entry in entries:
+                    self._start, self._behind = self._behind, entries.cursor
+                    if entry.changeset_index > self._above:
+                        self._add(entry)
+                    if (
+                        len(self._rows) + len(self._bad) >= _PIECE_ROWS
+                        or self._size >= _PIECE_BYTES
+                    ):
+                        self.given += 1
+                        yield self.piece(done=False)
+                self._behind = entries.cursor
+                self.given += 1
+                yield self.piece(done=True)
+        except ITwinError:
+            self.given += 1
+            yield self.piece(done=False)  # what came before the error is good
+            raise
+        finally:
+            self._open.discard(self)
+
+    def _add(self, entry: ExtendedData[Any]) -> None:
+        try:
+            data, size = self._form.data(entry)
+        except PayloadError as error:
+            self._bad.append(bad_row(entry, error.message))
+            size = len(self._bad[-1].payload or b"")
+        else:
+            row = Row(entry.imodel_id, entry.changeset_index, entry.changeset_id, data, size)
+            self._rows.append(row)
+        self._size += size
 
 
 async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:

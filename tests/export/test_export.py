@@ -1,5 +1,6 @@
 """An export is one file with every entry once, in each format, whatever the payloads hold."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from itwin_async import ITwinSession, NotFoundError, TransportError
-from itwin_async.emulator import Cut, Edit, Emulator, Reset, Status
+from itwin_async.emulator import Cut, Edit, Emulator, Reset, Status, Throttle
 from itwin_async.export import ExportProgress, export_extended_data
 from itwin_async.export import _job as job
 
@@ -605,3 +606,52 @@ async def test_a_platform_that_is_away_is_its_own_error(tmp_path):
     async with ITwinSession(emulator.credentials, base_url=emulator.url, retry=None) as itwin:
         with pytest.raises(TransportError):
             await export_extended_data(itwin, ["x"], tmp_path / "a.jsonl")
+
+
+# What is kept
+
+
+async def test_what_has_come_is_stored_while_nothing_more_comes(
+    emulator, itwin, tmp_path, monkeypatch
+):
+    """A pause of all lists is when a job gets stopped."""
+    monkeypatch.setattr(job, "_SECONDS", 0.05)
+    imodels = await every_imodel(itwin)
+    emulator.faults.add("list_extended_data", Throttle(60), after=9, times=None)
+    output = tmp_path / "a.jsonl"
+    task = asyncio.create_task(export_extended_data(itwin, imodels, output, page_size=5))
+    parts = tmp_path / "a.jsonl.parts"
+    stored = 0
+    while stored < 45:  # nine pages
+        await asyncio.sleep(0.02)
+        assert not task.done()
+        stored = sum(len(part.read_bytes().splitlines()) for part in parts.glob("0*.jsonl"))
+    assert stored == 45
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_cancelled_export_keeps_what_has_come(emulator, itwin, tmp_path):
+    imodels = await every_imodel(itwin)
+    output = tmp_path / "a.jsonl"
+    await stopped_after(25, itwin, imodels, output, page_size=5)
+    told: list[ExportProgress] = []
+    await export_extended_data(itwin, imodels, output, page_size=5, on_progress=told.append)
+    assert told[-1].resumed >= 25
+    assert rows_of(output) == await held(itwin, imodels)
+
+
+async def test_what_came_before_an_error_is_in_the_output(emulator, itwin, tmp_path):
+    (first, *_) = await every_imodel(itwin)
+    emulator.faults.add("list_extended_data", Status(404), after=3, times=None)
+    failed: list[str] = []
+    exported = await export_extended_data(
+        itwin,
+        first,
+        tmp_path / "a.jsonl",
+        page_size=5,
+        on_error=lambda which, _: failed.append(which),
+    )
+    assert failed == [first]
+    assert exported.rows == 15

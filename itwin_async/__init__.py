@@ -24,7 +24,7 @@ from itwin_async.errors import (
     TransportError,
     UnauthorizedError,
 )
-from itwin_async.events import Event, Paused, Renewed, Requested, Retried, Stats
+from itwin_async.events import Event, Finished, Paused, Renewed, Requested, Retried, Stats
 from itwin_async.extensions import (
     Checksum,
     DownloadedVersion,
@@ -77,6 +77,7 @@ __all__ = [
     "ExtensionVersion",
     "Extensions",
     "Extent",
+    "Finished",
     "ForbiddenError",
     "IModel",
     "IModelLinks",

@@ -59,7 +59,7 @@ class Guess:
         self._token = token
         self._room = room
         exchange.guessed_bytes += room
-        exchange.owned.add(self)
+        exchange.life.owned.add(self)
         self._body: KeptBody | None = None
         self._live: Body | None = None
         self._over = asyncio.Event()
@@ -67,15 +67,20 @@ class Guess:
         self._task = asyncio.create_task(self._run(), name="itwin_async read-ahead")
 
     async def _run(self) -> None:
+        exchange = self._exchange
+        call = exchange.telling.call(str(self._request.operation))
         try:
-            live = self._live = await self._exchange.attempt(self._request, self._token, self._slot)
+            live = self._live = await exchange.attempt(self._request, self._token, self._slot, call)
             text = await read_whole(live, self._check_room)
             self._body = KeptBody(text, live, self._free_room)
-        except (ITwinError, RuntimeError):
-            pass  # the page is asked for properly when it is its turn
+        except (ITwinError, RuntimeError) as error:
+            if call is not None:  # nothing more: the page is asked for properly in its turn
+                call.end(error)
         finally:
+            if call is not None:
+                call.end(asyncio.CancelledError() if self._body is None else None)
             self._slot.release()
-            self._exchange.owned.discard(self)
+            self._exchange.life.owned.discard(self)
             if self._body is None:
                 if self._live is not None:
                     self._live.close()
@@ -110,7 +115,7 @@ class Guess:
     def drop(self) -> None:
         """Cancel it and give back its slot and room, now."""
         self._free_room()
-        self._exchange.owned.discard(self)
+        self._exchange.life.owned.discard(self)
         if not self._over.is_set():
             self._over.set()
             self._slot.release()
@@ -174,7 +179,7 @@ class Ahead:
         exchange, guesses, size = self._exchange, self._guesses, self._size
         if guesses and guesses[0].target != following:
             self.drop()
-        token = exchange.tokens.ready(exchange, asyncio.get_running_loop().time())
+        token = exchange.tokens.ready(exchange.elsewhere, asyncio.get_running_loop().time())
         skip = skip_of(following)
         # A continuation token tells of one page only.
         window = min(self._window if self._step and skip is not None else 1, self._most)

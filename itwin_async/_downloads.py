@@ -19,7 +19,8 @@ from typing import Any, Final, Literal, TypeVar
 
 import anyio
 
-from itwin_async._exchange import Exchange, Pull
+from itwin_async._elsewhere import Pull
+from itwin_async._exchange import Exchange
 from itwin_async._links import Origin, split
 from itwin_async.errors import DecodeError, ForbiddenError, LinkError, one_line
 
@@ -249,7 +250,7 @@ class Download:
             if renewed or not self._has_ended(remote):
                 url = signed(self._exchange.base, remote.url)
                 try:
-                    return await self._exchange.fetch(url, store)
+                    return await self._exchange.elsewhere.fetch(url, store)
                 except ForbiddenError:
                     if renewed:
                         raise

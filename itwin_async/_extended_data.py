@@ -9,9 +9,11 @@ import msgspec
 
 from itwin_async._operation import NOT_DECODED, decoder, why_not_decoded
 from itwin_async._pages import LinkedPage, Streaming
+from itwin_async._shown import fields_table
 from itwin_async.errors import PayloadError, one_line
 
 _LARGEST: Final = 204_800  # bytes; the page does not say whether of JSON or of base64
+_SHOWN: Final = 400  # bytes of a payload that a notebook looks at
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -126,12 +128,27 @@ class ExtendedData(msgspec.Struct, Generic[T], frozen=True, eq=False, gc=False):
         return error
 
     def __repr__(self) -> str:
-        payload: bytes | _NoPayload = self._payload
-        size = f"{len(payload)} bytes" if isinstance(payload, bytes) else "bad payload"
         return (
             f"ExtendedData(changeset_index={self.changeset_index}, "
-            f"changeset_id={self.changeset_id!r}, {size})"
+            f"changeset_id={self.changeset_id!r}, {self._size()})"
         )
+
+    def _size(self) -> str:
+        payload: bytes | _NoPayload = self._payload
+        return f"{len(payload)} bytes" if isinstance(payload, bytes) else "bad payload"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [
+            ("changeset_index", self.changeset_index),
+            ("changeset_id", self.changeset_id),
+            ("payload", self._size()),
+        ]
+
+    def _repr_html_(self) -> str:
+        payload: bytes | _NoPayload = self._payload
+        begin = payload[:_SHOWN].decode(errors="replace") if isinstance(payload, bytes) else None
+        rows = (("imodel_id", self.imodel_id), *self.__rich_repr__(), ("begins", begin))
+        return fields_table("ExtendedData", rows)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ExtendedData):

@@ -64,7 +64,7 @@ class LargePage(Generic[E]):
                 error.operation = str(self._request.operation)
                 error.request_id = self._body.request_id
                 if not isinstance(self._body, KeptBody):  # what a guess brought costs nothing
-                    with self._exchange.running():
+                    with self._exchange.life.running():
                         await self._exchange.again(self._attempts, error)
                 self.begin(await self._exchange.run(self._request, _as_it_is, self._attempts), b"")
                 # A server may have lost patience with a slow consumer: take the copy in one go.
@@ -242,7 +242,7 @@ class Feed(Generic[T]):
 
         guess = self._ahead.take(target) if self._ahead is not None else None
         if guess is not None:
-            with self._exchange.running():
+            with self._exchange.life.running():
                 body = await guess.body()
             if body is not None:
                 # Whatever went wrong with a guess, the page is asked for properly.

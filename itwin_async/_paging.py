@@ -15,6 +15,7 @@ from itwin_async._feed import Feed
 from itwin_async._interrupt import Interruptible
 from itwin_async._operation import check_count
 from itwin_async._pages import Listing, Place
+from itwin_async._shown import hint, rows_table
 
 T = TypeVar("T")
 
@@ -40,6 +41,9 @@ class Page(Generic[T]):
 
     def __repr__(self) -> str:
         return f"Page({len(self.items)} items, {(self.url or '').partition('?')[0]})"
+
+    def _repr_html_(self) -> str:
+        return rows_table(repr(self), self.items)
 
 
 class Pager(Generic[T]):
@@ -68,6 +72,9 @@ class Pager(Generic[T]):
     def __repr__(self) -> str:
         request = self._listing.request
         return f"Pager({request.operation.method} {request.target.partition('?')[0]})"
+
+    def _repr_html_(self) -> str:
+        return hint(repr(self), "[item async for item in pager]", "await anext(pager.pages())")
 
     def __aiter__(self) -> "ItemIterator[T]":
         return ItemIterator(self._feed())

@@ -1,10 +1,11 @@
 """How the platform's objects become structs: names, dates, short reprs. No I/O."""
 
 from datetime import UTC, datetime
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
+from itwin_async._shown import fields_table
 from itwin_async.errors import one_line
 
 _FIRST = {"itwin": "iTwin", "imodel": "iModel"}
@@ -35,6 +36,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
             texts[name] = _cut(texts[name], max(_LEAST, len(texts[name]) - over))
             line = self._line(texts)
         return line
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # msgspec's own would show every field, signed URLs as well.
+        values = ((name, getattr(self, name)) for name in self._shown)
+        return [(name, value) for name, value in values if value is not None]
+
+    def _repr_html_(self) -> str:
+        names = self.__struct_fields__
+        return fields_table(type(self).__name__, ((name, getattr(self, name)) for name in names))
 
     def _line(self, texts: dict[str, str]) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={texts[name]}' for name in texts)})"
@@ -68,7 +78,19 @@ class Link(Record, frozen=True, kw_only=True):
     storage_type: str | None = None
 
     def __repr__(self) -> str:
-        return f"Link({one_line((self.href or '').partition('?')[0], longest=_LINE - 6)})"
+        return f"Link({one_line(self._address(), longest=_LINE - 6)})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("href", self._address())]
+
+    def _repr_html_(self) -> str:
+        return fields_table(
+            "Link", (("href", self._address()), ("storage_type", self.storage_type))
+        )
+
+    def _address(self) -> str:
+        """The link without its query, which may be a signature."""
+        return (self.href or "").partition("?")[0]
 
 
 def last_segment(link: Link | None) -> str | None:

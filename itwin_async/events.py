@@ -1,8 +1,10 @@
 """What a session tells of its work: counts, and small events for whoever listens."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeAlias
+
+from itwin_async._shown import fields_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,11 @@ class Stats:
     pauses: int = 0
     renewals: int = 0
     bytes_received: int = 0
+
+    def _repr_html_(self) -> str:
+        return fields_table(
+            "Stats", ((each.name, getattr(self, each.name)) for each in fields(self))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,5 +69,27 @@ class Renewed:
     expires_in: float | None
 
 
-Event: TypeAlias = Requested | Retried | Paused | Renewed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """An operation is over: a page of a list counts as one, and so do a file and a token.
+
+    ``seconds`` is the time it took, ``waited`` of them for a slot, the pace or the end of a pause.
+    ``attempts`` counts how often it was sent, ``throttled`` the answers of status 429 among them,
+    ``bytes_received`` those of its bodies as decompressed. ``status`` is the last answer's, 0 where
+    there was none; ``error`` the name of what it ended with, None for a success. Told in the
+    context, as of ``contextvars``, in which the operation began.
+    """
+
+    operation: str
+    seconds: float
+    waited: float
+    attempts: int
+    throttled: int
+    bytes_received: int
+    status: int
+    error: str | None
+    request_id: str | None
+
+
+Event: TypeAlias = Requested | Retried | Paused | Renewed | Finished
 OnEvent: TypeAlias = Callable[[Event], object]

@@ -146,7 +146,7 @@ class ITwinSession:
         return cls(token_provider or ClientCredentials.from_env(), base_url=base_url, **options)
 
     def __repr__(self) -> str:
-        state = "closed" if self._exchange.closed else "open"
+        state = "closed" if self._exchange.life.closed else "open"
         return f"ITwinSession({self._exchange.base_url}, {state})"
 
     @property
@@ -162,15 +162,15 @@ class ITwinSession:
     @property
     def closed(self) -> bool:
         """Whether the session was closed."""
-        return self._exchange.closed
+        return self._exchange.life.closed
 
     @property
     def stats(self) -> Stats:
         """What the session has done so far, as it is now."""
-        return self._exchange.stats
+        return self._exchange.telling.stats
 
     async def __aenter__(self) -> Self:
-        self._exchange.check_open()
+        self._exchange.life.check_open()
         return self
 
     async def __aexit__(
@@ -180,7 +180,7 @@ class ITwinSession:
 
     async def aclose(self) -> None:
         """Close: running calls and lists raise `RuntimeError`. Doing it twice is fine."""
-        await self._exchange.aclose()
+        await self._exchange.life.aclose()
 
     @overload
     async def request(

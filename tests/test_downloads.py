@@ -21,6 +21,7 @@ from itwin_async import (
     LinkError,
     NotFoundError,
     RateLimitError,
+    Requested,
     Retry,
     ServerError,
     StaticToken,
@@ -196,7 +197,7 @@ async def test_files_count_in_the_statistics_and_events(emulator, tmp_path):
         await download(itwin, tmp_path)
         assert itwin.stats.requests == 51
         assert itwin.stats.bytes_received > sum(map(len, FILES.values()))
-    names = [event.operation for event in events if hasattr(event, "status")]
+    names = [event.operation for event in events if isinstance(event, Requested)]
     assert names.count("GET (signed URL)") == 50
 
 

@@ -28,6 +28,7 @@ from itwin_async import (
     Token,
     TransportError,
     UnauthorizedError,
+    _elsewhere,
     _exchange,
 )
 from itwin_async.emulator import Delay, Edit, Garbage, Reset, Status, Throttle
@@ -39,13 +40,14 @@ NEVER = ("POST", "PATCH")
 
 
 HOST = "127.0.0.1"
-FLOOR = _exchange._UNTOLD
+FLOOR = _exchange.UNTOLD
 
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch):
     """A throttle that names no time is over at once, but where its floor is what is tested."""
-    monkeypatch.setattr(_exchange, "_UNTOLD", 0.0)
+    for module in (_exchange, _elsewhere):
+        monkeypatch.setattr(module, "UNTOLD", 0.0)
 
 
 def refused(status: int, *headers: str, body: bytes = b"") -> bytes:
@@ -313,7 +315,7 @@ async def test_who_cannot_wait_for_the_door_is_turned_away_unsent():
 
 
 async def test_a_throttle_without_a_time_is_no_hot_loop(monkeypatch):
-    monkeypatch.setattr("itwin_async._exchange._UNTOLD", FLOOR)
+    monkeypatch.setattr("itwin_async._exchange.UNTOLD", FLOOR)
     retry = Retry(base=0, max_throttled=FLOOR / 2)
     async with RawServer(refused(429)) as server, session_at(server, retry=retry) as itwin:
         with pytest.raises(RateLimitError):
@@ -672,7 +674,7 @@ async def test_a_strange_life_of_a_token_is_an_hour(emulator, life):
 async def no_trace(itwin, server) -> None:
     await until(lambda: itwin.limiter.in_use == 0 and itwin.limiter.waiting == 0)
     exchange = itwin._exchange
-    assert not exchange.calls
+    assert not exchange.life.calls
     assert not exchange._transport.open_answers
 
 

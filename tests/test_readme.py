@@ -1,14 +1,13 @@
 """The README is true: its snippets run, and its table is what the code declares."""
 
-import ast
 import asyncio
 import inspect
 import re
-from pathlib import Path
 
 import aiohttp
 import pytest
 import uvicorn
+from snippets import ROOT, snippets
 
 from itwin_async import (
     Extensions,
@@ -23,43 +22,34 @@ from itwin_async import (
 )
 from itwin_async.emulator import Emulator
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-SNIPPETS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+README = (ROOT / "README.md").read_text()
+SNIPPETS = snippets(ROOT / "README.md", "python")
 
 
 @pytest.fixture
 async def environment(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # where downloads go
     async with Emulator(imodels=3, changesets=30) as emulator:
-        monkeypatch.setenv("ITWIN_BASE_URL", emulator.url)
-        monkeypatch.setenv("ITWIN_TOKEN_URL", emulator.token_url)
-        monkeypatch.setenv("ITWIN_CLIENT_ID", emulator.credentials.client_id)
-        monkeypatch.setenv("ITWIN_CLIENT_SECRET", emulator.credentials.client_secret)
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
         yield emulator
-
-
-async def run(snippet: str) -> dict[str, object]:
-    names: dict[str, object] = {"__name__": "snippet"}
-    code = compile(snippet, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    coming = eval(code, names)
-    if inspect.isawaitable(coming):
-        await coming
-    return names
 
 
 def test_there_are_snippets():
     assert len(SNIPPETS) >= 9
 
 
-@pytest.mark.parametrize("number", range(len(SNIPPETS)))
-async def test_snippet_runs(number, environment, capsys):
-    names = await run(SNIPPETS[number])
-    assert "app" in names or "print" not in SNIPPETS[number] or capsys.readouterr().out
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=str)
+async def test_snippet_runs(snippet, environment, capsys):
+    names = {"__name__": "snippet"}
+    await snippet.run(names)
+    assert "app" in names or "print" not in snippet.text or capsys.readouterr().out
 
 
 async def test_web_backend_answers(environment):
-    snippet = next(snippet for snippet in SNIPPETS if "FastAPI" in snippet)
-    names = await run(snippet)
+    snippet = next(snippet for snippet in SNIPPETS if "FastAPI" in snippet.text)
+    names = {"__name__": "snippet"}
+    await snippet.run(names)
     server = uvicorn.Server(uvicorn.Config(names["app"], port=0, log_config=None))
     serving = asyncio.create_task(server.serve())
     while not server.started:

@@ -13,6 +13,7 @@ from support import PACKAGE, RawServer, answer, session_at, until
 
 from itwin_async import (
     ClientCredentials,
+    Finished,
     ITwinError,
     ITwinSession,
     Limiter,
@@ -702,7 +703,7 @@ async def test_events_tell_the_same_as_the_counts():
     ):
         await itwin.packages.get_package("P")
         kinds = [type(event) for event in events]
-        assert kinds == [Renewed, Requested, Retried, Requested, Paused, Requested]
+        assert kinds == [Renewed, Requested, Retried, Requested, Paused, Requested, Finished]
         sent = [event for event in events if isinstance(event, Requested)]
         assert [event.status for event in sent] == [500, 429, 200]
         ids = [got.headers["x-correlation-id"] for got in server.requests]

@@ -96,7 +96,7 @@ async def test_a_web_client_that_leaves_ends_the_request_upstream(way, large):
             await ended.wait()
         await settled(itwin.limiter)
         await until(lambda: not itwin._exchange._transport.open_answers)
-        assert not itwin._exchange.calls
+        assert not itwin._exchange.life.calls
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])

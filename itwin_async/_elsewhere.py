@@ -1,0 +1,191 @@
+"""Requests that do not go to the platform: to a sign-in host, and for files behind signed URLs."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from typing import Final, TypeAlias, TypeVar
+from urllib.parse import quote_plus, unquote
+
+import anyio
+import msgspec
+
+from itwin_async._failures import LONGEST, again, refused
+from itwin_async._life import Life
+from itwin_async._links import Origin, split
+from itwin_async._operation import NOT_DECODED
+from itwin_async._telling import Call, Telling
+from itwin_async._transport import Answer, Transport
+from itwin_async.auth import Token
+from itwin_async.errors import DecodeError, ITwinError, RateLimitError, UnauthorizedError
+from itwin_async.limits import Limiter
+from itwin_async.retries import Attempts, Budget, Retry
+
+R = TypeVar("R")
+SIGNED: Final = "GET (signed URL)"  # what an error of a download says it was
+UNTOLD: Final = 1.0  # seconds to wait at least where a 429 does not say
+_SHOWN: Final = {"grant_type", "scope", "client_id", "redirect_uri"}  # of a form, when refused
+
+Pull: TypeAlias = Callable[[], Awaitable[bytes]]
+"""Gives the next piece of a body, empty at its end."""
+
+
+class Elsewhere:
+    """What a token provider and a download are lent. Their 429 closes no door of the platform's."""
+
+    def __init__(  # noqa: PLR0917 - the session's parts
+        self,
+        life: Life,
+        transport: Transport,
+        telling: Telling,
+        limiter: Limiter,
+        retry: Retry,
+        budget: Budget,
+        base_url: str,
+        user_agent: str,
+    ) -> None:
+        self.base_url: Final = base_url
+        self._life = life
+        self._transport = transport
+        self._telling = telling
+        self._limiter = limiter
+        self._retry = retry
+        self._budget = budget
+        self._user_agent = user_agent
+        self.timeout: Final = transport.timeout
+
+    def renewed(self, token: Token) -> None:
+        """Count a new token."""
+        self._telling.renewed(token)
+
+    async def post(self, url: str, form: Mapping[str, str]) -> object:
+        """Post a form to a sign-in host, outside the limiter; the decoded JSON of a success."""
+        parts = split(url)
+        if parts is None:
+            raise ValueError("the token endpoint is not an absolute URL")
+        attempts = Attempts(self._retry, "GET")  # asking for a token twice does no harm
+        with self._told("token") as call:
+            while True:
+                try:
+                    return await self._post_once(parts, dict(form), call)
+                except ITwinError as error:
+                    error.operation = "token"
+                    await self._again(attempts, error, call)
+
+    @contextlib.contextmanager
+    def _told(self, operation: str) -> Generator[Call | None, None, None]:
+        """An operation that is over at the end of the block."""
+        call = self._telling.call(operation)
+        try:
+            yield call
+        except BaseException as error:
+            if call is not None:
+                call.end(error)
+            raise
+        if call is not None:
+            call.end()
+
+    async def _again(self, attempts: Attempts, error: ITwinError, call: Call | None) -> None:
+        """Like `again`, for a host that is not the platform: its 429 closes no door."""
+        retry = self._retry
+        if not isinstance(error, RateLimitError):
+            return await again(attempts, error, self._budget, self._telling)
+        self._telling.throttled(call)
+        wait = error.retry_after or UNTOLD
+        attempts.throttled += wait
+        deadline = anyio.current_effective_deadline() - asyncio.get_running_loop().time()
+        if wait > min(retry.max_retry_after, deadline) or attempts.throttled > retry.max_throttled:
+            raise error
+        return await asyncio.sleep(wait)
+
+    async def _post_once(
+        self, parts: tuple[Origin, str], form: dict[str, str], call: Call | None
+    ) -> object:
+        origin, target = parts
+        if call is not None:
+            call.attempts += 1  # but no request to the API
+        headers = {"Accept": "application/json", "User-Agent": self._user_agent}
+        answer = await self._transport.open("POST", origin.host, f"{origin}{target}", headers, form)
+        if call is not None:
+            call.status = answer.status
+        if not 200 <= answer.status < 300:
+            denied = 400 <= answer.status < 500 and answer.status not in {408, 425, 429}
+            kind = UnauthorizedError if denied else None
+            said = [form[name] for name in form.keys() - _SHOWN]
+            secrets = (*said, *(quote_plus(secret) for secret in said))
+            error = await refused(answer, origin, secrets=secrets, kind=kind)
+            error.message = f"the sign-in host {origin.host} refused: {error.message}"
+            error.args = (error.message,)
+            raise error
+        text = bytearray()
+        try:
+            while len(text) < LONGEST and (piece := await answer.read()):
+                text += piece
+        finally:
+            answer.close()
+        try:
+            return msgspec.json.decode(text)
+        except NOT_DECODED:
+            raise DecodeError("the token endpoint's answer is not JSON") from None
+
+    async def fetch(self, url: tuple[Origin, str], finish: Callable[[Pull], Awaitable[R]]) -> R:
+        """Get a signed URL, without the token, until ``finish`` made something of its body.
+
+        Each attempt has a slot of the limiter. Its pace and its door are the platform's, and do not
+        concern another host.
+        """
+        attempts = Attempts(self._retry, "GET")
+        with self._told(SIGNED) as call:
+            while True:
+                with self._life.running():
+                    try:
+                        made = await self._fetch_once(*url, finish, call)
+                    except ITwinError as error:
+                        error.operation = SIGNED
+                        await self._again(attempts, error, call)
+                    else:
+                        self._budget.succeeded()
+                        return made
+
+    async def _fetch_once(
+        self,
+        origin: Origin,
+        target: str,
+        finish: Callable[[Pull], Awaitable[R]],
+        call: Call | None,
+    ) -> R:
+        request_id = str(uuid.uuid4())
+        headers = {
+            "Accept-Encoding": "identity",  # a checksum is that of the bytes as they are stored
+            "User-Agent": self._user_agent,
+            "X-Correlation-Id": request_id,
+        }
+        answer: Answer | None = None
+        slot = await self._limiter.acquire_read()
+        try:
+            since = self._telling.sent(call)
+            answer = opened = await self._transport.open(
+                "GET", origin.host, f"{origin}{target}", headers
+            )
+            self._telling.answered(SIGNED, answer.status, since, request_id, call)
+            if not 200 <= answer.status < 300:
+                raise await refused(answer, origin, secrets=_secrets(target))
+
+            async def pull() -> bytes:
+                return self._telling.received(await opened.read(), call)
+
+            return await finish(pull)
+        except ITwinError as error:
+            error.request_id = request_id
+            raise
+        finally:
+            if answer is not None:
+                answer.close()
+            slot.release()
+
+
+def _secrets(target: str) -> tuple[str, ...]:
+    """What must not be shown of a signed URL: its query, and each value in it."""
+    query = target.partition("?")[2]
+    values = [pair.partition("=")[2] for pair in query.split("&")]
+    return (query, *values, *map(unquote, values))

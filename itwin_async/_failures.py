@@ -1,0 +1,59 @@
+"""What becomes of an attempt that failed: the error it is, and the wait before the next one."""
+
+import asyncio
+import time
+from typing import Any, Final
+
+import anyio
+
+from itwin_async._answers import parse_retry_after, refusal
+from itwin_async._links import Origin, split
+from itwin_async._telling import Telling
+from itwin_async._transport import Answer
+from itwin_async.errors import ITwinError, LinkError, TransportError
+from itwin_async.retries import Attempts, Budget
+
+LONGEST: Final = 65_536  # bytes of an error's body that are read
+
+
+async def again(attempts: Attempts, failure: ITwinError, budget: Budget, telling: Telling) -> None:
+    """Wait until a failed request may be tried again; raise the failure if it may not."""
+    delay = attempts.delay(failure, budget)
+    now = asyncio.get_running_loop().time()
+    if delay is None or now + delay > anyio.current_effective_deadline():
+        failure.may_have_happened = attempts.in_doubt(failure)
+        try:
+            raise failure
+        finally:
+            del failure  # it leads to this frame, which must not lead back
+    telling.retried(failure, attempts.faults, delay)
+    await asyncio.sleep(delay)
+
+
+async def refused(
+    answer: Answer, origin: Origin, *, secrets: tuple[str, ...], kind: Any = None
+) -> ITwinError:
+    """The error that an answer of this origin is, read as far as it is worth it."""
+    text = bytearray()
+    try:
+        while len(text) < LONGEST and (piece := await answer.read()):
+            text += piece
+    except TransportError:
+        pass  # the status says enough
+    finally:
+        answer.close()
+    location = answer.headers.get("Location")
+    if 300 <= answer.status < 400 and location is not None:
+        parts = split(location)
+        if parts is not None and parts[0] != origin:
+            return LinkError(f"a redirect leads to another origin, {parts[0]}")
+        if parts is None and not (location.startswith("/") and not location.startswith("//")):
+            return LinkError("a redirect leads to what is not an http(s) URL with a plain host")
+    wait = retry_after(answer)
+    return refusal(answer.status, bytes(text), wait, secrets=secrets, kind=kind)
+
+
+def retry_after(answer: Answer) -> float | None:
+    """Seconds that an answer asks to wait, or None."""
+    headers = answer.headers
+    return parse_retry_after(headers.get("Retry-After"), headers.get("Date"), time.time())

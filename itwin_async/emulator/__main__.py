@@ -5,9 +5,9 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Final
 
-from itwin_async.emulator._access import CLIENT_ID, CLIENT_SECRET
 from itwin_async.emulator._server import Emulator
 
 _OPTIONS: Final[dict[str, tuple[type, str]]] = {
@@ -45,13 +45,7 @@ async def _serve(emulator: Emulator) -> str | None:
         number = problem.errno or 0
         return os.strerror(number) if number > 0 else problem.strerror or str(problem)
     try:
-        lines = (
-            f"ITWIN_BASE_URL={emulator.url}",
-            f"ITWIN_TOKEN_URL={emulator.token_url}",
-            f"ITWIN_CLIENT_ID={CLIENT_ID}",
-            f"ITWIN_CLIENT_SECRET={CLIENT_SECRET}",
-        )
-        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.writelines(f"{name}={value}\n" for name, value in emulator.environment.items())
         sys.stdout.flush()
         await stopped.wait()
     finally:
@@ -59,10 +53,15 @@ async def _serve(emulator: Emulator) -> str | None:
     return None
 
 
-def main() -> None:
-    """Serve until SIGINT or SIGTERM; exits with 2 for a wrong argument, 1 when it cannot listen."""
+def main(
+    arguments: Sequence[str] | None = None, *, prog: str = "python -m itwin_async.emulator"
+) -> None:
+    """Serve until SIGINT or SIGTERM; exits with 2 for a wrong argument, 1 when it cannot listen.
+
+    ``arguments`` are those of the process where None.
+    """
     parser = argparse.ArgumentParser(
-        prog="python -m itwin_async.emulator",
+        prog=prog,
         usage="%(prog)s [options]",
         description="An iTwin Platform of your own, on loopback.",
         argument_default=argparse.SUPPRESS,
@@ -70,7 +69,7 @@ def main() -> None:
     parser.add_argument("--host", help="address to listen on")
     for name, (kind, text) in _OPTIONS.items():
         parser.add_argument(f"--{name}", type=kind, help=text)
-    given = vars(parser.parse_args())
+    given = vars(parser.parse_args(arguments))
     try:
         emulator = Emulator(record=False, **given)
     except ValueError as problem:

@@ -74,7 +74,7 @@ class Emulator:
     ``max_top`` items, and links then say so; or at most ``max_items``, while links repeat the
     ``$top`` that was asked for.
 
-    ``requests`` are the records of all requests in the order of their arrival, `faults` the plan
+    ``requests`` are the records of all requests in the order of their arrival, ``faults`` the plan
     of what shall go wrong, ``max_in_flight`` the most API requests there ever were between their
     arrival and the last byte of their answer (token requests and downloads do not count). Without
     ``record`` nothing is kept of requests, for an emulator that runs for long.
@@ -179,7 +179,7 @@ class Emulator:
     async def aclose(self) -> None:
         """Stop at once, also in the middle of answers; closing twice is fine.
 
-        Raises, once, the first error of a function in `faults`.
+        Raises, once, the first error of a function in ``faults``.
         """
         await self._stop()
         broken, self._broken = self._broken, None
@@ -219,6 +219,20 @@ class Emulator:
     def credentials(self) -> ClientCredentials:
         """What a session needs to get tokens here."""
         return ClientCredentials(CLIENT_ID, CLIENT_SECRET, token_url=self.token_url)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that `ITwinSession.from_env` and other programs read, to be set or passed.
+
+        They are ``ITWIN_BASE_URL``, ``ITWIN_TOKEN_URL``, ``ITWIN_CLIENT_ID`` and
+        ``ITWIN_CLIENT_SECRET``.
+        """
+        return {
+            "ITWIN_BASE_URL": self.url,
+            "ITWIN_TOKEN_URL": self.token_url,
+            "ITWIN_CLIENT_ID": CLIENT_ID,
+            "ITWIN_CLIENT_SECRET": CLIENT_SECRET,
+        }
 
     def count(self, operation: str) -> int:
         """How many requests of this operation arrived; `ValueError` where there is no such."""

@@ -3,6 +3,7 @@ import copy
 import dataclasses
 import errno
 import io
+import json
 import os
 import pickle
 import re
@@ -170,6 +171,22 @@ async def test_run_alone(ending):
         process.send_signal(ending)
         rest = await asyncio.wait_for(process.communicate(), 10)
     assert (process.returncode, *rest) == (0, b"", b"")
+
+
+async def test_its_environment_is_what_a_session_and_another_process_read(monkeypatch):
+    with pytest.raises(RuntimeError, match="no address before it is started"):
+        _ = Emulator().environment
+    async with Emulator(imodels=1, changesets=1) as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        assert ClientCredentials.from_env() == emulator.credentials
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", "import os, json; print(json.dumps(dict(os.environ)))"),
+            env=emulator.environment,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+        assert emulator.environment.items() <= json.loads(out).items()
 
 
 async def run_alone(*arguments):

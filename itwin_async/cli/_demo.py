@@ -5,11 +5,10 @@ at once into a msgspec struct, through a rate limit, a token that ends, a connec
 and a page that is cut short. Ends with an error if one entry is missing or there twice.
 """
 
-import asyncio
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Final
 
 import msgspec
 from rich.console import Console
@@ -17,53 +16,61 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from itwin_async import ExtendedData, IModel, ITwinSession, Pager, merged
+from itwin_async.cli._running import run
 from itwin_async.emulator import Cut, Emulator, Reset
 
-IMODELS, CHANGESETS, PAGE = 40, 250, 50
-console = Console()
+_IMODELS: Final = 40
+_CHANGESETS: Final = 250  # of each
+_PAGE: Final = 50
+_ENTRIES: Final = _IMODELS * _CHANGESETS
 
 
-class Changes(msgspec.Struct, rename="camel"):
+class _Changes(msgspec.Struct, rename="camel"):
     """Which files a changeset changed, and in which task."""
 
     changed_files: list[str]
     task_id: str
 
 
-class Payload(msgspec.Struct):
+class _Payload(msgspec.Struct):
     """What an extended-data entry holds."""
 
-    data: Changes
+    data: _Changes
 
 
-async def imodels(itwin: ITwinSession) -> AsyncIterator[IModel]:
+async def _imodels(itwin: ITwinSession) -> AsyncIterator[IModel]:
     """Every iModel of every iTwin."""
     async for found in itwin.itwins.list_itwins():
         async for imodel in itwin.imodels.list_imodels(found.id):
             yield imodel
 
 
-async def lists(itwin: ITwinSession) -> AsyncIterator[Pager[ExtendedData[Payload]]]:
+async def _lists(itwin: ITwinSession) -> AsyncIterator[Pager[ExtendedData[_Payload]]]:
     """The extended data of each of them, as a list that nothing was requested of yet."""
-    async for imodel in imodels(itwin):
-        yield itwin.imodels.list_extended_data(imodel.id, Payload, page_size=PAGE)
+    async for imodel in _imodels(itwin):
+        yield itwin.imodels.list_extended_data(imodel.id, _Payload, page_size=_PAGE)
 
 
-def make_trouble(emulator: Emulator, entries: int) -> None:
+def _make_trouble(emulator: Emulator, entries: int) -> None:
     """What goes wrong on the way."""
-    if entries == IMODELS * CHANGESETS // 4:
+    if entries == _ENTRIES // 4:
         emulator.throttle(2)
-    if entries == IMODELS * CHANGESETS // 2:
+    if entries == _ENTRIES // 2:
         emulator.expire_tokens()
 
 
-async def main() -> int:
+def main() -> int:
     """Run it; the exit code says whether every entry came exactly once."""
+    return run(_demo)
+
+
+async def _demo() -> int:
+    console = Console()
     seen: Counter[tuple[str, int]] = Counter()
     files: Counter[str] = Counter()
     since = time.perf_counter()
     async with (
-        Emulator(imodels=IMODELS, changesets=CHANGESETS, per_minute=3_000) as emulator,
+        Emulator(imodels=_IMODELS, changesets=_CHANGESETS, per_minute=3_000) as emulator,
         ITwinSession(emulator.credentials, base_url=emulator.url) as itwin,
     ):
         emulator.faults.add("list_extended_data", Reset(), after=20)
@@ -78,12 +85,12 @@ async def main() -> int:
             console=console,
             disable=not console.is_terminal,
         ) as progress:
-            bar = progress.add_task("extended data", total=IMODELS * CHANGESETS)
-            async with merged(lists(itwin), workers=16) as entries:
+            bar = progress.add_task("extended data", total=_ENTRIES)
+            async with merged(_lists(itwin), workers=16) as entries:
                 async for entry in entries:
                     seen[entry.imodel_id, entry.changeset_index] += 1
                     files.update(entry.data.data.changed_files)
-                    make_trouble(emulator, len(seen))
+                    _make_trouble(emulator, len(seen))
                     progress.advance(bar)
                     if not console.is_terminal and len(seen) % 2_500 == 0:
                         console.print(f"{len(seen):,} entries")
@@ -101,13 +108,9 @@ async def main() -> int:
     table.add_row("seconds", f"{time.perf_counter() - since:.1f}")
     console.print(table)
     twice = sum(count > 1 for count in seen.values())
-    missing = IMODELS * CHANGESETS - len(seen)
+    missing = _ENTRIES - len(seen)
     if missing or twice or not stats.throttled or stats.renewals < 2:
         console.print(f"[red]{missing} entries are missing, {twice} came twice[/]")
         return 1
     console.print("Every entry came exactly once.")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))

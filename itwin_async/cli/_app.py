@@ -1,0 +1,200 @@
+"""The commands put together, and how each ends: with a line and an exit code."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final, Literal, TypeAlias, cast
+
+import msgspec
+from cyclopts import App, CycloptsError, Parameter
+
+from itwin_async import (
+    ForbiddenError,
+    ITwinError,
+    ITwinSession,
+    NotFoundError,
+    RateLimitError,
+    UnauthorizedError,
+    __version__,
+)
+from itwin_async.cli import _extended_data, _extensions
+from itwin_async.cli._discovery import itwins, packages
+from itwin_async.cli._imodels import changesets, imodels
+from itwin_async.cli._options import (
+    DEFAULTS,
+    SWITCHES,
+    CredentialsError,
+    Flag,
+    Options,
+    pairs,
+    with_session,
+)
+from itwin_async.cli._output import BAD, say, write, write_json
+
+_FAILED: Final = 1
+_USAGE: Final = 2
+_ERRORS: Final[tuple[tuple[type[Exception], int], ...]] = (  # the first that fits
+    (NotFoundError, 3),
+    (UnauthorizedError, 4),
+    (ForbiddenError, 4),
+    (CredentialsError, 4),
+    (RateLimitError, 5),
+    (ITwinError, _FAILED),
+    (OSError, _FAILED),
+    (ImportError, _FAILED),
+    (ValueError, _USAGE),
+)
+_EPILOGUE: Final = f"""Exit codes: 0 done, {_FAILED} failed, {_USAGE} wrong usage, 3 not found, \
+4 not authorised or no credentials, 5 rate limited, {BAD} done but for bad extended data, \
+130 Ctrl-C, 141 nobody read the output, 143 SIGTERM."""
+
+app: Final = App(
+    name="itwin-async",
+    help="Bentley's iTwin Platform in a terminal. Try --emulator, which needs no account.",
+    help_epilogue=_EPILOGUE,
+    help_format="plaintext",
+    version=__version__,
+    suppress_keyboard_interrupt=False,
+)
+for _group in (_extensions.app, imodels, changesets, _extended_data.app, packages, itwins):
+    app.command(_group)
+_Method: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]
+
+
+@app.command
+def request(
+    method: str,
+    path: str,
+    /,
+    *,
+    query: Annotated[list[str] | None, Parameter(negative="")] = None,
+    body: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    version: str = "v1",
+    output: Path | None = None,
+    options: Options = DEFAULTS,
+) -> None:
+    """Any request to the platform, with its token, limits and retries; prints the answer's JSON.
+
+    Args:
+        method: GET, POST, PUT, PATCH, DELETE or HEAD.
+        path: Its path, such as /itwins/myprimaryaccount.
+        query: NAME=VALUE, once for each.
+        body: JSON, or @FILE, or - for standard input.
+        version: Version of the API: v1 or v2.
+        output: File to write the answer's bytes to.
+        options: See `Options`.
+    """
+    parameters, sent = pairs("--query", query or ()), _body(body)
+
+    async def work(session: ITwinSession) -> bytes:
+        return await session.request(
+            cast("_Method", method.upper()),
+            path,
+            query=parameters,
+            body=sent,
+            version=version,
+            returns=bytes,
+        )
+
+    answer = with_session(options, work)
+    if output is not None:
+        output.write_bytes(answer)
+    elif answer:
+        write_json(options, answer)
+
+
+def _body(given: str | None) -> object:
+    if given is None:
+        return None
+    text = given
+    if given == "-":
+        text = sys.stdin.read()
+    elif given.startswith("@"):
+        text = Path(given[1:]).read_text(encoding="utf-8")
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"--body is no JSON: {error}") from None
+
+
+@app.command(help_flags=())
+def emulator(
+    *arguments: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+) -> None:
+    """An emulated platform that runs until it is stopped, and says which variables to export."""
+    from itwin_async.emulator.__main__ import main  # noqa: PLC0415 - argparse, needed here alone
+
+    main(arguments, prog="itwin-async emulator")
+
+
+@app.command
+def demo() -> int:
+    """The library at work on an emulated platform, throttled and faulty."""
+    from itwin_async.cli._demo import main  # noqa: PLC0415 - needed here alone
+
+    return main()
+
+
+@app.command
+def completion(shell: Literal["bash", "zsh", "fish"], /, *, install: Flag = False) -> None:
+    """Completion for a shell: the script, or where it was installed.
+
+    Args:
+        shell: Which shell.
+        install: Put it where the shell finds it, and name it in its startup file.
+    """
+    if install:
+        say(f"{app.install_completion(shell=shell)} is there: open a new shell")
+    else:
+        write(app.generate_completion(shell=shell).encode())
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Run a command; the exit code."""
+    try:
+        code: int | None = app(
+            _options_last(tokens),
+            result_action="return_value",
+            exit_on_error=False,
+            print_error=False,
+        )
+        return code or 0
+    except BrokenPipeError:
+        # Python would try to write what is left once more, when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except CycloptsError as error:
+        error.verbose = False
+        say(f"{error} See --help.")
+        return _USAGE
+    except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            sys.stderr.write("Interrupted.\n")
+        return 130
+    except Exception as error:
+        for kind, code in _ERRORS:
+            if isinstance(error, kind):
+                say(" ".join((_words(error), *getattr(error, "__notes__", ()))))
+                return code
+        raise
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def _options_last(tokens: Sequence[str]) -> list[str]:
+    """Common options may stand before the command, too: `itwin-async --emulator itwins list`."""
+    rest, options = list(tokens), list[str]()
+    while rest:
+        name, mark, _ = rest[0].partition("=")
+        if name not in SWITCHES:
+            break
+        values = 0 if mark or SWITCHES[name] else 1
+        options += rest[: values + 1]
+        del rest[: values + 1]
+    command = len(app.parse_commands(rest)[0])
+    return rest[:command] + options + rest[command:]

@@ -1,0 +1,137 @@
+"""``itwin-async itwins`` and ``itwin-async packages``."""
+
+from typing import Annotated, Final, Literal
+
+from cyclopts import App, Parameter
+
+from itwin_async import ITwinSession
+from itwin_async.cli._options import DEFAULTS, Count, Flag, Options, pairs, with_session
+from itwin_async.cli._output import write, write_json, write_list, write_record
+
+itwins: Final = App(name="itwins", help="iTwins.")
+packages: Final = App(name="packages", help="Integration packages (EDFS).")
+
+
+@itwins.command(name="list")
+def list_itwins(
+    *,
+    search: str | None = None,
+    sub_class: str | None = None,
+    status: str | None = None,
+    number: str | None = None,
+    display_name: str | None = None,
+    parent: str | None = None,
+    filter: str | None = None,
+    orderby: str | None = None,
+    scope: Literal["memberOfItwin", "all", "OrganizationAdmin"] | None = None,
+    include_inactive: Flag = False,
+    representation: Flag = False,
+    page_size: Count = None,
+    limit: Count = None,
+    options: Options = DEFAULTS,
+) -> None:
+    """iTwins you are a member of.
+
+    Args:
+        search: A part of their texts.
+        sub_class: Account, Asset, Project, Portfolio, Program or WorkPackage; several joined by
+            commas.
+        status: Active, Inactive or Trial.
+        number: The whole number.
+        display_name: The whole name.
+        parent: Id of their parent.
+        filter: An OData filter, such as "type eq 'Bridge'".
+        orderby: Such as 'displayName desc'.
+        scope: Whose iTwins.
+        include_inactive: Inactive ones as well.
+        representation: All fields.
+        page_size: Items in a request, at most 1,000.
+        limit: Items at most.
+        options: See `Options`.
+    """
+
+    async def work(session: ITwinSession) -> None:
+        found = session.itwins.list_itwins(
+            search=search,
+            sub_class=sub_class,
+            status=status,
+            number=number,
+            display_name=display_name,
+            parent_id=parent,
+            filter=filter,
+            orderby=orderby,
+            query_scope=scope,
+            include_inactive=include_inactive,
+            representation=representation,
+            page_size=page_size,
+        )
+        columns = ("displayName", "id", "number", "subClass")
+        await write_list(options, session, "iTwins", columns, found, limit=limit)
+
+    with_session(options, work)
+
+
+@packages.command(name="list")
+def list_packages(*, limit: Count = None, options: Options = DEFAULTS) -> None:
+    """Packages that the organization subscribed to.
+
+    Args:
+        limit: Items at most.
+        options: See `Options`.
+    """
+
+    async def work(session: ITwinSession) -> None:
+        columns = ("uniqueName", "name", "version", "projectStage")
+        found = session.packages.list_packages()
+        await write_list(options, session, "packages", columns, found, limit=limit)
+
+    with_session(options, work)
+
+
+@packages.command
+def show(name: str, /, *, options: Options = DEFAULTS) -> None:
+    """One package, with an example of its input and its answer.
+
+    Args:
+        name: Unique name of the package.
+        options: See `Options`.
+    """
+
+    async def work(session: ITwinSession) -> None:
+        write_record(options, await session.packages.get_package(name))
+
+    with_session(options, work)
+
+
+@packages.command
+def execute(
+    name: str,
+    /,
+    *,
+    itwin: str,
+    variable: Annotated[list[str] | None, Parameter(negative="")] = None,
+    xml: Flag = False,
+    options: Options = DEFAULTS,
+) -> None:
+    """Run a package for an iTwin, and print its answer.
+
+    Args:
+        name: Unique name of the package.
+        itwin: Id of the iTwin.
+        variable: NAME=VALUE, as in the package's example of its input; once for each.
+        xml: The answer as XML.
+        options: See `Options`.
+    """
+    variables = pairs("--variable", variable or ())
+
+    async def work(session: ITwinSession) -> bytes:
+        given = variables or None
+        if xml:
+            return await session.packages.execute_package(itwin, name, variables=given, as_xml=True)
+        return await session.packages.execute_package(itwin, name, variables=given, returns=bytes)
+
+    answer = with_session(options, work)
+    if xml:
+        write(answer)
+    else:
+        write_json(options, answer)

@@ -1,0 +1,180 @@
+"""``itwin-async extensions``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from itwin_async import DownloadedVersion, ITwinSession
+from itwin_async.cli._options import DEFAULTS, Count, Flag, Options, with_session
+from itwin_async.cli._output import write_list, write_record
+from itwin_async.cli._progress import Meter, progress
+
+app: Final = App(name="extensions", help="iTwin.js extensions, their versions and files.")
+
+
+@app.command(name="list")
+def list_extensions(
+    *,
+    itwin: str | None = None,
+    search: str | None = None,
+    studio: Flag = False,
+    page_size: Count = None,
+    limit: Count = None,
+    options: Options = DEFAULTS,
+) -> None:
+    """Public extensions, or the private ones of an account.
+
+    Args:
+        itwin: Id of the account (an iTwin) whose private extensions to list.
+        search: A part of the name.
+        studio: Apps of iTwin Studio only.
+        page_size: Items in a request.
+        limit: Items at most.
+        options: See `Options`.
+    """
+
+    async def work(session: ITwinSession) -> None:
+        found = session.extensions.list_extensions(
+            itwin_id=itwin, search=search, is_itwin_studio_app=studio or None, page_size=page_size
+        )
+        columns = ("name", "id", "description")
+        await write_list(options, session, "extensions", columns, found, limit=limit)
+
+    with_session(options, work)
+
+
+@app.command
+def versions(
+    extension: str,
+    /,
+    *,
+    include_deprecated: Flag = False,
+    page_size: Count = None,
+    limit: Count = None,
+    options: Options = DEFAULTS,
+) -> None:
+    """Versions of an extension.
+
+    Args:
+        extension: Id of the extension.
+        include_deprecated: Deprecated versions as well.
+        page_size: Items in a request.
+        limit: Items at most.
+        options: See `Options`.
+    """
+
+    async def work(session: ITwinSession) -> None:
+        found = session.extensions.list_versions(
+            extension, include_deprecated=include_deprecated, page_size=page_size
+        )
+        columns = ("number", "status", "deprecated", "creationTime")
+        await write_list(options, session, "versions", columns, found, limit=limit)
+
+    with_session(options, work)
+
+
+@app.command
+def show(extension: str, number: str, /, *, options: Options = DEFAULTS) -> None:
+    """One version of an extension, with its files. As JSON it has their signed URLs.
+
+    Args:
+        extension: Id of the extension.
+        number: Number of the version, such as 1.0.0.
+        options: See `Options`.
+    """
+
+    async def work(session: ITwinSession) -> None:
+        write_record(options, await session.extensions.get_version(extension, number))
+
+    with_session(options, work)
+
+
+@app.command
+def create(
+    name: str, /, *, itwin: str, description: str | None = None, options: Options = DEFAULTS
+) -> None:
+    """Create a private extension.
+
+    Args:
+        name: Its name.
+        itwin: Id of the account (an iTwin) it is for.
+        description: What it is.
+        options: See `Options`.
+    """
+
+    async def work(session: ITwinSession) -> None:
+        made = await session.extensions.create_extension(name, itwin, description=description)
+        write_record(options, made)
+
+    with_session(options, work)
+
+
+@app.command
+def delete(extension: str, /, *, yes: Flag = False, options: Options = DEFAULTS) -> None:
+    """Delete an extension with all its versions and their files. Asks before it does.
+
+    Args:
+        extension: Id of the extension.
+        yes: Do not ask.
+        options: See `Options`.
+    """
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ValueError("give --yes to delete without being asked")
+        sys.stderr.write(f"Delete extension {extension} with all its versions? [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            raise ValueError("nothing was deleted")
+
+    async def work(session: ITwinSession) -> None:
+        await session.extensions.delete_extension(extension)
+
+    with_session(options, work)
+
+
+@app.command
+def download(
+    extension: str,
+    number: str,
+    directory: Path = Path(),
+    /,
+    *,
+    archive: Flag = False,
+    overwrite: Flag = False,
+    wait: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
+    options: Options = DEFAULTS,
+) -> None:
+    """Download the files of a version: all of them or none.
+
+    Args:
+        extension: Id of the extension.
+        number: Number of the version, such as 1.0.0.
+        directory: Where to; the current directory by default. Made if missing.
+        archive: The archive as well.
+        overwrite: Replace files that are there already.
+        wait: Seconds to wait for the version to be unpacked.
+        options: See `Options`.
+    """
+
+    async def work(session: ITwinSession) -> DownloadedVersion:
+        with progress(session, f"downloading {number}", Meter("files")):
+            if wait is not None:
+                await session.extensions.wait_until_ready(extension, number, timeout=wait)
+            return await session.extensions.download_version(
+                extension, number, directory, archive=archive, overwrite=overwrite
+            )
+
+    found = with_session(options, work)
+    write_record(
+        options,
+        {
+            "number": found.number,
+            "directory": str(found.directory),
+            "main": None if found.main is None else str(found.main),
+            "files": [str(file) for file in found.files],
+            "archive": None if found.archive is None else str(found.archive),
+        },
+    )

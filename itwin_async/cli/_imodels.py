@@ -1,0 +1,130 @@
+"""``itwin-async imodels`` and ``itwin-async changesets``."""
+
+from typing import Annotated, Final, Literal
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from itwin_async import ITwinSession
+from itwin_async.cli._options import DEFAULTS, Count, Flag, Options, with_session
+from itwin_async.cli._output import write_list, write_record
+
+imodels: Final = App(name="imodels", help="iModels of an iTwin.")
+changesets: Final = App(name="changesets", help="Changesets of an iModel.")
+_Index = Annotated[int | None, Parameter(validator=Number(gte=0))]
+
+
+@imodels.command(name="list")
+def list_imodels(
+    itwin: str,
+    /,
+    *,
+    search: str | None = None,
+    name: str | None = None,
+    state: Literal["initialized", "notInitialized"] | None = None,
+    order_by: str | None = None,
+    representation: Flag = False,
+    page_size: Count = None,
+    limit: Count = None,
+    options: Options = DEFAULTS,
+) -> None:
+    """iModels of an iTwin.
+
+    Args:
+        itwin: Id of the iTwin.
+        search: A part of name or description.
+        name: The whole name.
+        state: Their state.
+        order_by: Such as 'name asc' or 'createdDateTime desc'.
+        representation: All fields.
+        page_size: Items in a request, at most 1,000.
+        limit: Items at most.
+        options: See `Options`.
+    """
+
+    async def work(session: ITwinSession) -> None:
+        found = session.imodels.list_imodels(
+            itwin,
+            search=search,
+            name=name,
+            state=state,
+            order_by=order_by,
+            representation=representation,
+            page_size=page_size,
+        )
+        columns = ("displayName", "id", *(("state", "description") if representation else ()))
+        await write_list(options, session, "iModels", columns, found, limit=limit)
+
+    with_session(options, work)
+
+
+@imodels.command(name="show")
+def show_imodel(imodel: str, /, *, options: Options = DEFAULTS) -> None:
+    """One iModel.
+
+    Args:
+        imodel: Id of the iModel.
+        options: See `Options`.
+    """
+
+    async def work(session: ITwinSession) -> None:
+        write_record(options, await session.imodels.get_imodel(imodel))
+
+    with_session(options, work)
+
+
+@changesets.command(name="list")
+def list_changesets(
+    imodel: str,
+    /,
+    *,
+    after: _Index = None,
+    last: _Index = None,
+    order: Literal["asc", "desc"] | None = None,
+    representation: Flag = False,
+    page_size: Count = None,
+    limit: Count = None,
+    options: Options = DEFAULTS,
+) -> None:
+    """Changesets of an iModel.
+
+    Args:
+        imodel: Id of the iModel.
+        after: Those after this index.
+        last: Those up to and with this index.
+        order: Ascending or descending by index.
+        representation: All fields.
+        page_size: Items in a request, at most 1,000.
+        limit: Items at most.
+        options: See `Options`.
+    """
+
+    async def work(session: ITwinSession) -> None:
+        found = session.imodels.list_changesets(
+            imodel,
+            after_index=after,
+            last_index=last,
+            order=order,
+            representation=representation,
+            page_size=page_size,
+        )
+        columns = ("index", "id", "pushDateTime", "description")
+        await write_list(options, session, "changesets", columns, found, limit=limit)
+
+    with_session(options, work)
+
+
+@changesets.command(name="show")
+def show_changeset(imodel: str, changeset: str, /, *, options: Options = DEFAULTS) -> None:
+    """One changeset. As JSON it has its signed URL.
+
+    Args:
+        imodel: Id of the iModel.
+        changeset: Id or index of the changeset.
+        options: See `Options`.
+    """
+
+    async def work(session: ITwinSession) -> None:
+        write_record(options, await session.imodels.get_changeset(imodel, changeset))
+
+    with_session(options, work)

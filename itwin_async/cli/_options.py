@@ -1,0 +1,188 @@
+"""The options that every command takes: who asks, where, how fast, and what comes out."""
+
+import getpass
+import logging
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
+
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+
+from itwin_async import ClientCredentials, ITwinSession, Limiter, StaticToken, TokenProvider
+from itwin_async.cli._running import run
+from itwin_async.emulator import Delay, Emulator, Throttle
+
+T = TypeVar("T")
+_GROUP: Final = Group("Common options", sort_key=10)
+_AT_LEAST_ONE: Final = Parameter(validator=Number(gte=1))
+Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
+Count: TypeAlias = Annotated[int | None, _AT_LEAST_ONE]
+_File: TypeAlias = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
+
+
+class CredentialsError(ValueError):
+    """There is nothing to sign in with."""
+
+
+@Parameter(name="*", group=_GROUP)
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every command takes.
+
+    Attributes:
+        client_id: Id of the service application, instead of ITWIN_CLIENT_ID.
+        client_secret_file: File with its secret (-: stdin), instead of ITWIN_CLIENT_SECRET.
+        ask_secret: Ask for the secret.
+        token_file: File with a token (-: stdin), instead of id and secret.
+        base_url: Where the platform is, instead of ITWIN_BASE_URL or production.
+        token_url: Where tokens come from, instead of ITWIN_TOKEN_URL.
+        emulator: Use an emulated platform, the same each time, for as long as the command runs.
+        per_minute: Most requests in any minute.
+        per_hour: Most requests in any hour.
+        concurrency: Most requests at once.
+        timeout: Seconds to wait for an answer, and for its body.
+        json: JSON lines also on a terminal.
+        verbose: Show the log.
+    """
+
+    client_id: str | None = None
+    client_secret_file: _File = None
+    ask_secret: Flag = False
+    token_file: _File = None
+    base_url: str | None = None
+    token_url: str | None = None
+    emulator: Flag = False
+    per_minute: Count = None
+    per_hour: Count = None
+    concurrency: Annotated[int, _AT_LEAST_ONE] = 16
+    timeout: float = 60.0
+    json: Flag = False
+    verbose: Flag = False
+
+    @property
+    def for_programs(self) -> bool:
+        """Whether JSON lines are wanted, and not tables."""
+        return self.json or not sys.stdout.isatty()
+
+    def token_provider(self) -> TokenProvider | None:
+        """Who signs in; None with the emulator. May ask, so call it before the loop runs.
+
+        Raises `CredentialsError` where that is nobody.
+        """
+        mine = (self.client_id, self.client_secret_file, self.token_file, self.base_url)
+        if self.emulator:
+            if any((*mine, self.token_url, self.ask_secret)):
+                raise ValueError(
+                    "--emulator brings its own platform and credentials: leave out others"
+                )
+            return None
+        if sum(map(bool, (self.client_secret_file, self.ask_secret, self.token_file))) > 1:
+            raise ValueError("give one of --client-secret-file, --ask-secret and --token-file")
+        if self.token_file:
+            return StaticToken(_first_line("--token-file", self.token_file))
+        client_id = self.client_id or os.environ.get("ITWIN_CLIENT_ID", "").strip()
+        if self.client_secret_file:
+            secret = _first_line("--client-secret-file", self.client_secret_file)
+        elif self.ask_secret:
+            secret = getpass.getpass("Client secret: ").strip()
+        else:
+            secret = os.environ.get("ITWIN_CLIENT_SECRET", "").strip()
+        if not client_id or not secret:
+            also = "secret (ITWIN_CLIENT_SECRET or --client-secret-file)"
+            missing = also if client_id else "id (ITWIN_CLIENT_ID or --client-id)"
+            raise CredentialsError(
+                f"no client {missing}: set it, or try --emulator, which needs no account"
+            )
+        token_url = self.token_url or os.environ.get("ITWIN_TOKEN_URL", "").strip() or None
+        return ClientCredentials(client_id, secret, token_url=token_url)
+
+
+DEFAULTS: Final = Options()
+SWITCHES: Final = {
+    f"--{field.name.replace('_', '-')}": isinstance(field.default, bool)
+    for field in fields(Options)
+}
+
+
+def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE arguments by name; `ValueError` for what is none."""
+    found: dict[str, str] = {}
+    for each in given:
+        name, mark, value = each.partition("=")
+        if not name or not mark:
+            raise ValueError(f"{option} must be NAME=VALUE, not {each!r}")
+        found[name] = value
+    return found
+
+
+def _first_line(option: str, name: str) -> str:
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise CredentialsError(f"{option} {name} cannot be read: {why}") from None
+    line = text.strip()
+    if not line or len(line.split()) > 1:
+        raise CredentialsError(f"{option} {name} must hold one word, and nothing else")
+    return line
+
+
+def with_session(
+    options: Options,
+    work: Callable[[ITwinSession], Coroutine[Any, Any, T]],
+    *,
+    advice: str = "",
+) -> T:
+    """The result of work that needs a session; see `run`."""
+    provider = options.token_provider()
+    if options.verbose:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger = logging.getLogger("itwin_async")
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+
+    async def opened() -> T:
+        async with _session(options, provider) as itwin:
+            return await work(itwin)
+
+    return run(opened, advice=advice)
+
+
+@asynccontextmanager
+async def _session(
+    options: Options, provider: TokenProvider | None
+) -> AsyncGenerator[ITwinSession]:
+    limiter = Limiter(options.concurrency, per_minute=options.per_minute, per_hour=options.per_hour)
+    if provider is None:
+        async with (
+            _emulator() as emulator,
+            ITwinSession(
+                emulator.credentials,
+                base_url=emulator.url,
+                limiter=limiter,
+                timeout=options.timeout,
+            ) as itwin,
+        ):
+            yield itwin
+        return
+    async with ITwinSession.from_env(
+        token_provider=provider,
+        base_url=options.base_url,
+        limiter=limiter,
+        timeout=options.timeout,
+    ) as itwin:
+        yield itwin
+
+
+def _emulator() -> Emulator:
+    """A platform with extended data that takes its time, once says "later", and can be watched."""
+    emulator = Emulator(changesets=2_000, latency=0.02, max_top=100, record=False)
+    emulator.faults.add("list_extended_data", Throttle(2), after=180)
+    emulator.faults.add("list_extended_data", Delay(0.3), times=None)
+    return emulator

@@ -1,0 +1,195 @@
+"""Each command, in this process, on the platform that `--emulator` starts."""
+
+import io
+import json
+import sys
+
+import pytest
+from terminal import in_terminal
+
+from itwin_async.cli import main
+
+ITWIN = "dc914a84-e0c9-40e2-9d14-faf5ed84147f"
+ACCOUNT = "76c1102e-4f33-4dfa-ad93-bcd9ab717977"
+IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
+EXTENSION = "41d94bd4-46b8-48e9-a29a-7c7704a7e662"
+CHANGESET = "78c09f3337370b26acabead1790d77b2a6ebc6ee"
+
+
+@pytest.fixture
+def command(capsysbinary, monkeypatch):
+    for name in ("ID", "SECRET"):
+        monkeypatch.delenv(f"ITWIN_CLIENT_{name}", raising=False)
+
+    def run(*arguments: str) -> tuple[int, bytes, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        out, err = capsysbinary.readouterr()
+        return ended.value.code, out, err.decode()
+
+    return run
+
+
+@pytest.fixture
+def lines(command):
+    def run(*arguments: str) -> list:
+        code, out, err = command(*arguments, "--emulator")
+        assert (code, err) == (0, "")
+        return [json.loads(line) for line in out.splitlines()]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count", "key", "value"),
+    [
+        (["itwins", "list"], 5, "id", ITWIN),
+        (["itwins", "list", "--sub-class", "Account"], 2, "class", "Account"),
+        (["imodels", "list", ITWIN], 14, "id", IMODEL),
+        (["imodels", "list", ITWIN, "--search", "Sun"], 1, "id", IMODEL),
+        (["imodels", "show", IMODEL], 1, "iTwinId", ITWIN),
+        (["changesets", "list", IMODEL, "--after", "1990"], 10, "index", 1991),
+        (["changesets", "list", IMODEL, "--order", "desc", "--last", "7"], 7, "index", 7),
+        (["changesets", "show", IMODEL, "1"], 1, "id", CHANGESET),
+        (["changesets", "show", IMODEL, CHANGESET], 1, "index", 1),
+        (["extensions", "list"], 300, "name", "clash-viewer-0"),
+        (["extensions", "list", "--search", "clash-viewer-0"], 1, "name", "clash-viewer-0"),
+        (["extensions", "list", "--limit", "3"], 3, "name", "clash-viewer-0"),
+        (["extensions", "versions", EXTENSION, "--limit", "1"], 1, "status", "Valid"),
+        (["extensions", "show", EXTENSION, "2.0.0"], 1, "number", "2.0.0"),
+        (["extensions", "create", "new", "--itwin", ACCOUNT], 1, "name", "new"),
+        (["extensions", "delete", EXTENSION, "--yes"], 0, "", None),
+        (["packages", "list"], 12, "uniqueName", "SQL_CUSTOMERS_TABLE"),
+        (["packages", "show", "SQL_CUSTOMERS_TABLE"], 1, "uniqueName", "SQL_CUSTOMERS_TABLE"),
+        (["extended-data", "show", IMODEL, "1"], 1, "changeset_id", CHANGESET),
+        (["request", "GET", "/itwins/", "--query", "$top=1"], 1, "iTwins", None),
+    ],
+)  # fmt: skip
+def test_command_gives_lines_in_the_platforms_spelling(lines, arguments, count, key, value):
+    found = lines(*arguments)
+    assert len(found) == count
+    assert not found or found[0][key] == (value or found[0][key])
+
+
+def test_extended_data_is_a_row_of_ids_and_data(lines):
+    first, second = lines("extended-data", "list", IMODEL, "--limit", "2")
+    assert list(first) == ["imodel_id", "changeset_index", "changeset_id", "data"]
+    assert (first["imodel_id"], first["changeset_index"]) == (IMODEL, 1)
+    assert first["data"]["data"]["changedFiles"] == ["A.dgn", "B.dgn"]
+    assert second["changeset_index"] == 2
+
+
+def test_the_emulated_platform_is_the_same_each_time(lines):
+    assert lines("imodels", "list", ITWIN) == lines("imodels", "list", ITWIN)
+
+
+def test_common_options_may_stand_before_the_command(command):
+    code, out, _ = command("--emulator", "--per-minute", "50", "--timeout=9", "itwins", "list")
+    assert (code, len(out.splitlines())) == (0, 5)
+
+
+def test_package_runs_with_variables(command, lines):
+    package = ("packages", "execute", "SQL_CUSTOMERS_TABLE", "--itwin", ITWIN)
+    (found,) = lines(*package, "--variable", "CustomerID=ACME")
+    assert found["data"][0]["customerID"].strip() == "ACME"
+    code, out, _ = command(*package, "--variable", "CustomerID=ACME", "--xml", "--emulator")
+    assert code == 0
+    assert out.startswith(b"<")
+
+
+def test_download_puts_the_files_where_they_belong(lines, tmp_path):
+    (found,) = lines("extensions", "download", EXTENSION, "2.0.0", str(tmp_path / "files"))
+    assert found["main"] == str(tmp_path / "files/dist/index.js")
+    assert all((tmp_path / file).is_file() for file in found["files"])
+
+
+@pytest.mark.parametrize("form", ["JSON", "file", "stdin"])
+def test_request_sends_a_body(lines, form, tmp_path, monkeypatch):
+    body = json.dumps({"name": "mine", "iTwinId": ACCOUNT})
+    (tmp_path / "body.json").write_text(body)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(body))
+    given = {"JSON": body, "file": f"@{tmp_path}/body.json", "stdin": "-"}[form]
+    (found,) = lines("request", "post", "/extensions/", "--body", given)
+    assert found["extension"]["name"] == "mine"
+
+
+def test_request_writes_bytes_to_a_file(command, tmp_path):
+    output = tmp_path / "answer"
+    code, out, _ = command("request", "GET", "/itwins/", "--output", str(output), "--emulator")
+    assert (code, out) == (0, b"")
+    assert len(json.loads(output.read_bytes())["iTwins"]) == 5
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_commands_and_options(command, shell):
+    code, out, _ = command("completion", shell)
+    assert code == 0
+    for word in (b"extended-data", b"export", b"no-resume", b"client-secret-file", b"per-minute"):
+        assert word in out
+
+
+def test_completion_is_installed_where_the_shell_looks(command, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    code, _, err = command("completion", "bash", "--install")
+    assert code == 0
+    where = err.split()[1]
+    assert where.startswith(str(tmp_path))
+    assert where in (tmp_path / ".bashrc").read_text()
+
+
+def test_help_tells_exit_codes_and_common_options(command):
+    _, out, _ = command("--help")
+    assert b"Exit codes: 0 done" in out
+    _, out, _ = command("imodels", "list", "--help")
+    for option in (b"--client-secret-file", b"--emulator", b"--per-minute", b"--verbose"):
+        assert option in out
+
+
+def test_no_option_takes_a_secret_as_its_value(command):
+    _, out, _ = command("itwins", "list", "--help")
+    assert b"--client-secret-file" in out
+    assert b"--client-secret " not in out
+    assert b"--token " not in out
+
+
+def test_emulator_is_the_emulators_own_command(command):
+    with pytest.raises(SystemExit) as ended:
+        main(["emulator", "--help"])
+    assert ended.value.code == 0
+
+
+def test_emulator_takes_the_emulators_options(command):
+    code, _, err = command("emulator", "--itwins", "0")
+    assert code == 2
+    assert err == "itwin-async emulator: itwins must be at least 3, not 0\n"
+
+
+def test_terminal_shows_tables_with_whole_ids():
+    code, screen = in_terminal("imodels", "list", ITWIN, "--emulator")
+    assert code == 0
+    assert "displayName" in screen
+    assert IMODEL in screen
+    assert "{" not in screen
+
+
+def test_terminal_shows_no_signature_of_a_url():
+    code, screen = in_terminal("extensions", "show", EXTENSION, "2.0.0", "--emulator")
+    assert code == 0
+    assert "/archive.zip?…" in "".join(screen.split())
+    assert "sig=" not in screen
+
+
+def test_terminal_shows_lines_where_they_are_asked_for():
+    code, screen = in_terminal("itwins", "list", "--emulator", "--json")
+    assert code == 0
+    assert next(json.loads(line)["id"] for line in screen.splitlines()) == ITWIN
+
+
+def test_terminal_cuts_extended_data_and_no_id():
+    code, screen = in_terminal("extended-data", "list", IMODEL, "--emulator", "--limit", "1")
+    assert code == 0
+    row = screen.splitlines()[-1]
+    assert row.startswith("1 ")
+    assert CHANGESET in row
+    assert row.rstrip().endswith("…")

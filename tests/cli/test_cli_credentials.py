@@ -1,0 +1,99 @@
+"""Who signs in: the environment, files and prompts, and never an argument."""
+
+import pytest
+from terminal import in_terminal, run
+
+
+@pytest.fixture
+def where(emulator):
+    """The emulator's addresses, and no credentials."""
+    urls = ("ITWIN_BASE_URL", "ITWIN_TOKEN_URL")
+    return {name: emulator.environment[name] for name in urls}
+
+
+async def test_environment_signs_in(emulator):
+    assert (await run("itwins", "list", variables=emulator.environment)).code == 0
+
+
+@pytest.mark.parametrize("by", ["file", "stdin"])
+async def test_secret_comes_from_a_file_or_stdin(emulator, where, by, tmp_path):
+    secret = f"{emulator.credentials.client_secret}\n"
+    (tmp_path / "secret").write_text(secret)
+    ended = await run(
+        "itwins", "list",
+        "--client-id", emulator.credentials.client_id,
+        "--client-secret-file", "-" if by == "stdin" else str(tmp_path / "secret"),
+        variables=where, stdin=secret,
+    )  # fmt: skip
+    assert (ended.code, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize("by", ["file", "stdin"])
+async def test_token_comes_from_a_file_or_stdin(emulator, where, by, tmp_path):
+    token = emulator.issue_token()
+    (tmp_path / "token").write_text(token)
+    ended = await run(
+        "itwins", "list", "--token-file", "-" if by == "stdin" else str(tmp_path / "token"),
+        variables=where, stdin=token,
+    )  # fmt: skip
+    assert (ended.code, ended.err) == (0, "")
+    assert emulator.count("token") == 0
+
+
+async def test_options_say_where_the_platform_is(emulator, tmp_path):
+    (tmp_path / "secret").write_text(emulator.credentials.client_secret)
+    ended = await run(
+        "--base-url", emulator.url, "--token-url", emulator.token_url,
+        "--client-id", emulator.credentials.client_id,
+        "--client-secret-file", str(tmp_path / "secret"),
+        "itwins", "list",
+    )  # fmt: skip
+    assert (ended.code, ended.err) == (0, "")
+
+
+async def test_wrong_secret_is_code_4_and_is_not_shown(emulator, tmp_path):
+    (tmp_path / "secret").write_text("canary-of-the-file")
+    ended = await run(
+        "itwins", "list", "--client-secret-file", str(tmp_path / "secret"),
+        variables=emulator.environment,
+    )  # fmt: skip
+    assert ended.code == 4
+    assert ended.err.startswith("itwin-async: 401 ") or "invalid_client" in ended.err
+    assert "canary" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("variables", "arguments", "said"),
+    [
+        ({}, (), "no client id (ITWIN_CLIENT_ID or --client-id)"),
+        ({}, ("--client-id", "me"), "no client secret (ITWIN_CLIENT_SECRET or --client-secret-f"),
+        ({"ITWIN_CLIENT_ID": "me"}, (), "no client secret"),
+        ({}, ("--token-file", "missing"), "--token-file missing cannot be read: No such file"),
+        ({}, ("--token-file", "-"), "--token-file - must hold one word"),
+    ],
+)
+async def test_missing_credentials_are_named(variables, arguments, said):
+    ended = await run("itwins", "list", *arguments, variables=variables)
+    assert ended.code == 4
+    assert ended.err.startswith(f"itwin-async: {said}")
+    assert ended.err.count("\n") == 1
+
+
+async def test_file_with_more_than_a_secret_is_refused_without_showing_it(where, tmp_path):
+    (tmp_path / "secret").write_text("canary-one canary-two")
+    ended = await run(
+        "itwins", "list", "--client-id", "me", "--client-secret-file", str(tmp_path / "secret"),
+        variables=where,
+    )  # fmt: skip
+    assert ended.code == 4
+    assert "canary" not in ended.err
+
+
+def test_prompt_does_not_echo_the_secret():
+    code, screen = in_terminal(
+        "itwins", "list", "--client-id", "me", "--ask-secret",
+        "--base-url", "http://127.0.0.1:9", "--token-url", "http://127.0.0.1:9/token",
+        react=lambda screen: b"canary-typed\n" if screen.endswith("secret: ") else None,
+    )  # fmt: skip
+    assert code == 1  # nobody listens there: the secret was read, and is not shown
+    assert "canary" not in screen

@@ -1,0 +1,282 @@
+"""How a command ends: exit codes, one line for an error, signals, and pipes nobody reads."""
+
+import asyncio
+import contextlib
+import fcntl
+import io
+import json
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+from terminal import COMMAND, Ended, environment, in_terminal, run
+
+from itwin_async.cli import main
+from itwin_async.emulator import Delay, Edit, Emulator, Garbage, Reset, Status, Throttle
+
+IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
+NOWHERE = "http://127.0.0.1:9"  # the port of a service that discards
+LIST = ("extended-data", "list", IMODEL)
+
+
+def failed(ended: Ended, code: int, said: str) -> None:
+    assert ended.code == code
+    assert re.fullmatch(rf"itwin-async: {said}[^\n]*\n", ended.err), ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        # The words are cyclopts'.
+        (["nope"], ".*nope"),
+        (["itwins", "list", "--nope"], ".*--nope"),
+        (["itwins", "list", "--client-secret=canary-of-the-test"], ".*--client-secret"),
+        (["itwins", "list", "--limit", "0"], ".*--limit.*1"),
+        (["itwins", "list", "--limit", "x"], ".*--limit"),
+        (["imodels", "list"], ".*(?i:itwin)"),
+        (["imodels", "list", "a", "b"], ".*b"),
+        # And these are ours.
+        (["imodels", "list", "", "--emulator"], "itwin_id must not be empty"),
+        (["imodels", "list", "a", "--page-size", "1001", "--emulator"], "page_size must be"),
+        (["itwins", "list", "--emulator", "--base-url", "https://x"], "--emulator brings"),
+        (["itwins", "list", "--ask-secret", "--token-file", "f"], "give one of"),
+        (["extensions", "delete", "x", "--emulator"], "give --yes"),
+        (["request", "GET", "/x", "--query", "novalue", "--emulator"], "--query must be NAME="),
+        (["request", "GET", "/x", "--body", "{", "--emulator"], "--body is no JSON"),
+        (["request", "LOOK", "/x", "--emulator"], "method must be one of"),
+        (["request", "GET", "x", "--emulator"], "path must be one that starts with '/'"),
+        (["extended-data", "export", "--output", "x.jsonl", "--emulator"], "give --imodel or"),
+        (["extended-data", "export", "--output", "x.doc", "--imodel", "a", "--emulator"], "output"),
+    ],
+)
+def test_wrong_usage_is_a_line_and_code_2(arguments, said, capfd, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    out, err = capfd.readouterr()
+    failed(Ended(ended.value.code, out, err), 2, said)
+    assert out == ""
+    assert "canary" not in err
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "said"),
+    [
+        (Status(400), 1, "400 "),
+        (Status(401), 4, "401 "),
+        (Status(403), 4, "403 "),
+        (Status(404), 3, "404 iModelNotFound: Requested iModel is not available"),
+        (Throttle(3_600), 5, "429 "),
+        (Status(500, headers={}), 1, "500 "),
+        (Reset(), 1, "GET"),
+        (Garbage(), 1, "GET"),
+    ],
+)
+async def test_failure_is_a_line_and_a_code(emulator, fault, code, said):
+    emulator.faults.add("get_imodel", fault, times=None)
+    ended = await run("imodels", "show", IMODEL, variables=emulator.environment)
+    assert ended.code == code
+    assert ended.out == ""
+    assert ended.err.startswith("itwin-async: ")
+    assert ended.err.count("\n") == 1
+
+
+async def test_nobody_there_is_code_1():
+    ended = await run(
+        "itwins", "list",
+        variables={"ITWIN_BASE_URL": NOWHERE, "ITWIN_TOKEN_URL": f"{NOWHERE}/token",
+                   "ITWIN_CLIENT_ID": "me", "ITWIN_CLIENT_SECRET": "canary-secret"},
+    )  # fmt: skip
+    failed(ended, 1, "")
+    assert "canary" not in ended.err
+
+
+async def test_a_file_that_is_there_is_code_1(tmp_path):
+    (tmp_path / "package.json").write_text("mine")
+    ended = await run(
+        "extensions", "download", "41d94bd4-46b8-48e9-a29a-7c7704a7e662", "2.0.0", str(tmp_path),
+        "--emulator",
+    )  # fmt: skip
+    failed(ended, 1, "")
+    assert (tmp_path / "package.json").read_text() == "mine"
+
+
+async def test_bad_payload_costs_itself_and_code_6(emulator):
+    def spoil(page):
+        page["extendedData"][1]["data"] = "?"
+
+    emulator.faults.add("list_extended_data", Edit(spoil))
+    ended = await run(*LIST, variables=emulator.environment)
+    failed(ended, 6, "extended data of changeset 2 ")
+    found = [json.loads(line)["changeset_index"] for line in ended.out.splitlines()]
+    assert found == [1, *range(3, 26)]
+
+
+async def test_verbose_shows_the_log_and_no_secret(emulator):
+    ended = await run("itwins", "list", "--verbose", variables=emulator.environment)
+    assert ended.code == 0
+    assert len(ended.err.splitlines()) > 1
+    assert emulator.credentials.client_secret not in ended.err
+
+
+def start(*arguments: str, stdout=subprocess.PIPE, **options) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env=environment(options.pop("variables", None)),
+        **options,
+    )
+
+
+@contextlib.contextmanager
+def ending(process: subprocess.Popen[bytes]):
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def seconds_to_end(process: subprocess.Popen[bytes], number: int) -> float:
+    since = time.monotonic()
+    process.send_signal(number)
+    process.wait(30)
+    return time.monotonic() - since
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_in_mid_stream_ends_at_once_and_quietly(number, code):
+    with ending(start(*LIST, "--emulator")) as process:
+        assert process.stdout.readline()  # it is in the list, and a page takes its time
+        seconds = seconds_to_end(process, number)
+        assert process.returncode == code
+        assert process.stderr.read() == b""
+    assert seconds < 1.0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_ends_a_write_that_nobody_reads(number, code):
+    with ending(start(*LIST, "--emulator")) as process:
+        process.stdout.read(1)
+        wait_until_blocked(process)
+        seconds = seconds_to_end(process, number)
+        assert process.returncode == code
+    assert seconds < 1.0
+
+
+def wait_until_blocked(process: subprocess.Popen[bytes]) -> None:
+    """A full pipe: nothing more comes for far longer than a page takes."""
+    before, same = -1, 0
+    while same < 15:
+        time.sleep(0.1)
+        waiting = struct.unpack("i", fcntl.ioctl(process.stdout, termios.FIONREAD, b"0000"))[0]
+        before, same = waiting, same + 1 if waiting == before else 0
+    assert before > 50_000
+
+
+STUCK = """
+import socket, time
+socket.getaddrinfo = lambda *_, **__: (print("asked", flush=True), time.sleep(30))
+from itwin_async.cli import main
+main(["itwins", "list"])
+"""
+
+
+def test_signal_does_not_wait_for_a_name_that_is_looked_up():
+    variables = {"ITWIN_CLIENT_ID": "me", "ITWIN_CLIENT_SECRET": "secret"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, env=environment(variables)
+    )
+    with ending(process):
+        assert process.stdout.readline() == b"asked\n"
+        assert seconds_to_end(process, signal.SIGINT) < 1.0
+        assert process.returncode == 130
+
+
+def test_a_background_job_that_ignores_ctrl_c_goes_on():
+    ignoring = lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)  # noqa: E731
+    with ending(start(*LIST, "--emulator", preexec_fn=ignoring)) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        for _ in range(150):  # it has read no more than a page by now
+            assert process.stdout.readline()
+        assert process.poll() is None
+
+
+@pytest.mark.parametrize("arguments", [LIST, (*LIST, "--json")])
+def test_ctrl_c_in_a_terminal_says_so_in_a_word(arguments):
+    pressed = []
+
+    def press(screen: str) -> bytes | None:
+        if pressed or not re.search(r"[1-9]00 items|\"changeset_index\":100", screen):
+            return None
+        pressed.append(time.monotonic())
+        return b"\x03"
+
+    code, screen = in_terminal(*arguments, "--emulator", react=press)
+    assert time.monotonic() - pressed[0] < 1.0
+    assert code == 130
+    assert screen.endswith("Interrupted.\r\n")
+    assert "Traceback" not in screen
+
+
+def test_ctrl_c_at_a_prompt_says_so_in_a_word():
+    code, screen = in_terminal(
+        "itwins", "list", "--client-id", "me", "--ask-secret",
+        react=lambda screen: b"\x03" if screen.endswith("secret: ") else None,
+    )  # fmt: skip
+    assert code == 130
+    assert screen.endswith("Interrupted.\r\n")
+
+
+@pytest.mark.parametrize("arguments", [LIST, ("extensions", "list")])
+def test_a_closed_pipe_ends_quietly(arguments):
+    with ending(start(*arguments, "--emulator")) as process:
+        assert json.loads(process.stdout.readline())
+        process.stdout.close()
+        process.wait(30)
+        assert process.stderr.read() == b""
+        assert process.returncode == 141
+        process.stdout = None
+
+
+async def test_lines_come_as_soon_as_their_page(emulator):
+    emulator.faults.add("list_extended_data", Delay(60), after=1)
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, *LIST, "--page-size", "5",
+        env=environment(emulator.environment), stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        for index in range(1, 6):
+            line = await asyncio.wait_for(process.stdout.readline(), 30)
+            assert json.loads(line)["changeset_index"] == index
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def test_memory_is_flat_however_long_the_list():
+    """What a list of 20,000 takes more than one of 200 is less than its own 20 MB."""
+    peaks = []
+    for changesets in (200, 20_000):
+        async with Emulator(imodels=1, changesets=changesets, payload_bytes=1_000) as emulator:
+            with_peak = (
+                "import resource, sys\nfrom itwin_async.cli import main\n"
+                f"try: main({[*LIST, '--page-size', '200']})\nfinally:\n"
+                " print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+            )
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", with_peak,
+                env=environment(emulator.environment),
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            _, err = await asyncio.wait_for(process.communicate(), 60)
+            peaks.append(int(err) * 1024)
+    assert peaks[1] - peaks[0] < 8_000_000

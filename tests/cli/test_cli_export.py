@@ -1,0 +1,154 @@
+"""`extended-data export`: one line for people, one file, and how to go on."""
+
+import asyncio
+import json
+import signal
+import sys
+from types import SimpleNamespace
+
+import pytest
+from terminal import COMMAND, environment, in_terminal, run
+
+from itwin_async import Stats
+from itwin_async.cli import _progress
+from itwin_async.cli._progress import Meter
+from itwin_async.emulator import Edit, Emulator, Status, Throttle
+
+ITWIN = "dc914a84-e0c9-40e2-9d14-faf5ed84147f"
+IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
+EXPORT = ("extended-data", "export")
+
+
+def rows(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+async def test_every_imodel_of_an_itwin_goes_to_one_file(emulator, tmp_path):
+    output = tmp_path / "rows.jsonl"
+    ended = await run(
+        *EXPORT, "--itwin", ITWIN, "--output", str(output), variables=emulator.environment
+    )
+    assert (ended.code, ended.err) == (0, "")
+    said = {"output": str(output), "rows": 150, "bad": 0, "imodels": 6, "bad_rows": None}
+    assert json.loads(ended.out) == said
+    found = rows(output)
+    assert len({(row["imodel_id"], row["changeset_id"]) for row in found}) == 150
+    assert list(found[0]) == ["imodel_id", "changeset_index", "changeset_id", "data"]
+
+
+@pytest.fixture
+async def emulator():
+    """All iModels in one iTwin."""
+    async with Emulator(itwins=3, imodels=6, changesets=25) as running:
+        yield running
+
+
+async def test_several_imodels_may_be_named(emulator, tmp_path):
+    variables = emulator.environment
+    listed = await run("imodels", "list", ITWIN, "--limit", "2", variables=variables)
+    ids = [json.loads(line)["id"] for line in listed.out.splitlines()]
+    output = tmp_path / "rows"
+    ended = await run(
+        *EXPORT, "--imodel", *ids, "--format", "jsonl", "--since", "20", "--output", str(output),
+        variables=variables,
+    )  # fmt: skip
+    assert (ended.code, ended.err) == (0, "")
+    assert {(row["imodel_id"], row["changeset_index"]) for row in rows(output)} == {
+        (imodel, index) for imodel in ids for index in range(21, 26)
+    }
+
+
+async def test_parquet_needs_one_option_less(emulator, tmp_path):
+    output = tmp_path / "rows.parquet"
+    ended = await run(
+        *EXPORT, "--imodel", IMODEL, "--output", str(output), variables=emulator.environment
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert output.read_bytes()[:4] == b"PAR1"
+
+
+async def test_missing_pyarrow_is_a_line(tmp_path):
+    code = "import sys; sys.modules['pyarrow'] = None; import itwin_async.cli as c; c.main()"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, *EXPORT, "--imodel", IMODEL, "--emulator",
+        "--output", str(tmp_path / "rows.parquet"),
+        env=environment(), stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    assert err.startswith(b"itwin-async: parquet needs pyarrow: pip install")
+    assert err.count(b"\n") == 1
+
+
+async def test_bad_payload_is_counted_and_code_6(emulator, tmp_path):
+    def spoil(page):
+        page["extendedData"][1]["data"] = "?"
+
+    emulator.faults.add("list_extended_data", Edit(spoil))
+    output = tmp_path / "rows.jsonl"
+    ended = await run(
+        *EXPORT, "--imodel", IMODEL, "--output", str(output), variables=emulator.environment
+    )
+    assert ended.code == 6
+    assert json.loads(ended.out)["bad"] == 1
+    where = json.loads(ended.out)["bad_rows"]
+    assert ended.err == f"itwin-async: bad payloads left out: 1, see {where}\n"
+    assert len(rows(output)) == 24
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "advice"),
+    [(Status(503), 1, True), (Throttle(3_600), 5, True), (Status(403), 4, False)],
+)
+async def test_error_says_how_to_go_on_where_that_helps(emulator, tmp_path, fault, code, advice):
+    emulator.faults.add("list_extended_data", fault, times=None)
+    ended = await run(
+        *EXPORT, "--imodel", IMODEL, "--output", str(tmp_path / "rows.jsonl"),
+        variables=emulator.environment,
+    )  # fmt: skip
+    assert ended.code == code
+    assert ended.err.count("\n") == 1
+    assert ended.err.endswith("Run the same command again to go on.\n") is advice
+
+
+async def test_stopped_export_goes_on_when_it_is_run_again(tmp_path):
+    output = tmp_path / "rows.jsonl"
+    command = (*EXPORT, "--emulator", "--imodel", IMODEL, "--output", str(output))
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, *command, env=environment(), stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(60):
+        while not any(tmp_path.rglob("0*.jsonl")):  # the first part is stored
+            await asyncio.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+    assert process.returncode == 130
+    assert err == b"Run the same command again to go on.\n"
+    assert not output.exists()
+    ended = await run(*command)
+    assert (ended.code, ended.err) == (0, "")
+    assert [row["changeset_index"] for row in rows(output)] == list(range(1, 2_001))
+    assert not any(tmp_path.rglob("0*.jsonl"))
+
+
+def test_terminal_shows_how_far_it_is(tmp_path):
+    output = tmp_path / "rows.jsonl"
+    code, screen = in_terminal(*EXPORT, "--emulator", "--imodel", IMODEL, "--output", str(output))
+    assert code == 0
+    assert "0/1 iModels · 1,024 rows · " in screen
+    assert "/s · 0:0" in screen
+    assert "2000" in screen.splitlines()[-3]
+
+
+def test_meter_tells_rate_pauses_and_time(monkeypatch):
+    def itwin(pauses: int, left: float):
+        limiter = SimpleNamespace(closed_for=lambda: left)
+        return SimpleNamespace(stats=Stats(pauses=pauses), limiter=limiter)
+
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: 1_065.0)
+    meter = Meter("rows", count=7_500, before=1_000, parts="iModels", total=14, started=1_000.0)
+    assert meter.figures(itwin(0, 0.0)) == "0/14 iModels · 7,500 rows · 100/s · 1:05"
+    meter.bad, meter.parts = 2, ""
+    assert meter.figures(itwin(2, 29.6)) == (
+        "7,500 rows · 100/s · 2 bad · 2 pauses · goes on in 30 s · 1:05"
+    )

@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check format bench bench-full soak matrix clean
+.PHONY: demo test check docs format bench bench-full soak matrix browser test-browser test-notebook notebook screenshot clean
 
 demo: $(READY)
-	$(BIN)/python examples/demo.py
+	$(BIN)/itwin-async demo
 
 test: $(READY)
 	$(BIN)/python -m pytest
@@ -19,6 +19,36 @@ check: $(READY)
 	$(BIN)/mypy tests/typing/api.py
 	$(BIN)/pyright
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --ignoreexternal --verifytypes itwin_async
+
+# What the browser's tests need. CHROMIUM names an executable that is not found as `chromium`.
+browser: $(READY)
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null \
+	  || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -yqq --no-install-recommends chromium; } \
+	  || { echo "Chromium is needed: install it or name it in CHROMIUM (as root on Debian this is done for you)"; exit 1; }
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,browser]'
+
+test-browser: browser
+	$(BIN)/python -m pytest tests/browser
+
+screenshot: browser
+	SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser -k 'fits and light and 1280'
+
+# In a kernel of its own; `make notebook` runs it and keeps what it shows, its picture for the docs too.
+test-notebook: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,notebook]'
+	$(BIN)/python -m pytest tests/notebook
+
+notebook: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,notebook]'
+	$(BIN)/python scripts/notebook.py
+
+# Pages with warnings as errors, every link inside, every snippet. Opens as docs/_build/html/index.html.
+docs: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	rm -rf docs/_build
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --fresh-env --quiet docs docs/_build/html
+	$(BIN)/python scripts/check_pages.py docs/_build/html
+	$(BIN)/python -m pytest tests/docs
 
 format: $(READY)
 	$(BIN)/ruff format .
@@ -47,4 +77,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv .matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis docs/_build

@@ -3,8 +3,9 @@
     python scripts/matrix.py [--all] [only ...]
 
 Each row is a virtualenv of its own under .matrix/, which is kept. Without --all the suite is "the
-client's": without the tests of the emulator itself and of the README. ``only`` names rows, or parts
-of their names. What cannot run here is said, and is no failure; a failed row is.
+client's": without the tests of the emulator itself, of the README and of the documentation.
+``only`` names rows, or parts of their names. What cannot run here is said, and is no failure; a
+failed row is.
 """
 
 import os
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 HOME = ROOT / ".matrix"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LOWEST = [bound.replace(">=", "==") for bound in PROJECT["dependencies"]]
-CLIENT = ("--ignore=tests/emulator", "--ignore=tests/test_readme.py")
+CLIENT = ("--ignore=tests/emulator", "--ignore=tests/docs", "--ignore=tests/test_readme.py")
 PLAIN_ASSERTS = "ignore:assertions not in test modules:pytest.PytestConfigWarning"
 
 

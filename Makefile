@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check docs format bench bench-full soak matrix browser test-browser test-notebook notebook screenshot clean
+.PHONY: demo test check docs format bench bench-full bench-export soak matrix browser test-browser test-notebook notebook screenshot clean
 
 demo: $(READY)
 	$(BIN)/itwin-async demo
@@ -64,6 +64,10 @@ bench-full: $(READY)
 
 soak: $(READY)
 	$(BIN)/python benchmarks/soak.py --write
+
+# A million entries to a file of each format: rows a second, and memory at each tenth.
+bench-export: $(READY)
+	$(BIN)/python benchmarks/export.py
 
 # ONLY="uvloop lowest" runs some of the rows; ALL=1 the whole suite, the emulator's own tests too.
 matrix: $(READY)

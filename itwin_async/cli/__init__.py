@@ -9,7 +9,7 @@ Exit codes:
 3     not found
 4     not authorised, or no credentials
 5     rate limited for longer than is worth waiting
-6     done, but some extended data was bad and left out
+6     done, but some extended data was left out
 130   stopped by Ctrl-C
 141   whoever read the output went away
 143   stopped by SIGTERM

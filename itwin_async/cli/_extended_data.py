@@ -10,6 +10,7 @@ from cyclopts.validators import Number
 
 from itwin_async import (
     ExtendedData,
+    ITwinError,
     ITwinSession,
     PayloadError,
     RateLimitError,
@@ -104,6 +105,7 @@ def export(
     format: Literal["jsonl", "parquet", "arrow"] | None = None,
     since: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
     resume: Annotated[bool, Parameter(negative="--no-resume", name="--resume")] = True,
+    keep_going: Annotated[bool, Parameter(negative="")] = False,
     workers: Annotated[int, Parameter(validator=Number(gte=1))] = 8,
     page_size: Annotated[int, Parameter(validator=Number(gte=1))] = 1_000,
     options: Options = DEFAULTS,
@@ -117,6 +119,7 @@ def export(
         format: Instead of what the name ends in: .jsonl, .ndjson, .parquet, .arrow or .feather.
         since: Only changesets with a higher index; added to a file that an earlier export finished.
         resume: Go on with an unfinished export; --no-resume begins anew.
+        keep_going: Leave out the rest of an iModel that fails, and say so.
         workers: iModels at once.
         page_size: Items in a request, at most 1,000.
         options: See `Options`.
@@ -135,6 +138,12 @@ def export(
         meter.count, meter.before, meter.bad = now.rows, now.resumed, now.bad
         meter.done, meter.total = now.done, now.imodels
 
+    failed: list[str] = []
+
+    def left_out(imodel_id: str, error: ITwinError) -> None:
+        failed.append(imodel_id)
+        say(f"iModel {imodel_id} is left out: {error}")
+
     async def work(session: ITwinSession) -> Exported:
         with progress(session, "export", meter):
             return await export_extended_data(
@@ -143,6 +152,7 @@ def export(
                 output,
                 resume=resume,
                 on_progress=moved,
+                on_error=left_out if keep_going else None,
                 format=format,
                 since=since,
                 workers=workers,
@@ -160,12 +170,12 @@ def export(
         "bad": done.bad,
         "imodels": done.imodels,
         "bad_rows": None if done.bad_rows is None else str(done.bad_rows),
+        **({"failed": failed} if failed else {}),
     }
     write_record(options, result)
     if done.bad:
         say(f"bad payloads left out: {done.bad:,}, see {done.bad_rows}")
-        return BAD
-    return 0
+    return BAD if done.bad or failed else 0
 
 
 async def _imodels(

@@ -96,6 +96,21 @@ async def test_bad_payload_is_counted_and_code_6(emulator, tmp_path):
     assert len(rows(output)) == 24
 
 
+async def test_an_imodel_that_fails_is_left_out_where_that_is_wished(emulator, tmp_path):
+    path = f"/imodels/{IMODEL}/"
+    emulator.faults.add(lambda request: request.path.startswith(path), Status(403), times=None)
+    output = tmp_path / "rows.jsonl"
+    ended = await run(
+        *EXPORT, "--itwin", ITWIN, "--keep-going", "--output", str(output),
+        variables=emulator.environment,
+    )  # fmt: skip
+    assert ended.code == 6
+    assert json.loads(ended.out)["failed"] == [IMODEL]
+    assert ended.err.startswith(f"itwin-async: iModel {IMODEL} is left out: 403 ")
+    assert ended.err.count("\n") == 1
+    assert len(rows(output)) == 125
+
+
 @pytest.mark.parametrize(
     ("fault", "code", "advice"),
     [(Status(503), 1, True), (Throttle(3_600), 5, True), (Status(403), 4, False)],

@@ -47,4 +47,4 @@ async def test_commands_run(tmp_path):
 )
 def test_exit_codes_are_told(told):
     assert list(told) == ["0", "1", "2", "3", "4", "5", "6", "130", "141", "143"]
-    assert told["6"] == "done, but some extended data was bad and left out"
+    assert told["6"] == "done, but some extended data was left out"

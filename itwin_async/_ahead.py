@@ -40,7 +40,7 @@ class KeptBody:
         self._at += _PIECE
         return piece
 
-    def close(self) -> None:
+    def close(self, error: BaseException | None = None) -> None:  # noqa: ARG002 - as of a `Body`
         """Forget it, and give back its room."""
         self._text = b""
         self._free_room()
@@ -68,9 +68,12 @@ class Guess:
 
     async def _run(self) -> None:
         exchange = self._exchange
-        call = exchange.telling.call(str(self._request.operation))
+        operation = str(self._request.operation)
+        call = exchange.telling.call(operation)
         try:
-            live = self._live = await exchange.attempt(self._request, self._token, self._slot, call)
+            live = self._live = await exchange.attempt(
+                self._request, operation, self._token, self._slot, call
+            )
             text = await read_whole(live, self._check_room)
             self._body = KeptBody(text, live, self._free_room)
         except (ITwinError, RuntimeError) as error:
@@ -110,7 +113,8 @@ class Guess:
         except BaseException:
             self.drop()
             raise
-        return self._body
+        body, self._body = self._body, None  # which leads here
+        return body
 
     def drop(self) -> None:
         """Cancel it and give back its slot and room, now."""
@@ -123,6 +127,7 @@ class Guess:
                 self._live.close()
             if self._task is not None:
                 self._task.cancel()
+        self._task = self._live = self._body = None  # they lead here
 
 
 class Ahead:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Final, TypeAlias, TypeVar
@@ -17,7 +18,13 @@ from itwin_async._operation import NOT_DECODED
 from itwin_async._telling import Call, Telling
 from itwin_async._transport import Answer, Transport
 from itwin_async.auth import Token
-from itwin_async.errors import DecodeError, ITwinError, RateLimitError, UnauthorizedError
+from itwin_async.errors import (
+    DecodeError,
+    ITwinError,
+    RateLimitError,
+    TransportError,
+    UnauthorizedError,
+)
 from itwin_async.limits import Limiter
 from itwin_async.retries import Attempts, Budget, Retry
 
@@ -88,15 +95,19 @@ class Elsewhere:
     async def _again(self, attempts: Attempts, error: ITwinError, call: Call | None) -> None:
         """Like `again`, for a host that is not the platform: its 429 closes no door."""
         retry = self._retry
-        if not isinstance(error, RateLimitError):
-            return await again(attempts, error, self._budget, self._telling)
-        self._telling.throttled(call)
-        wait = error.retry_after or UNTOLD
-        attempts.throttled += wait
-        deadline = anyio.current_effective_deadline() - asyncio.get_running_loop().time()
-        if wait > min(retry.max_retry_after, deadline) or attempts.throttled > retry.max_throttled:
-            raise error
-        return await asyncio.sleep(wait)
+        try:
+            if not isinstance(error, RateLimitError):
+                return await again(attempts, error, self._budget, self._telling)
+            self._telling.throttled(call)
+            wait = error.retry_after or UNTOLD
+            attempts.throttled += wait
+            patience = anyio.current_effective_deadline() - asyncio.get_running_loop().time()
+            patience = min(patience, retry.max_retry_after)
+            if wait > patience or attempts.throttled > retry.max_throttled:
+                raise error
+            return await asyncio.sleep(wait)
+        finally:
+            del error  # it leads to this frame, which must not lead back
 
     async def _post_once(
         self, parts: tuple[Origin, str], form: dict[str, str], call: Call | None
@@ -116,7 +127,10 @@ class Elsewhere:
             error = await refused(answer, origin, secrets=secrets, kind=kind)
             error.message = f"the sign-in host {origin.host} refused: {error.message}"
             error.args = (error.message,)
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # it leads to this frame, which must not lead back
         text = bytearray()
         try:
             while len(text) < LONGEST and (piece := await answer.read()):
@@ -161,12 +175,19 @@ class Elsewhere:
             "X-Correlation-Id": request_id,
         }
         answer: Answer | None = None
+        queued = time.monotonic()
         slot = await self._limiter.acquire_read()
         try:
             since = self._telling.sent(call)
-            answer = opened = await self._transport.open(
-                "GET", origin.host, f"{origin}{target}", headers
-            )
+            if call is not None:
+                call.waited += since - queued
+            try:
+                answer = opened = await self._transport.open(
+                    "GET", origin.host, f"{origin}{target}", headers
+                )
+            except TransportError:
+                self._telling.answered(SIGNED, 0, since, request_id, call)
+                raise
             self._telling.answered(SIGNED, answer.status, since, request_id, call)
             if not 200 <= answer.status < 300:
                 raise await refused(answer, origin, secrets=_secrets(target))

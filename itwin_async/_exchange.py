@@ -4,7 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, NoReturn, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from itwin_async._elsewhere import UNTOLD, Elsewhere
 from itwin_async._failures import again, refused, retry_after
@@ -45,8 +45,8 @@ class Body(Protocol):
         """The next piece, empty at the end."""
         ...
 
-    def close(self) -> None:
-        """Be done with it, now."""
+    def close(self, error: BaseException | None = None) -> None:
+        """Be done with it, now; ``error`` is why, None for no more need."""
         ...
 
 
@@ -82,18 +82,23 @@ class LiveBody:
         """The next piece, empty at the end."""
         if self.slot is not None:
             return await self._read()
-        with self._exchange.life.running():
-            slot = await self._exchange.limiter.acquire_read()
-            try:
-                piece = await self._read()
-            except ITwinError as error:
-                if self._call is not None:
-                    self._call.end(error)
-                raise
-            finally:
-                slot.release()
-        if self.at_end and self._call is not None:
-            self._call.end()
+        call = self._call
+        try:
+            with self._exchange.life.running():
+                since = time.monotonic()
+                slot = await self._exchange.limiter.acquire_read()
+                if call is not None:
+                    call.waited += time.monotonic() - since
+                try:
+                    piece = await self._read()
+                finally:
+                    slot.release()
+        except BaseException as error:
+            if call is not None:
+                call.end(error)
+            raise
+        if self.at_end and call is not None:
+            call.end()
         return piece
 
     async def _read(self) -> bytes:
@@ -107,11 +112,11 @@ class LiveBody:
         if self.at_end and self._call is not None:
             self._call.end()
 
-    def close(self) -> None:
-        """Cut the connection if the body is not in."""
+    def close(self, error: BaseException | None = None) -> None:
+        """Cut the connection if the body is not in; ``error`` is why, None for no more need."""
         self._answer.close()
         if self.slot is None and self._call is not None:
-            self._call.end()
+            self._call.end(error)
 
 
 async def read_whole(body: Body, check: Callable[[int], None] | None = None) -> bytes:
@@ -191,16 +196,23 @@ class Exchange:
         denied: Token | None = None
         throttle: RateLimitError | None = None
         failure: ITwinError | None = None
-        call = self.telling.call(str(request.operation))
+        operation = str(request.operation)
+        call = self.telling.call(operation)
         try:
             while True:
                 body: LiveBody | None = None
                 with self.life.running():
-                    slot, token = await self._enter(
-                        str(request.operation), attempts, throttle, call
-                    )
                     try:
-                        body = await self.attempt(request, token, slot, call)
+                        slot, token = await self._enter(attempts, call)
+                    except RateLimitError as turned_away:
+                        failure = throttle or turned_away
+                        failure.retry_after = turned_away.retry_after
+                        failure.operation = failure.operation or operation
+                        failure.may_have_happened = attempts.in_doubt(failure)
+                        _tell_wait(failure, attempts.throttled)
+                        raise failure from None
+                    try:
+                        body = await self.attempt(request, operation, token, slot, call)
                         made = await finish(body)
                     except ITwinError as error:
                         failure = error
@@ -214,11 +226,11 @@ class Exchange:
                         self._pauses_in_a_row = 0
                         return made
                     finally:
-                        slot.release()
+                        slot.release()  # type: ignore[possibly-undefined]  # or it was raised above
                     if body is not None:
                         body.close()
                         failure.request_id = failure.request_id or body.request_id
-                    failure.operation = failure.operation or str(request.operation)
+                    failure.operation = failure.operation or operation
                     if isinstance(failure, RateLimitError):
                         throttle = failure  # the door is closed: wait there, as everybody does
                     elif isinstance(failure, UnauthorizedError) and denied is None:
@@ -238,15 +250,12 @@ class Exchange:
 
     async def again(self, attempts: Attempts, failure: ITwinError) -> None:
         """Wait until a failed request may be tried again; raise the failure if it may not."""
-        await again(attempts, failure, self._budget, self.telling)
+        try:
+            await again(attempts, failure, self._budget, self.telling)
+        finally:
+            del failure  # it leads to this frame, which must not lead back
 
-    async def _enter(
-        self,
-        operation: str,
-        attempts: Attempts,
-        throttle: RateLimitError | None,
-        call: Call | None,
-    ) -> tuple[Slot, Token]:
+    async def _enter(self, attempts: Attempts, call: Call | None) -> tuple[Slot, Token]:
         """A slot and a token that can be used while it is held."""
         limiter, retry = self.limiter, self.retry
         for last_look in (False, True):
@@ -259,45 +268,25 @@ class Exchange:
                 slot = await limiter.acquire(
                     retry.max_retry_after, retry.max_throttled - attempts.throttled
                 )
-            except RateLimitError as turned_away:
-                attempts.throttled += limiter.closed_so_far() - closed_before
-                self._give_up(operation, attempts, throttle, turned_away)
             finally:
+                attempts.throttled += limiter.closed_so_far() - closed_before
                 if call is not None:
                     call.waited += time.monotonic() - since
-            attempts.throttled += limiter.closed_so_far() - closed_before
             usable = self.tokens.ready(self.elsewhere, asyncio.get_running_loop().time())
             if usable is not None or last_look:
                 return slot, usable or token
             slot.release(sent=False)  # it ended while we queued; nobody waits for a token in a slot
         raise AssertionError("unreachable")
 
-    def _give_up(
-        self,
-        operation: str,
-        attempts: Attempts,
-        throttle: RateLimitError | None,
-        turned_away: RateLimitError,
-    ) -> NoReturn:
-        error = throttle or turned_away
-        error.retry_after = turned_away.retry_after
-        error.operation = error.operation or operation
-        error.may_have_happened = attempts.in_doubt(error)
-        if attempts.throttled >= 0.05:
-            error.message = f"{error.message} (waited {attempts.throttled:.1f} s)"
-            error.args = (error.message,)
-        raise error from None
-
     async def attempt(
-        self, request: Request[Any], token: Token, slot: Slot, call: Call | None
+        self, request: Request[Any], operation: str, token: Token, slot: Slot, call: Call | None
     ) -> LiveBody:
         """Send a request once; the body of a success, an `ITwinError` for everything else."""
         request_id = str(uuid.uuid4())
-        operation = request.operation
         since = self.telling.sent(call)
         try:
             answer = await self._transport.open(
-                operation.method,
+                request.operation.method,
                 self.base.host,
                 self.base_url + request.target,
                 {
@@ -323,10 +312,13 @@ class Exchange:
             return LiveBody(self, answer, token, slot, request_id, call)
         if status == 429:
             self.telling.throttled(call)
-            self._throttled(str(operation), retry_after(answer), request_id)
+            self._throttled(operation, retry_after(answer), request_id)
         refusal = await refused(answer, self.base, secrets=(token.value,))
-        refusal.operation, refusal.request_id = str(operation), request_id
-        raise refusal
+        refusal.operation, refusal.request_id = operation, request_id
+        try:
+            raise refusal
+        finally:
+            del refusal  # it leads to this frame, which must not lead back
 
     def _throttled(self, operation: str, asked: float | None, request_id: str) -> None:
         """Close the door for everybody, before the rest of the answer is read."""
@@ -336,3 +328,9 @@ class Exchange:
         if self.limiter.pause(seconds):
             self._pauses_in_a_row += 1
             self.telling.paused(operation, seconds, request_id)
+
+
+def _tell_wait(error: RateLimitError, seconds: float) -> None:
+    if seconds >= 0.05:
+        error.message = f"{error.message} (waited {seconds:.1f} s)"
+        error.args = (error.message,)

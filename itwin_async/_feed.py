@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
 from itwin_async._ahead import Ahead, KeptBody
 from itwin_async._exchange import Body, Exchange, read_whole
@@ -60,7 +60,7 @@ class LargePage(Generic[E]):
             try:
                 run = await (self._rest() if self._hurry else self._run())
             except (TransportError, DecodeError) as error:
-                self.close()
+                self.close(error)
                 error.operation = str(self._request.operation)
                 error.request_id = self._body.request_id
                 if not isinstance(self._body, KeptBody):  # what a guess brought costs nothing
@@ -111,18 +111,24 @@ class LargePage(Generic[E]):
         keys = [key(entry) for entry in run]
         known = self._keys[self._again : self._again + len(run)]
         if known != keys[: len(known)]:
-            self.close()
-            raise self._request.operation.undecodable("the page changed between two copies of it")
+            self._changed("the page changed between two copies of it")
         self._again += len(run)
         self._keys += keys[len(known) :]
         if self.page is not None and self._again < len(self._keys):
-            self.close()
-            raise self._request.operation.undecodable("the page shrank between two copies of it")
+            self._changed("the page shrank between two copies of it")
         return run[len(known) :]
 
-    def close(self) -> None:
-        """Cut the connection, if the body is not in."""
-        self._body.close()
+    def _changed(self, why: str) -> NoReturn:
+        error = self._request.operation.undecodable(why)
+        self.close(error)
+        try:
+            raise error
+        finally:
+            del error  # it leads to this frame, which must not lead back
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Cut the connection, if the body is not in; ``error`` is why, None for no more need."""
+        self._body.close(error)
 
 
 async def _as_it_is(body: Body) -> Body:

@@ -43,7 +43,7 @@ class Telling:
 
     def call(self, operation: str) -> "Call | None":
         """The record of an operation that begins; None where nobody listens."""
-        return Call(self, operation) if self._on_event else None
+        return None if self._on_event is None else Call(self, operation)
 
     def sent(self, call: "Call | None") -> float:
         """A request is being sent; when."""
@@ -60,7 +60,7 @@ class Telling:
             call.status, call.request_id = status, request_id
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug("%s was answered %d (request %s)", operation, status, request_id)
-        if self._on_event:
+        if self._on_event is not None:
             seconds = time.monotonic() - since
             self.tell(Requested(str(operation), status, seconds, request_id))
 
@@ -79,7 +79,7 @@ class Telling:
         _logger.info(
             "%s is tried again in %.2f s after fault %d: %s", operation, delay, faults, reason
         )
-        if self._on_event:
+        if self._on_event is not None:
             self.tell(Retried(operation, faults, delay, reason, failure.request_id))
 
     def throttled(self, call: "Call | None") -> None:
@@ -92,14 +92,14 @@ class Telling:
         """The door was closed for everybody."""
         self._pauses += 1
         _logger.warning("%s was throttled: all pause for %.1f s", operation, seconds)
-        if self._on_event:
+        if self._on_event is not None:
             self.tell(Paused(operation, seconds, request_id))
 
     def renewed(self, token: Token) -> None:
         """There is a new token."""
         self._renewals += 1
         _logger.debug("A token was fetched")
-        if self._on_event:
+        if self._on_event is not None:
             self.tell(Renewed(token.expires_in))
 
     def tell(self, event: Event) -> None:

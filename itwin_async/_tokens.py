@@ -65,9 +65,8 @@ class Tokens:
                     "the session was closed" if self._closed else "the token provider was cancelled"
                 )
                 raise RuntimeError(f"{who} while it fetched a token")
-            error = renewal.exception()
-            if error is not None:
-                raise _again(error)
+            if renewal.exception() is not None:
+                raise _again(renewal)
             token = self.ready(lender, loop.time()) or renewal.result()
         return token
 
@@ -121,6 +120,8 @@ class Tokens:
         return token
 
 
-def _again(error: BaseException) -> BaseException:
+def _again(renewal: "asyncio.Task[Token]") -> BaseException:
     """The error of a shared renewal for one waiter, without the tracebacks of the others."""
+    error = renewal.exception()
+    assert error is not None  # noqa: S101 - the caller has looked
     return error.with_traceback(None) if isinstance(error, ITwinError) else error

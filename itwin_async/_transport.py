@@ -95,7 +95,10 @@ class _HttpAnswer:
             raise
         if failure is not None:  # raised here, it does not hold on to the foreign one
             self.close()
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure  # it leads to this frame, which must not lead back
         if not piece:
             self.close()
         self._room -= len(piece)
@@ -162,7 +165,10 @@ class Transport:
             return _HttpAnswer(self, response, host)
         except (aiohttp.ClientError, OSError) as error:
             failure = _translated(error, host)
-        raise failure  # here it does not hold on to the foreign one, which shows headers
+        try:
+            raise failure  # here it does not hold on to the foreign one, which shows headers
+        finally:
+            del failure  # it leads to this frame, which must not lead back
 
     def _start(self) -> aiohttp.ClientSession:
         if self._closed:

@@ -1,8 +1,10 @@
 """Read-ahead is a guess: bounded by what is idle, and used only when a link confirms it."""
 
 import asyncio
+import gc
 import itertools
 import random
+import weakref
 
 import pytest
 from raw_pages import (
@@ -656,3 +658,22 @@ async def test_a_session_closed_with_guesses_out_leaves_nothing():
         with pytest.raises(RuntimeError, match="closed"):
             async for _ in items:
                 pass
+
+
+@pytest.mark.parametrize("read", [1, 12])
+async def test_a_dropped_list_that_read_ahead_keeps_nothing(read):
+    async with PageServer(listing(100, 5)) as server:
+        itwin, gone = client(server), []
+        weakref.finalize(itwin._exchange, gone.append, True)
+        items = aiter(itwin.imodels.list_extended_data(IMODEL).ahead(4))
+        for _ in range(read):
+            await anext(items)
+        gc.collect()
+        gc.disable()  # dropping the last reference is enough
+        try:
+            del itwin, items
+            for _ in range(3):  # a cancelled request needs a turn of the loop to end
+                await asyncio.sleep(0)
+            assert gone
+        finally:
+            gc.enable()

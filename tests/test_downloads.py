@@ -161,7 +161,7 @@ async def test_signed_urls_are_fetched_without_the_token_and_byte_for_byte(
 
 async def test_downloads_are_concurrent_within_the_limiter(emulator, tmp_path):
     at_once, most = 0, 0
-    emulator.faults.add("download", Delay(0.01), times=None)
+    emulator.faults.add("download", Delay(0.1), times=None)
     options = {"base_url": emulator.url, "limiter": Limiter(5)}
     async with ITwinSession(emulator.credentials, **options) as itwin:
         task = asyncio.create_task(download(itwin, tmp_path))

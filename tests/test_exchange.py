@@ -1,9 +1,11 @@
 """Retries, throttles and tokens, as a server sees them."""
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import sys
+import weakref
 
 import anyio
 import msgspec
@@ -1084,16 +1086,35 @@ async def test_request_goes_through_token_retries_and_errors(emulator, itwin):
         await itwin.request("GET", "/edfs/packages/none")
 
 
-async def test_an_error_leaves_no_cycle_that_keeps_its_session():
-    async with RawServer(refused(404)) as server:
-        itwin = session_at(server)
-        with pytest.raises(NotFoundError):
-            await itwin.packages.get_package("P")
+async def hang_up(connection) -> None:
+    await connection.request()
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (refused(404), NotFoundError),
+        (answer(b"{"), DecodeError),
+        (cut, TransportError),
+        (hang_up, TransportError),
+        (refused(429, "Retry-After: 300"), RateLimitError),
+        (refused(401), UnauthorizedError),
+    ],
+)
+async def test_an_error_leaves_no_cycle_that_keeps_its_session(reply, kind):
+    async with RawServer(reply) as server:
+        once = Retry(attempts=1, max_retry_after=1)
+        itwin, gone = session_at(server, retry=once), []
+        weakref.finalize(itwin._exchange, gone.append, True)
         gc.collect()
-        gc.disable()
+        gc.disable()  # dropping the last reference is enough
         try:
+            with contextlib.suppress(kind):
+                await itwin.packages.get_package("P")
+                raise AssertionError
             del itwin
-            await until(lambda: server.open == 0)
+            await asyncio.sleep(0)
+            assert gone
         finally:
             gc.enable()
 

@@ -10,8 +10,17 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from support import PACKAGE, RawServer, answer, session_at
 
-from itwin_async import Finished, ITwinSession, Limiter, NotFoundError, Retry, ServerError, merged
-from itwin_async.emulator import Cut, Reset, Status, Throttle
+from itwin_async import (
+    DecodeError,
+    Finished,
+    ITwinSession,
+    Limiter,
+    NotFoundError,
+    Retry,
+    ServerError,
+    merged,
+)
+from itwin_async.emulator import Cut, Edit, Emulator, Reset, Slow, Status, Throttle
 from itwin_async.telemetry import Spans
 
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
@@ -128,8 +137,6 @@ async def test_pages_read_ahead_are_spans_too(itwin, traced):
 
 
 async def test_a_large_page_is_a_span_until_it_is_all_read(traced):
-    from itwin_async.emulator import Emulator  # noqa: PLC0415
-
     async with (
         Emulator(imodels=1, changesets=40, payload_bytes=60_000) as emulator,
         ITwinSession(
@@ -152,8 +159,6 @@ async def test_a_large_page_is_a_span_until_it_is_all_read(traced):
 
 
 async def test_a_large_page_that_is_cut_is_two_spans(traced):
-    from itwin_async.emulator import Emulator  # noqa: PLC0415
-
     async with (
         Emulator(imodels=1, changesets=40, payload_bytes=60_000) as emulator,
         ITwinSession(
@@ -184,8 +189,6 @@ async def test_a_span_is_a_child_of_where_its_operation_began(itwin, traced):
 
 
 async def test_a_body_closed_elsewhere_is_told_in_its_own_context(traced):
-    from itwin_async.emulator import Emulator  # noqa: PLC0415
-
     tracer = traced.provider.get_tracer("test")
     async with (
         Emulator(imodels=1, changesets=40, payload_bytes=60_000) as emulator,
@@ -244,3 +247,66 @@ async def test_nothing_is_recorded_where_nobody_listens(emulator):
     async with ITwinSession(emulator.credentials, base_url=emulator.url) as itwin:
         await itwin.imodels.get_imodel(IMODEL)
         assert itwin._exchange.telling.call("GET /") is None
+
+
+@pytest.fixture
+async def large(traced):
+    """A platform of large pages, and a session with it."""
+    async with (
+        Emulator(imodels=1, changesets=40, payload_bytes=60_000) as emulator,
+        ITwinSession(
+            emulator.credentials,
+            base_url=emulator.url,
+            retry=Retry(base=0.001),
+            on_event=traced.listener,
+        ) as session,
+    ):
+        yield emulator, session
+
+
+async def test_a_large_page_that_is_cancelled_is_no_success(large, traced):
+    emulator, itwin = large
+    emulator.faults.add("list_extended_data", Slow(200_000), times=None)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2):
+            async for _ in itwin.imodels.list_extended_data(IMODEL):
+                pass
+    assert traced.named(LIST)[0].attributes["error.type"] == "CancelledError"
+
+
+async def test_a_large_page_that_does_not_decode_is_no_success(large, traced):
+    emulator, itwin = large
+
+    def spoil(page):
+        page["extendedData"][30] = 5
+
+    emulator.faults.add("list_extended_data", Edit(spoil), times=None)
+    with pytest.raises(DecodeError):
+        async for _ in itwin.imodels.list_extended_data(IMODEL):
+            pass
+    errors = {span.attributes.get("error.type") for span in traced.named(LIST)}
+    assert errors == {"DecodeError"}
+
+
+async def test_a_large_page_whose_session_is_closed_is_no_success(large, traced):
+    _, itwin = large
+    entries = aiter(itwin.imodels.list_extended_data(IMODEL))
+    await anext(entries)
+    await itwin.aclose()
+    with pytest.raises(RuntimeError):
+        while True:
+            await anext(entries)
+    assert traced.named(LIST)[0].attributes["error.type"] == "RuntimeError"
+
+
+async def test_a_listener_may_be_empty():
+    class Events(list):
+        """Falsy at first, as any list."""
+
+        def __call__(self, event):
+            self.append(event)
+
+    events = Events()
+    async with RawServer(answer(PACKAGE)) as server, session_at(server, on_event=events) as itwin:
+        await itwin.packages.get_package("P")
+    assert isinstance(events[-1], Finished)

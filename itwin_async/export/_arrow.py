@@ -20,7 +20,8 @@ PQ: Final[Any] = parquet
 _GROUP_ROWS: Final = 65_536
 _GROUP_BYTES: Final = 64 << 20
 _COMPRESSION: Final = "zstd"
-_KEPT: Final = (bytes, date, datetime)  # which Arrow knows; everything else as in JSON
+# What Arrow knows, and JSON that is kept as it came; everything else becomes what JSON has for it.
+_KEPT: Final = (bytes, bytearray, memoryview, date, datetime, msgspec.Raw)
 _SCALARS: Final[dict[type, Any]] = {
     inspect.StrType: PA.string(),
     inspect.IntType: PA.int64(),
@@ -141,7 +142,8 @@ class ArrowFile:
                     yield from stream
             elif self._parquet:
                 with PQ.ParquetFile(part) as earlier:
-                    yield from earlier.iter_batches(batch_size=_GROUP_ROWS)
+                    for group in range(earlier.num_row_groups):  # or batches would span them
+                        yield from earlier.iter_batches(_GROUP_ROWS, row_groups=[group])
             else:
                 with PA.memory_map(str(part)) as file:
                     earlier = PA.ipc.open_file(file)
@@ -211,6 +213,8 @@ def _column(info: inspect.Type, above: tuple[Any, ...] = ()) -> tuple[Any, Conve
 def _struct(info: Any, above: tuple[Any, ...]) -> tuple[Any, Convert | None]:
     fields: list[Any] = []
     converts: dict[str, Convert] = {}
+    defaults: dict[str, Any] = {}  # which the struct leaves out
+    omitted = isinstance(info, inspect.StructType) and info.cls.__struct_config__.omit_defaults
     if isinstance(info, inspect.StructType) and info.tag_field is not None:
         kind = PA.int64() if isinstance(info.tag, int) else PA.string()
         fields.append(PA.field(info.tag_field, kind))
@@ -219,15 +223,21 @@ def _struct(info: Any, above: tuple[Any, ...]) -> tuple[Any, Convert | None]:
         fields.append(PA.field(each.encode_name, kind))
         if convert is not None:
             converts[each.encode_name] = convert
+        if omitted and each.default is not msgspec.NODEFAULT:
+            defaults[each.encode_name] = each.default
+        elif omitted and each.default_factory is not msgspec.NODEFAULT:
+            defaults[each.encode_name] = each.default_factory()
     if not fields:
         return PA.string(), _as_json  # Parquet has no column without a field
 
     def converted(value: dict[str, Any]) -> dict[str, Any]:
+        value = {**built, **value}
         return {
             name: converts[name](each) if name in converts else each for name, each in value.items()
         }
 
-    return PA.struct(fields), converted if converts else None
+    built = msgspec.to_builtins(defaults, builtin_types=_KEPT, str_keys=True)
+    return PA.struct(fields), converted if converts or built else None
 
 
 def _if_some(convert: Convert, value: Any) -> Any:

@@ -6,16 +6,21 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, TypeAlias, get_args
+from typing import Any, Final, TypeAlias, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import anyio
 import msgspec
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from itwin_async import ExtendedData, ITwinError, ITwinSession, Merged, Pager, PayloadError, merged
 from itwin_async.export._rows import BadRow, FileFormat, Format, JsonLines, Row, bad_row
 from itwin_async.export._store import Job, Progress, Store
 
+T = TypeVar("T")
 # What is lost when the process is killed, and what is held until then.
 _SECONDS: Final = 5.0
 _BYTES: Final = 16 << 20
@@ -98,15 +103,18 @@ async def export_extended_data(
             ``.arrow``, ``.feather``. Parquet and Arrow need the extra ``arrow``.
         since: only entries of changesets with a higher index. An output that an earlier export
             finished is added to: each list is read on from where it ended, and nothing that is
-            there is stored again.
+            there is stored again. Data stored later with an earlier changeset is not found so.
         workers: lists at once.
         page_size: entries asked for at once, at most 1,000.
 
     Raises `ITwinError`, `ValueError` or `TypeError` for what cannot be, `RuntimeError` when the
     same export is running elsewhere, `OSError`, and `ImportError` without the extra.
     """
-    path = Path(output)
-    kind = _format(path, format)
+    kind = _format(Path(output), format)
+    if data_type is msgspec.Raw:
+        data_type = None  # which keeps it as it came, in one line
+    if on_progress is not None and iscoroutinefunction(on_progress):
+        raise TypeError("on_progress must be a plain callable, not a coroutine function")
     form = _writer(kind, data_type)
     if since is not None and (isinstance(since, bool) or not isinstance(since, int)):
         raise TypeError(f"since must be an index, not {type(since).__name__}")
@@ -122,8 +130,10 @@ async def export_extended_data(
         format=kind,
         data_type=None if data_type is None else f"{_name(data_type)} {form.layout}".strip(),
         since=since,
+        platform=_platform(itwin.base_url),
         imodels=None if isinstance(imodel_ids, AsyncIterable) else _digest(imodel_ids),
     )
+    path = await _in_thread(Path(output).resolve)
     store = Store(path, job, form)
     run = _Run(
         itwin,
@@ -136,12 +146,13 @@ async def export_extended_data(
         on_error=on_error,
     )
     try:
-        await anyio.to_thread.run_sync(lambda: store.open(resume=resume))
+        await _in_thread(lambda: store.open(resume=resume))
         await run.read(imodel_ids, workers)
+        await checkpoint_if_cancelled()
         steps = store.finish()
         # Each step is short: a cancelled export waits for one of them, not for the whole file.
-        while await anyio.to_thread.run_sync(lambda: next(steps, False)) is None:
-            pass
+        while await _in_thread(lambda: next(steps, False)) is None:
+            await checkpoint_if_cancelled()
     finally:
         store.close()
     return Exported(
@@ -205,26 +216,33 @@ class _Run:
                 while await self._read_for(_SECONDS, pieces):
                     await self._flush()
             except (ITwinError, asyncio.CancelledError):
-                # What has come is kept; writing it takes a moment.
-                with anyio.CancelScope(shield=True):
-                    await self._flush()
+                await self._flush()  # what has come is kept; writing it takes a moment
                 raise
         await self._flush()
+        self._store.check_found(self.known)
         self._tell()
 
     async def _read_for(self, seconds: float, pieces: Merged[_Piece]) -> bool:
         """Take pieces for so long, or until there is enough to store; False behind the last one."""
-        try:
-            async with asyncio.timeout(seconds):
-                async for piece in pieces:
-                    piece.of.taken += 1
-                    self._take(piece)
-                    self._tell()
-                    if self._size >= _BYTES or len(self._rows) + len(self._bad) >= _ROWS:
-                        return True
-        except TimeoutError:
-            return True
-        return False
+        clock = asyncio.get_running_loop().time
+        end = clock() + seconds
+        full = False
+        while not full and clock() < end:
+            limit = asyncio.timeout_at(end)
+            try:
+                async with limit:
+                    piece = await anext(pieces)
+            except StopAsyncIteration:
+                return False
+            except TimeoutError:
+                if limit.expired():
+                    break
+                raise  # the caller's own
+            piece.of.taken += 1
+            self._take(piece)
+            self._tell()
+            full = self._size >= _BYTES or len(self._rows) + len(self._bad) >= _ROWS
+        return True
 
     async def _lists(
         self, imodel_ids: Iterable[str] | AsyncIterable[str]
@@ -281,7 +299,7 @@ class _Run:
             return
         rows, bad, places = self._rows, self._bad, self._places
         self._rows, self._bad, self._places, self._size = [], [], {}, 0
-        await anyio.to_thread.run_sync(self._store.store, rows, bad, places)
+        await _in_thread(lambda: self._store.store(rows, bad, places))
 
     def _tell(self) -> None:
         if self._on_progress is not None:
@@ -363,6 +381,22 @@ class _List:
         self._size += size
 
 
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Do something off the loop, and be done with it before anything else, also when cancelled."""
+    running = asyncio.create_task(asyncio.to_thread(work), name="itwin_async export")
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not running.done():
+            try:
+                await asyncio.wait([running])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        running.exception()  # or it would be reported as never retrieved
+        raise cancelled
+    return running.result()
+
+
 async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:
     if isinstance(ids, AsyncIterable):
         async for each in ids:
@@ -404,6 +438,19 @@ def _name(data_type: Any) -> str:
     if isinstance(data_type, type):
         return f"{data_type.__module__}.{data_type.__qualname__}"
     return repr(data_type)
+
+
+def _platform(base_url: str) -> str:
+    """Where ids mean the same. An emulator is not always at the same port."""
+    host = urlsplit(base_url).hostname or ""
+    return "loopback" if host == "localhost" or _is_loopback(host) else base_url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _digest(ids: Iterable[str]) -> str:

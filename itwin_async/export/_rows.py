@@ -1,5 +1,6 @@
 """What a row is, and JSON lines. A format knows its rows, its parts, and how to join them."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,14 +93,20 @@ def bad_row(entry: ExtendedData[Any], reason: str) -> BadRow:
     return BadRow(entry.imodel_id, entry.changeset_index, entry.changeset_id, reason, payload)
 
 
+def unfit_row(row: Row, reason: str) -> BadRow:
+    """A row that its part could not hold."""
+    payload = msgspec.json.encode(row.data)
+    return BadRow(row.imodel_id, row.changeset_index, row.changeset_id, reason, payload)
+
+
 class JsonLines:
     """One JSON object a line: ``imodel_id``, ``changeset_index``, ``changeset_id``, ``data``."""
 
     suffix = ".jsonl"
-    layout = ""
 
     def __init__(self, data_type: Any) -> None:
         self._raw = data_type is None
+        self.layout = _fields_of(data_type)
 
     def data(self, entry: ExtendedData[Any]) -> tuple[bytes, int]:
         """The whole line."""
@@ -107,6 +114,9 @@ class JsonLines:
         line = _Line(entry.imodel_id, entry.changeset_index, entry.changeset_id, data)
         try:
             text = msgspec.json.encode(line)
+            if b"\n" in text or b"\r" in text:  # only JSON that is kept as it came
+                text = msgspec.json.format(text, indent=-1)
+            text.decode()
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise unfit(entry, f"its payload does not encode: {error}") from None
         return text, len(text)
@@ -122,6 +132,17 @@ class JsonLines:
     def join(self, parts: Sequence[Path], output: Path) -> Iterator[None]:
         """One after the other."""
         return concatenated(parts, output)
+
+
+def _fields_of(data_type: Any) -> str:
+    """What tells a struct from one of the same name with other fields."""
+    if data_type is None:
+        return ""
+    try:
+        fields = msgspec.json.encode(msgspec.json.schema(data_type), order="sorted")
+    except (TypeError, ValueError):  # a type that no schema can tell of
+        return ""
+    return hashlib.sha256(fields).hexdigest()[:8]
 
 
 def concatenated(parts: Sequence[Path], output: Path) -> Iterator[None]:

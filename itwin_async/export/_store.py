@@ -10,12 +10,13 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
 
 import msgspec
 
-from itwin_async.export._rows import BadRow, Format, Row, concatenated
+from itwin_async.export._rows import BadRow, Format, Row, concatenated, unfit_row
 
 if sys.platform != "win32":
     import fcntl
@@ -31,6 +32,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     format: str
     data_type: str | None
     since: int | None
+    platform: str
     imodels: str | None  # a digest of the ids that were named; None where they are found on the way
 
 
@@ -49,6 +51,7 @@ class _Begun(msgspec.Struct, kw_only=True):
 
     job: Job
     added_to: bool = False
+    since: int | None = None
     rows: int = 0
     bad: int = 0
 
@@ -70,6 +73,7 @@ class Checkpoint(msgspec.Struct, kw_only=True):
     job: Job
     rows: int
     bad: int
+    size: int  # of the output, in bytes
     imodels: dict[str, Progress]
 
 
@@ -87,6 +91,8 @@ class Store:
         self._home = output.with_name(f"{output.name}.parts")
         self._parts: list[_Stored] = []
         self._added_to = False
+        self._since = job.since  # of all that the output holds
+        self._begun: set[str] = set()  # iModels that have rows in the parts, or none at all
         self._lock: BinaryIO | None = None
         self._journal: BinaryIO | None = None
 
@@ -98,16 +104,21 @@ class Store:
         Raises `ValueError` if it was another export, or there is nothing to add to; `RuntimeError`
         if one is running; `OSError`.
         """
-        if self.output.is_dir():
-            raise ValueError(f"output must be a file, and {self.output} is a directory")
+        if self.output.exists() and not self.output.is_file():
+            what = "directory" if self.output.is_dir() else "device"
+            raise ValueError(f"output must be a file, and {self.output} is a {what}")
         self._home.mkdir(exist_ok=True)
         self._take_lock()
         journal = self._home / "journal"
         lines = _lines(journal) if resume and journal.exists() else []
         if lines:
             self._recover(journal, lines)
-        else:
+            return
+        try:
             self._begin(journal)
+        except ValueError:
+            shutil.rmtree(self._home, ignore_errors=True)
+            raise
 
     def _take_lock(self) -> None:
         self._lock = (self._home / "lock").open("wb")
@@ -118,15 +129,16 @@ class Store:
                 raise RuntimeError(f"another export to {self.output} is running") from None
 
     def _recover(self, journal: Path, lines: list[bytes]) -> None:
-        begun = self._read(lines[0], _Begun)
+        begun = self._read(lines[0], _Begun, journal)
         if begun.job != self._job:
             raise ValueError(
                 f"{self._home} holds an unfinished export that was not asked for in this way "
                 f"({_difference(begun.job, self._job)}): finish that one, or do not resume it"
             )
         self._added_to, self.rows, self.bad = begun.added_to, begun.rows, begun.bad
+        self._since = begun.since
         for line in lines[1:]:
-            stored = self._read(line, _Stored)
+            stored = self._read(line, _Stored, journal)
             for path, size in (
                 (self._part(stored), stored.size),
                 (self._bad_part(stored), stored.bad_size),
@@ -144,14 +156,18 @@ class Store:
         self._journal.seek(0, os.SEEK_END)
 
     def _begin(self, journal: Path) -> None:
+        journal.unlink(missing_ok=True)  # first: without it the rest counts for nothing
         for path in self._home.iterdir():
             if path.name != "lock":
                 path.unlink()
-        begun = _Begun(job=self._job)
+        begun = _Begun(job=self._job, since=self._since)
         if self._job.since is not None and self.output.exists():
             before = self._finished()
             self._added_to, self.rows, self.bad = True, before.rows, before.bad
-            begun = _Begun(job=self._job, added_to=True, rows=self.rows, bad=self.bad)
+            self._since = before.job.since
+            begun = _Begun(
+                job=self._job, added_to=True, since=self._since, rows=self.rows, bad=self.bad
+            )
             # The output as it is now, whatever becomes of its name.
             _link(self.output, self._home / "base")
             if before.bad:
@@ -176,21 +192,34 @@ class Store:
                 f"{self.output} cannot be added to without {self._checkpoint.name}, which its "
                 "export left: choose another output, or export all without since"
             )
-        found = self._read(self._checkpoint.read_bytes(), Checkpoint)
+        found = self._read(self._checkpoint.read_bytes(), Checkpoint, self._checkpoint)
         wanted = msgspec.structs.replace(self._job, since=None, imodels=None)
         if msgspec.structs.replace(found.job, since=None, imodels=None) != wanted:
             raise ValueError(
                 f"{self.output} is not an export of this kind ({_difference(found.job, wanted)}): "
                 "choose another output"
             )
+        since = self._job.since
+        if found.job.since is not None and since is not None and since < found.job.since:
+            raise ValueError(
+                f"{self.output} holds only what came after {found.job.since}: nothing from after "
+                f"{since} can be added to it; export all without since"
+            )
+        bad_is_there = not found.bad or self.bad_output.is_file()
+        if self.output.stat().st_size != found.size or not bad_is_there:
+            raise ValueError(
+                f"{self.output} is not what its export left: choose another output, or export all "
+                "without since"
+            )
         return found
 
-    def _read(self, text: bytes, kind: type[T]) -> T:
+    @staticmethod
+    def _read(text: bytes, kind: type[T], where: Path) -> T:
         try:
             return msgspec.json.decode(text, type=kind)
         except msgspec.DecodeError:
             raise ValueError(
-                f"{self._home} is not what this version wrote: remove it, or do not resume"
+                f"{where} is not what this version wrote: remove it, or do not resume"
             ) from None
 
     # Going on
@@ -206,9 +235,7 @@ class Store:
             part = self._part(stored)
             for row, reason in self._form.write(rows, part):
                 left_out += 1
-                bad.append(
-                    BadRow(row.imodel_id, row.changeset_index, row.changeset_id, reason, None)
-                )
+                bad.append(unfit_row(row, reason))
             stored.size = _sync_file(part)
         if bad:
             path = self._bad_part(stored)
@@ -226,6 +253,16 @@ class Store:
         self.rows += stored.rows
         self.bad += stored.bad
         self.imodels.update(stored.imodels)
+        if stored.rows or stored.bad or any(each.done for each in stored.imodels.values()):
+            self._begun.update(stored.imodels)
+
+    def check_found(self, imodel_ids: AbstractSet[str]) -> None:
+        """`ValueError` if the parts hold iModels that are not among these."""
+        if strays := sorted(self._begun - imodel_ids):
+            raise ValueError(
+                f"{self._home} also holds rows of {', '.join(strays[:3])}, which was not asked "
+                "for now: ask for the same as before, or do not resume"
+            )
 
     def _part(self, stored: _Stored) -> Path:
         return self._home / f"{stored.part:06}{self._form.suffix}"
@@ -250,7 +287,13 @@ class Store:
         if bad:
             yield from concatenated(bad, home / "whole.bad")
             _sync_file(home / "whole.bad")
-        left = Checkpoint(job=self._job, rows=self.rows, bad=self.bad, imodels=self.imodels)
+        left = Checkpoint(
+            job=msgspec.structs.replace(self._job, since=self._since),
+            rows=self.rows,
+            bad=self.bad,
+            size=made.stat().st_size,
+            imodels=self.imodels,
+        )
         (home / "whole.checkpoint").write_bytes(_line(left))
         _sync_file(home / "whole.checkpoint")
         # Killed between these, the next run makes the same of the parts once more.

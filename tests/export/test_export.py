@@ -2,7 +2,10 @@
 
 import asyncio
 import base64
+import contextlib
 import json
+import os
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from itwin_async import ITwinSession, NotFoundError, TransportError
+from itwin_async import ITwinSession, NotFoundError, StaticToken, TransportError
 from itwin_async.emulator import Cut, Edit, Emulator, Reset, Status, Throttle
 from itwin_async.export import ExportProgress, export_extended_data
 from itwin_async.export import _job as job
+from itwin_async.export._arrow import ArrowFile
+from itwin_async.export._store import Store
 
 ITWIN = "dc914a84-e0c9-40e2-9d14-faf5ed84147f"
 Row = tuple[str, int, str, Any]
@@ -286,6 +291,7 @@ async def test_a_value_that_fits_no_column_costs_its_own_row(emulator, itwin, tm
     assert (exported.rows, exported.bad) == (24, 1)
     told = json.loads((tmp_path / "a.parquet.bad.jsonl").read_text())
     assert told["changeset_index"] == 6
+    assert json.loads(base64.b64decode(told["payload"])) == {"n": 2**70}
     assert table_of(tmp_path / "a.parquet")["data"].to_pylist() == [
         {"n": n} for n in range(25) if n != 5
     ]
@@ -329,14 +335,11 @@ async def test_faults_on_the_way_are_survived(emulator, itwin, tmp_path):
 async def test_an_error_ends_it_and_the_next_run_goes_on(emulator, itwin, tmp_path):
     imodels = await every_imodel(itwin)
     last = f"/imodels/{imodels[-1]}/"
-    refusal = emulator.faults.add(
-        lambda request: request.path.startswith(last), Status(404), times=None
-    )
+    emulator.faults.add(lambda request: request.path.startswith(last), Status(404), times=None)
     with pytest.raises(NotFoundError):
         await export_extended_data(itwin, imodels, tmp_path / "a.jsonl", workers=1)
     assert not (tmp_path / "a.jsonl").exists()
     emulator.faults.clear()
-    assert refusal is None or refusal
     before = emulator.count("list_extended_data")
     exported = await export_extended_data(itwin, imodels, tmp_path / "a.jsonl")
     assert exported.rows == 150
@@ -606,6 +609,236 @@ async def test_a_platform_that_is_away_is_its_own_error(tmp_path):
     async with ITwinSession(emulator.credentials, base_url=emulator.url, retry=None) as itwin:
         with pytest.raises(TransportError):
             await export_extended_data(itwin, ["x"], tmp_path / "a.jsonl")
+
+
+class Mixed(msgspec.Struct, omit_defaults=True):
+    """What a struct leaves out, and JSON that it keeps as it came."""
+
+    raw: msgspec.Raw
+    content: bytearray
+    count: int = 3
+    tags: list[str] = msgspec.field(default_factory=lambda: ["a"])
+
+
+def every_payload(payload: bytes) -> Edit:
+    def edit(body: Any) -> Any:
+        for entry in body["extendedData"]:
+            entry["data"] = encoded(payload)
+        return body
+
+    return Edit(edit)
+
+
+async def test_what_a_struct_leaves_out_is_its_default(emulator, itwin, tmp_path):
+    payload = b'{"raw": {"x":\n 1.50}, "content": "YWJj", "count": 3}'
+    emulator.faults.add("list_extended_data", every_payload(payload), times=2)
+    (first, *_) = await every_imodel(itwin)
+    await export_extended_data(itwin, first, tmp_path / "a.parquet", Mixed)
+    row = table_of(tmp_path / "a.parquet")["data"][0].as_py()
+    assert (row["content"], row["count"], row["tags"]) == (b"abc", 3, ["a"])
+    assert json.loads(row["raw"]) == {"x": 1.5}
+    await export_extended_data(itwin, first, tmp_path / "a.jsonl", Mixed)
+    lines = (tmp_path / "a.jsonl").read_text().splitlines()
+    assert len(lines) == 25
+    assert '"raw":{"x":1.50}' in lines[0]
+
+
+async def test_raw_is_what_no_type_is(emulator, itwin, tmp_path):
+    payload = b'{"a":\n 1}'
+    emulator.faults.add("list_extended_data", every_payload(payload), times=1)
+    (first, *_) = await every_imodel(itwin)
+    await export_extended_data(itwin, first, tmp_path / "a.jsonl", msgspec.Raw)
+    lines = (tmp_path / "a.jsonl").read_text().splitlines()
+    assert [json.loads(line)["data"] for line in lines] == [{"a": 1}] * 25
+
+
+# Cancelled, and errors of the caller's own
+
+
+class Gate:
+    """Holds a function in its thread until it is opened."""
+
+    def __init__(self, monkeypatch, owner, name: str) -> None:
+        self.reached = threading.Event()
+        self.open = threading.Event()
+        act = getattr(owner, name)
+
+        def held(*args, **kwargs):
+            self.reached.set()
+            assert self.open.wait(30)
+            return act(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, held)
+
+
+@pytest.mark.parametrize("name", ["open", "store", "finish"])
+@pytest.mark.parametrize("times", [1, 3])
+async def test_cancelled_while_a_thread_is_at_work(
+    name, times, itwin, tmp_path, monkeypatch, small_parts
+):
+    imodels = await every_imodel(itwin)
+    output = tmp_path / "a.parquet"
+    owner, what = (ArrowFile, "_batches") if name == "finish" else (Store, name)
+    gate = Gate(monkeypatch, owner, what)
+    task = asyncio.create_task(export_extended_data(itwin, imodels, output, page_size=5))
+    while not gate.reached.is_set():
+        await asyncio.sleep(0.005)
+    for _ in range(times):
+        task.cancel()
+        await asyncio.sleep(0.02)
+        assert not task.done()  # it waits for its thread
+    gate.open.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    exported = await export_extended_data(itwin, imodels, output, page_size=5)
+    assert exported.rows == 150
+    assert rows_of(output) == await held(itwin, imodels)
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.05, 0.08, 0.11, 0.15, 0.2])
+async def test_a_time_limit_loses_nothing(seconds, itwin, tmp_path, monkeypatch, small_parts):
+    monkeypatch.setattr(job, "_SECONDS", 0.01)
+    imodels = await every_imodel(itwin)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await export_extended_data(itwin, imodels, tmp_path / "a.jsonl", page_size=3)
+    await export_extended_data(itwin, imodels, tmp_path / "a.jsonl", page_size=3)
+    assert rows_of(tmp_path / "a.jsonl") == await held(itwin, imodels)
+
+
+async def test_a_time_out_of_the_callers_own_ends_it(emulator, itwin, tmp_path):
+    imodels = await every_imodel(itwin)
+
+    async def ids() -> AsyncIterator[str]:
+        yield imodels[0]
+        raise TimeoutError
+
+    def fail(*_: object) -> None:
+        raise TimeoutError
+
+    output = tmp_path / "a.jsonl"
+    emulator.faults.add(
+        lambda request: request.path.startswith(f"/imodels/{imodels[1]}/"), Status(404), times=None
+    )
+    async with asyncio.timeout(30):
+        for call in (
+            {"imodel_ids": ids()},
+            {"imodel_ids": imodels[:1], "on_progress": fail},
+            {"imodel_ids": imodels[1:2], "on_error": fail},
+        ):
+            with pytest.raises(TimeoutError):
+                await export_extended_data(itwin, output=output, resume=False, **call)
+
+
+# What belongs together
+
+
+async def test_parts_of_what_is_not_asked_for_do_not_slip_in(itwin, tmp_path, small_parts):
+    imodels = await every_imodel(itwin)
+
+    async def found(some: list[str]) -> AsyncIterator[str]:
+        for each in some:
+            yield each
+
+    output = tmp_path / "a.jsonl"
+    await stopped_after(20, itwin, found(imodels[:3]), output)
+    with pytest.raises(ValueError, match=r"also holds rows of .*, which was not asked for now"):
+        await export_extended_data(itwin, found(imodels[3:]), output)
+    await export_extended_data(itwin, found(imodels), output)
+    assert rows_of(output) == await held(itwin, imodels)
+
+
+async def test_parts_of_another_platform_do_not_slip_in(itwin, tmp_path, small_parts):
+    imodels = await every_imodel(itwin)
+    output = tmp_path / "a.jsonl"
+    await stopped_after(20, itwin, imodels, output)
+    async with ITwinSession(StaticToken("t"), base_url="https://api.bentley.com") as other:
+        with pytest.raises(ValueError, match=r"platform loopback, not https://api\.bentley\.com"):
+            await export_extended_data(other, imodels, output)
+
+
+async def test_a_struct_with_other_fields_is_another_export(itwin, tmp_path, small_parts):
+    def made(*fields: str) -> Any:
+        inner = msgspec.defstruct("Inner", [(each, Any) for each in fields])
+        return msgspec.defstruct("Outer", [("data", inner)], module="m")
+
+    imodels = await every_imodel(itwin)
+    output = tmp_path / "a.jsonl"
+    await stopped_after(20, itwin, imodels, output, data_type=made("taskId"))
+    with pytest.raises(ValueError, match=r"data_type m\.Outer"):
+        await export_extended_data(itwin, imodels, output, made("changedFiles"))
+
+
+async def test_since_does_not_go_back(itwin, tmp_path):
+    (first, *_) = await every_imodel(itwin)
+    output = tmp_path / "a.jsonl"
+    await export_extended_data(itwin, first, output, since=20)
+    with pytest.raises(ValueError, match="holds only what came after 20"):
+        await export_extended_data(itwin, first, output, since=5)
+    for _ in range(2):  # and it remembers so
+        assert (await export_extended_data(itwin, first, output, since=22)).rows == 5
+        with pytest.raises(ValueError, match="holds only what came after 20"):
+            await export_extended_data(itwin, first, output, since=5)
+    assert {each.name for each in tmp_path.iterdir()} == {"a.jsonl", "a.jsonl.checkpoint"}
+
+
+async def test_since_adds_to_what_its_export_left_alone(emulator, itwin, tmp_path):
+    (first, *_) = await every_imodel(itwin)
+    output = tmp_path / "a.jsonl"
+    emulator.faults.add("list_extended_data", replace_payload(3, "%%%"))
+    await export_extended_data(itwin, first, output)
+    (tmp_path / "a.jsonl.bad.jsonl").rename(tmp_path / "bad")
+    with pytest.raises(ValueError, match="is not what its export left"):
+        await export_extended_data(itwin, first, output, since=0)
+    (tmp_path / "bad").rename(tmp_path / "a.jsonl.bad.jsonl")
+    with output.open("a") as file:
+        file.write("hello\n")
+    with pytest.raises(ValueError, match="is not what its export left"):
+        await export_extended_data(itwin, first, output, since=0)
+    (tmp_path / "a.jsonl.checkpoint").write_text("{}")
+    with pytest.raises(ValueError, match=r"a\.jsonl\.checkpoint is not what this version wrote"):
+        await export_extended_data(itwin, first, output, since=0)
+
+
+async def test_what_is_added_to_is_read_in_groups(itwin, tmp_path, monkeypatch):
+    from itwin_async.export import _arrow  # noqa: PLC0415
+
+    monkeypatch.setattr(_arrow, "_GROUP_BYTES", 2_000)
+    monkeypatch.setattr(job, "_ROWS", 10)
+    monkeypatch.setattr(job, "_PIECE_ROWS", 10)
+    output = tmp_path / "a.parquet"
+    imodels = await every_imodel(itwin)
+    await export_extended_data(itwin, imodels[:-1], output)
+    await export_extended_data(itwin, imodels, output, since=0)
+    file = pq.ParquetFile(output).metadata
+    sizes = [file.row_group(number).num_rows for number in range(file.num_row_groups)]
+    assert sum(sizes) == 150
+    assert max(sizes) <= 20
+
+
+async def test_a_link_leads_to_the_output_and_stays(itwin, tmp_path):
+    (first, *_) = await every_imodel(itwin)
+    (tmp_path / "real").mkdir()
+    output = tmp_path / "a.jsonl"
+    output.symlink_to(Path("real") / "b.jsonl")
+    for since in (None, 0):
+        exported = await export_extended_data(itwin, first, output, since=since)
+        assert exported.output == tmp_path / "real" / "b.jsonl"
+        assert output.is_symlink()
+        assert len(output.read_text().splitlines()) == 25
+
+
+async def test_a_device_is_no_output(itwin, tmp_path):
+    os.mkfifo(tmp_path / "a.jsonl")
+    with pytest.raises(ValueError, match="is a device"):
+        await export_extended_data(itwin, [], tmp_path / "a.jsonl")
+
+
+async def test_progress_is_not_awaited(itwin, tmp_path):
+    async def tell(_: ExportProgress) -> None: ...
+
+    with pytest.raises(TypeError, match="on_progress must be a plain callable"):
+        await export_extended_data(itwin, [], tmp_path / "a.jsonl", on_progress=tell)
 
 
 # What is kept

@@ -3,7 +3,7 @@
     python benchmarks/soak.py [--seed 1] [--rounds 12] [--write]
 
 A process of its own holds the emulator and, in front of it, the proxy of the tests; both misbehave
-at random from the seed. Here a crowd of 10,000 tasks waits at one limiter, among lists, and then
+at random from the seed. Here a crowd of 10,500 tasks waits at one limiter, among lists, and then
 rounds of lists follow. Loopback only; about three minutes. The exit code is 1 when an
 entry was missing or there twice, when memory grew or when the limiter was unfair.
 """
@@ -43,7 +43,7 @@ from itwin_async.limits import Slot
 
 RESULT = Path(__file__).parent.parent / "docs" / "soak.md"
 SLOTS = 256
-CROWD, LISTS_IN_CROWD = 10_000, 200
+CROWD, LISTS_IN_CROWD = 10_500, 200
 LISTS_IN_ROUND = 240
 CHANGESETS, PAGE = 120, 50
 BROKEN_AT_ONCE = 40  # connections

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import math
+import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Self
 
@@ -18,6 +19,11 @@ settings.register_profile("fixed", derandomize=True, deadline=None, max_examples
 settings.load_profile("fixed")
 
 __all__ = ["canaries"]  # a fixture for all
+
+
+def pytest_configure() -> None:
+    """A shell's background job ignores Ctrl-C, and so would the processes that tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

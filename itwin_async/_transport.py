@@ -90,6 +90,7 @@ class _HttpAnswer:
                 piece = await self._wait(content)
         except (aiohttp.ClientError, OSError) as error:
             failure = _translated(error, self.host, in_body=True)
+            error.with_traceback(None)  # aiohttp keeps it, and its frames would keep this one
         except BaseException:
             self.close()
             raise

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check docs format bench bench-full bench-export soak matrix browser test-browser test-notebook notebook screenshot clean
+.PHONY: demo test check docs format bench bench-full bench-distributed bench-export soak matrix browser test-browser test-distributed test-notebook notebook screenshot clean
 
 demo: $(READY)
 	$(BIN)/itwin-async demo
@@ -33,6 +33,11 @@ test-browser: browser
 screenshot: browser
 	SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser -k 'fits and light and 1280'
 
+# On clusters of real processes; what it prints of throughput and rates is of interest too.
+test-distributed: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,dask,notebook]'
+	$(BIN)/python -m pytest tests/distributed
+
 # In a kernel of its own; `make notebook` runs it and keeps what it shows, its picture for the docs too.
 test-notebook: $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,notebook]'
@@ -61,6 +66,10 @@ bench: $(READY)
 bench-full: $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/run.py --full --write
+
+bench-distributed: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dask]'
+	$(BIN)/python benchmarks/cluster.py
 
 soak: $(READY)
 	$(BIN)/python benchmarks/soak.py --write

@@ -1,0 +1,42 @@
+"""What most tests share: an emulator in a process of its own, and a cluster of two."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from clusters import processes
+from emulated import Platform
+
+for place in ("notebook", "cli"):  # for their kernel and their terminal
+    sys.path.append(str(Path(__file__).parents[1] / place))
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    """The driver has no credentials, and killed workers are no news."""
+    for name in [name for name in os.environ if name.startswith("ITWIN_")]:
+        monkeypatch.delenv(name)
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+
+
+@pytest.fixture(scope="module")
+def platform():
+    with Platform(imodels=12, changesets=30, itwins=5) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(platform):
+    with processes(platform, 2) as running:
+        yield running
+
+
+@pytest.fixture
+def world(platform):
+    """The ids of all iModels; and no faults, no requests of earlier tests."""
+    platform.ask("forget")
+    found = [each["id"] for each in platform.ask("world")]
+    platform.ask("forget")
+    return found

@@ -1,0 +1,267 @@
+"""How it is called, what it gives, what it refuses."""
+
+import asyncio
+import functools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ingested
+import msgspec
+import pyarrow.parquet as pq
+import pytest
+import terminal
+from clusters import processes
+from distributed import Client
+from emulated import Platform
+from ingested import Payload, keys_of, rows_of
+from kernel import kernel
+
+from itwin_async import ClientCredentials, StaticToken
+from itwin_async.distributed import IngestProgress, ingest_extended_data
+
+FAST = {"per_minute": 6_000, "batch_entries": 90, "show_progress": False}
+
+
+def test_every_row_is_in_the_parts_once(client, world, tmp_path):
+    said: list[IngestProgress] = []
+    found = ingest_extended_data(
+        client,
+        ClientCredentials.from_env,
+        world,
+        tmp_path / "out",
+        on_progress=said.append,
+        **FAST,
+    )
+    assert (found.rows, found.bad, found.imodels, found.failures) == (360, 0, 12, {})
+    assert len(found.paths) == 4
+    rows = rows_of(found.paths)
+    assert keys_of(rows) == [(each, index) for each in sorted(world) for index in range(1, 31)]
+    assert rows.schema.names == ["imodel_id", "changeset_index", "changeset_id", "data"]
+    assert json.loads(rows["data"][0].as_py())["data"]["changedFiles"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
+        ["manifest.json", *(path.rpartition("/")[2] for path in found.paths)]
+    )
+    done = [each.done for each in said]
+    assert len(done) == 5 and done == sorted(done) and done[0] == 0
+    assert said[-1] == IngestProgress(batches=4, done=4, rows=360, bad=0, failed=0)
+
+
+def test_imodels_are_found_by_their_itwins_and_payloads_become_columns(
+    client, platform, world, tmp_path
+):
+    itwins = {each["itwin_id"] for each in platform.ask("world")}
+    url = (tmp_path / "out").as_uri()
+    found = ingest_extended_data(
+        client, ingested.provider, world[:1], url, Payload, itwin_ids=itwins, **FAST
+    )
+    assert (found.rows, found.imodels) == (360, 12)
+    assert all(path.startswith(f"{url}/part-") for path in found.paths)
+    rows = rows_of([path.removeprefix("file://") for path in found.paths])
+    assert rows["data"][0].as_py()["data"]["changedFiles"]
+
+
+def test_a_relative_path_is_the_drivers(client, world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the workers are elsewhere
+    found = ingest_extended_data(client, ingested.provider, world[:1], "out", **FAST)
+    assert Path(found.paths[0]).parent == tmp_path / "out"
+    assert pq.read_table(found.paths[0]).num_rows == 30
+
+
+def test_nothing_is_an_empty_job(client, tmp_path):
+    found = ingest_extended_data(client, ingested.provider, [], tmp_path, **FAST)
+    assert (found.rows, found.imodels, found.paths, found.failures) == (0, 0, [], {})
+
+
+async def test_an_asynchronous_client_awaits(client, world, tmp_path):
+    async with Client(client.scheduler.address, asynchronous=True, set_as_default=False) as own:
+        found = await ingest_extended_data(own, ingested.provider, world, tmp_path, **FAST)
+    assert (found.rows, found.imodels) == (360, 12)
+
+
+def sent(platform) -> int:
+    return len(platform.arrived())
+
+
+def quiet_after(platform, seconds: float = 1.0) -> bool:
+    """No request comes any more, a second from now; one is late at most."""
+    time.sleep(seconds)
+    before = sent(platform)
+    time.sleep(2)
+    return sent(platform) == before
+
+
+async def test_a_cancelled_task_leaves_no_crawl(slow, slow_client, tmp_path):
+    ids = [each["id"] for each in slow.ask("world")]
+    async with Client(slow_client.scheduler.address, asynchronous=True) as own:
+        job = asyncio.ensure_future(
+            ingest_extended_data(own, ingested.provider, ids, tmp_path, concurrency=4, **FAST)
+        )
+        await asyncio.to_thread(slow.wait_for, 4)
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+        assert await asyncio.to_thread(quiet_after, slow)
+    assert not list(tmp_path.glob("part-*"))
+    assert all(not names for names in slow_client.run(plugins_of).values())
+
+
+def plugins_of(dask_worker):
+    return [name for name in dask_worker.plugins if name.startswith("itwin_async")]
+
+
+@pytest.fixture(scope="module")
+def slow():
+    with Platform(imodels=40, changesets=1, latency=0.5) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def slow_client(slow):
+    with processes(slow, 2) as running:
+        yield running
+
+
+def test_ctrl_c_leaves_no_crawl(slow, slow_client, tmp_path):
+    ids = [each["id"] for each in slow.ask("world")]
+    slow.ask("forget")
+    how = {"scheduler": slow_client.scheduler.address, "imodel_ids": ids, "concurrency": 4}
+    driver = subprocess.Popen(
+        [
+            sys.executable,
+            ingested.__file__,
+            json.dumps(how | FAST | {"destination": str(tmp_path)}),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    slow.wait_for(4)
+    driver.send_signal(signal.SIGINT)
+    interrupted = time.monotonic()
+    said = driver.communicate(timeout=30)[1]
+    assert time.monotonic() - interrupted < 9
+    assert driver.returncode != 0
+    assert "KeyboardInterrupt" in said
+    assert quiet_after(slow)
+    assert all(not names for names in slow_client.run(plugins_of).values())
+
+
+def test_a_terminal_shows_the_bar(client, world, tmp_path, monkeypatch):
+    monkeypatch.setattr(terminal, "COMMAND", (sys.executable, ingested.__file__))
+    how = {
+        "scheduler": client.scheduler.address,
+        "imodel_ids": world,
+        "destination": str(tmp_path),
+        "per_minute": 6_000,
+        "batch_entries": 90,
+    }
+    code, screen = terminal.in_terminal(json.dumps(how))
+    assert code == 0, screen
+    assert re.search(r"batches .* 4/4 .*360 rows", screen), screen
+
+
+async def test_a_notebook_shows_the_bar(client, world, tmp_path):
+    cell = f"""
+import sys
+sys.path.append({str(Path(__file__).parent)!r})
+from distributed import Client
+from itwin_async import ClientCredentials
+from itwin_async.distributed import ingest_extended_data
+client = Client({client.scheduler.address!r})
+found = ingest_extended_data(
+    client, ClientCredentials.from_env, {world!r}, {str(tmp_path)!r},
+    per_minute=6_000, batch_entries=90,
+)
+client.close()
+"""
+    async with kernel(tmp_path, {}) as running:
+        await running.run(cell)
+        outputs = await running.run("print(found.rows)")
+        widgets = running.widgets("OutputModel")
+        complaints = running.complaints()
+    assert outputs[0].text == "360\n"
+    assert "4/4" in str(widgets)
+    assert complaints == ""
+
+
+# What is refused
+
+
+class Holder:
+    def token(self) -> StaticToken:
+        return StaticToken("canary-of-a-method")
+
+
+HOLDER = Holder()
+LOCAL = msgspec.defstruct("Local", [("task_id", str)], module="__main__")
+
+
+@pytest.mark.parametrize(
+    "provider",
+    [
+        StaticToken("canary-of-a-value"),
+        ClientCredentials("client", "canary-of-a-value"),
+        lambda: StaticToken("canary-of-a-lambda"),
+        functools.partial(StaticToken, "canary-of-a-partial"),
+        HOLDER.token,
+        "ingested:provider",
+        None,
+    ],
+    ids=["value", "credentials", "lambda", "partial", "method", "text", "none"],
+)
+def test_what_would_carry_its_secret_is_refused(client, tmp_path, provider):
+    with pytest.raises(
+        TypeError, match=r"^token_provider must be a function that workers can"
+    ) as e:
+        ingest_extended_data(client, provider, [], tmp_path, per_minute=10)
+    assert "canary" not in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "says"),
+    [
+        ({"per_minute": 0}, ValueError, "per_minute must be at least 1, not 0"),
+        ({"per_minute": 1.5}, TypeError, "per_minute must be a number of items, not float"),
+        ({"concurrency": True}, TypeError, "concurrency must be a number of items, not bool"),
+        ({"batch_entries": -1}, ValueError, "batch_entries must be at least 1, not -1"),
+        ({"imodel_ids": "abc"}, TypeError, "iterables of ids, not one str"),
+        ({"itwin_ids": "abc"}, TypeError, "iterables of ids, not one str"),
+        ({"data_type": LOCAL}, TypeError, "data_type must be a type that workers can import: put "),
+        ({"client": None}, TypeError, "client must be a distributed.Client, not NoneType"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_refused(client, tmp_path, wrong, error, says):
+    arguments = {
+        "client": client,
+        "token_provider": ingested.provider,
+        "imodel_ids": [],
+        "destination": tmp_path / "out",
+        "per_minute": 10,
+    } | wrong
+    with pytest.raises(error, match=re.escape(says)):
+        ingest_extended_data(**arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def without_secret(dask_worker):
+    return os.environ.pop("ITWIN_CLIENT_SECRET")
+
+
+def with_secret(secret, dask_worker):
+    os.environ["ITWIN_CLIENT_SECRET"] = secret
+
+
+def test_a_variable_that_workers_miss_is_named(client, world, tmp_path):
+    secret = next(iter(client.run(without_secret).values()))
+    try:
+        with pytest.raises(ValueError, match="ITWIN_CLIENT_SECRET"):
+            ingest_extended_data(client, ingested.provider, world, tmp_path, **FAST)
+    finally:
+        client.run(with_secret, secret)

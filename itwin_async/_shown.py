@@ -12,13 +12,15 @@ from typing import Final, cast
 
 import msgspec
 
+from itwin_async.errors import unsigned
+
 _ROWS: Final = 20  # items of a page
 _COLUMNS: Final = 8
 _LONGEST: Final = 100  # characters of a cell
 _READ: Final = 4 * _LONGEST  # characters that are looked at to fill it
 _PARTS: Final = 5  # of a list or dict in a cell
 _LEFT: Final = ' style="text-align:left"'  # notebooks align the text of tables to the right
-_QUERY: Final = re.compile(r"(?i)(https?://[^\s?\"'<>]+)\?[^\s\"'<>]*")
+_URL: Final = re.compile(r"(?i)\s*https?:")
 
 
 def fields_table(name: str, fields: Iterable[tuple[str, object]]) -> str:
@@ -61,7 +63,7 @@ def _cell(value: object) -> str:
 
 
 def _html(value: object) -> str:
-    text = _QUERY.sub(r"\1?…", _text(value)[:_READ])
+    text = _text(value)[:_READ]
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return escape(line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…")
 
@@ -70,14 +72,22 @@ def _text(value: object, *, inside: bool = False) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return value[:_READ]
+        return _unsigned(value[:_READ])
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
     if isinstance(value, bytes):
         return f"{len(value):,} bytes"
     if isinstance(value, list | tuple | dict):
         return "…" if inside else _parts(cast("Sequence[object] | dict[object, object]", value))
-    return repr(value)
+    return _unsigned(repr(value)[:_READ])
+
+
+def _unsigned(text: str) -> str:
+    """Text without the queries of its URLs."""
+    if _URL.match(text):
+        address, mark, _ = text.partition("?")
+        return f"{address}?…" if mark else text
+    return unsigned(text)
 
 
 def _parts(values: Sequence[object] | dict[object, object]) -> str:

@@ -29,7 +29,11 @@ _SECRETS: Final = (
         ),
         r"\1\2…",
     ),
-    (re.compile(r"(\bhttps?://[^\s?\"'<>]+)\?[^\s\"'<>]*"), r"\1?…"),
+)
+# Greedy without a query as well, so that no text is looked at twice. A quote ends a query only
+# where it closes something: a URL may hold one.
+_SIGNED: Final = re.compile(
+    r"""(?i)(https?:\\?/\\?/[^\s?]*)(\?(?:\\.|[^\s"'\\]|["'](?![\s,;:)\]}]|$))*)?"""
 )
 
 
@@ -40,8 +44,14 @@ def one_line(text: str, *, longest: int = 300, secrets: tuple[str, ...] = ()) ->
             text = text.replace(secret, "…")
     for pattern, shown in _SECRETS:
         text = pattern.sub(shown, text)
+    text = unsigned(text)
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def unsigned(text: str) -> str:
+    """Text without the queries of its URLs, which may be signatures."""
+    return _SIGNED.sub(lambda found: f"{found[1]}?…" if found[2] else found[1], text)
 
 
 class ITwinError(Exception):

@@ -241,3 +241,16 @@ def test_ordinary_words_are_shown():
 )  # fmt: skip
 def test_a_transport_error_knows_whether_the_request_may_have_arrived(reason, sent):
     assert TransportError("m", reason).sent is sent
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("see https://h/a'b?sig=SECRET now", "see https://h/a'b?… now"),
+        ("HTTPS://h/x?q=SECRET", "HTTPS://h/x?…"),
+        (r'{"u":"https:\/\/h\/a?q=SECRET","b":1}', r'{"u":"https:\/\/h\/a?…","b":1}'),
+        ("https://h/plain, and more?", "https://h/plain, and more?"),
+    ],
+)
+def test_no_query_of_a_url_is_shown(text, shown):
+    assert one_line(text) == shown

@@ -102,6 +102,28 @@ def test_hostile_text_is_text_and_no_signature_is_shown(value):
     assert not re.search(r"color|black|white|#[0-9a-f]{3}|rgb|background", text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://h/a'b?sig=canary",
+        'https://h/a"b?sig=canary',
+        "HTTPS://h/<a>?x'y<sig=canary",
+        "see https://h/a'b?sig=canary and",
+        'see "https://h/a?sig=canary" and',
+        r'{"a": "https:\/\/h\/a?sig=canary", "b": 1}',
+        "https://h/a b?sig=canary",
+    ],
+)
+def test_no_query_of_a_url_is_shown_however_it_is_spelled(text):
+    for value in (imodel(text), page([{text: [text], "more": (text, text)}])):
+        assert "canary" not in html_of(value)
+
+
+def test_what_follows_a_url_is_shown():
+    text = html.unescape(html_of(imodel('see "https://h/a?sig=canary", and')))
+    assert 'see "https://h/a?…", and' in text
+
+
 @given(st.text(max_size=3_000))
 def test_whatever_a_text_holds_its_cell_is_short_and_says_it(text):
     cells = Reader(html_of(imodel(text))).cells

@@ -1,6 +1,8 @@
 """The commands put together, and how each ends: with a line and an exit code."""
 
+import math
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +32,7 @@ from itwin_async.cli._options import (
     pairs,
     with_session,
 )
-from itwin_async.cli._output import BAD, say, write, write_json
+from itwin_async.cli._output import BAD, Screen, say, write, write_json
 
 _FAILED: Final = 1
 _USAGE: Final = 2
@@ -43,8 +45,10 @@ _ERRORS: Final[tuple[tuple[type[Exception], int], ...]] = (  # the first that fi
     (ITwinError, _FAILED),
     (OSError, _FAILED),
     (ImportError, _FAILED),
+    (RuntimeError, _FAILED),  # a session that is closed, an export that runs already
     (ValueError, _USAGE),
 )
+_SECRET: Final = re.compile(r"(?i)secret|token|password")
 _EPILOGUE: Final = f"""Exit codes: 0 done, {_FAILED} failed, {_USAGE} wrong usage, 3 not found, \
 4 not authorised or no credentials, 5 rate limited, {BAD} done but for bad extended data, \
 130 Ctrl-C, 141 nobody read the output, 143 SIGTERM."""
@@ -108,12 +112,14 @@ def _body(given: str | None) -> object:
     if given is None:
         return None
     text = given
-    if given == "-":
-        text = sys.stdin.read()
-    elif given.startswith("@"):
-        text = Path(given[1:]).read_text(encoding="utf-8")
     try:
+        if given == "-":
+            text = sys.stdin.read()
+        elif given.startswith("@"):
+            text = Path(given[1:]).read_text(encoding="utf-8")
         return msgspec.json.decode(text)
+    except UnicodeError:
+        raise ValueError("--body is not UTF-8 text") from None
     except msgspec.DecodeError as error:
         raise ValueError(f"--body is no JSON: {error}") from None
 
@@ -152,38 +158,72 @@ def completion(shell: Literal["bash", "zsh", "fish"], /, *, install: Flag = Fals
 
 def run(tokens: Sequence[str]) -> int:
     """Run a command; the exit code."""
+    _replace_closed_streams()
+    if sys.stdout is None:
+        say("standard output is closed: send it to a file, or to /dev/null")
+        return _FAILED
     try:
         code: int | None = app(
             _options_last(tokens),
             result_action="return_value",
             exit_on_error=False,
             print_error=False,
+            console=Screen(),
         )
         return code or 0
     except BrokenPipeError:
-        # Python would try to write what is left once more, when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 141
     except CycloptsError as error:
         error.verbose = False
-        say(f"{error} See --help.")
+        say(f"{_without_secrets(str(error), tokens)} See --help.")
         return _USAGE
     except KeyboardInterrupt:
         if sys.stderr.isatty():
             sys.stderr.write("Interrupted.\n")
         return 130
     except Exception as error:
+        _drop_output()
         for kind, code in _ERRORS:
             if isinstance(error, kind):
-                say(" ".join((_words(error), *getattr(error, "__notes__", ()))))
+                say(_words(error))
                 return code
         raise
 
 
+def _drop_output() -> None:
+    """What cannot be written is left out: Python would try once more, when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _words(error: Exception) -> str:
+    words = str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
+        words = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    advice = list[str](getattr(error, "__notes__", ()))
+    if isinstance(error, RateLimitError) and error.retry_after is not None:
+        advice.insert(0, f"Try again in {math.ceil(error.retry_after):,} s.")
+    return " ".join((f"{words.rstrip('.')}.", *advice)) if advice else words
+
+
+def _without_secrets(text: str, tokens: Sequence[str]) -> str:
+    """No option takes a secret, but somebody may have tried."""
+    for token in tokens:
+        name, mark, _ = token.partition("=")
+        if mark and _SECRET.search(name):
+            text = text.replace(token, f"{name}=…")
+    return text
+
+
+def _replace_closed_streams() -> None:
+    """A stream that is closed (``2>&-``) is None in Python: nothing to read, nowhere to write."""
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def _options_last(tokens: Sequence[str]) -> list[str]:
@@ -196,5 +236,9 @@ def _options_last(tokens: Sequence[str]) -> list[str]:
         values = 0 if mark or SWITCHES[name] else 1
         options += rest[: values + 1]
         del rest[: values + 1]
-    command = len(app.parse_commands(rest)[0])
-    return rest[:command] + options + rest[command:]
+    names, apps, _ = app.parse_commands(rest)
+    if apps[-1].default_command is None:  # no command yet: there is help, or an error
+        if options and len(names) == len(rest):
+            raise ValueError("give a command: see --help")
+        return rest
+    return rest[: len(names)] + options + rest[len(names) :]

@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 import msgspec
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from itwin_async import ExtendedData, IModel, ITwinSession, Pager, merged
+from itwin_async.cli._output import Screen
 from itwin_async.cli._running import run
 from itwin_async.emulator import Cut, Emulator, Reset
 
@@ -65,7 +65,7 @@ def main() -> int:
 
 
 async def _demo() -> int:
-    console = Console()
+    console = Screen()
     seen: Counter[tuple[str, int]] = Counter()
     files: Counter[str] = Counter()
     since = time.perf_counter()

@@ -6,7 +6,7 @@ from cyclopts import App, Parameter
 
 from itwin_async import ITwinSession
 from itwin_async.cli._options import DEFAULTS, Count, Flag, Options, pairs, with_session
-from itwin_async.cli._output import write, write_json, write_list, write_record
+from itwin_async.cli._output import show, show_list, write, write_json
 
 itwins: Final = App(name="itwins", help="iTwins.")
 packages: Final = App(name="packages", help="Integration packages (EDFS).")
@@ -49,9 +49,11 @@ def list_itwins(
         limit: Items at most.
         options: See `Options`.
     """
-
-    async def work(session: ITwinSession) -> None:
-        found = session.itwins.list_itwins(
+    show_list(
+        options,
+        "iTwins",
+        ("displayName", "id", "number", "subClass"),
+        lambda session: session.itwins.list_itwins(
             search=search,
             sub_class=sub_class,
             status=status,
@@ -64,11 +66,9 @@ def list_itwins(
             include_inactive=include_inactive,
             representation=representation,
             page_size=page_size,
-        )
-        columns = ("displayName", "id", "number", "subClass")
-        await write_list(options, session, "iTwins", columns, found, limit=limit)
-
-    with_session(options, work)
+        ),
+        limit=limit,
+    )
 
 
 @packages.command(name="list")
@@ -79,28 +79,21 @@ def list_packages(*, limit: Count = None, options: Options = DEFAULTS) -> None:
         limit: Items at most.
         options: See `Options`.
     """
-
-    async def work(session: ITwinSession) -> None:
-        columns = ("uniqueName", "name", "version", "projectStage")
-        found = session.packages.list_packages()
-        await write_list(options, session, "packages", columns, found, limit=limit)
-
-    with_session(options, work)
+    columns = ("uniqueName", "name", "version", "projectStage")
+    show_list(
+        options, "packages", columns, lambda session: session.packages.list_packages(), limit=limit
+    )
 
 
-@packages.command
-def show(name: str, /, *, options: Options = DEFAULTS) -> None:
+@packages.command(name="show")
+def show_package(name: str, /, *, options: Options = DEFAULTS) -> None:
     """One package, with an example of its input and its answer.
 
     Args:
         name: Unique name of the package.
         options: See `Options`.
     """
-
-    async def work(session: ITwinSession) -> None:
-        write_record(options, await session.packages.get_package(name))
-
-    with_session(options, work)
+    show(options, lambda session: session.packages.get_package(name))
 
 
 @packages.command

@@ -2,27 +2,34 @@
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from itwin_async import (
+    DecodeError,
     ExtendedData,
+    ForbiddenError,
+    InvalidRequestError,
     ITwinError,
     ITwinSession,
+    LinkError,
+    NotFoundError,
     PayloadError,
     RateLimitError,
     ServerError,
     TransportError,
 )
 from itwin_async.cli._options import DEFAULTS, Count, Options, with_session
-from itwin_async.cli._output import BAD, say, write_list, write_record
+from itwin_async.cli._output import BAD, say, show_list, write_record
 from itwin_async.cli._progress import Meter, progress
 
 app: Final = App(name="extended-data", help="What applications stored with changesets.")
 _GO_ON: Final = "Run the same command again to go on."
+# Others would befall every iModel that is left.
+_OF_ONE: Final = (ForbiddenError, NotFoundError, InvalidRequestError, LinkError, DecodeError)
 _Ids = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
 
 
@@ -30,11 +37,23 @@ class _Row(msgspec.Struct):
     imodel_id: str
     changeset_index: int
     changeset_id: str
-    data: dict[str, Any]
+    data: msgspec.Raw
 
 
-def _row(entry: ExtendedData[dict[str, Any]]) -> _Row:
-    return _Row(entry.imodel_id, entry.changeset_index, entry.changeset_id, entry.data)
+def _row(entry: ExtendedData[msgspec.Raw]) -> _Row:
+    """The payload as it came, in one line."""
+    payload = bytes(entry.data)
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        raise PayloadError(
+            f"extended data of changeset {entry.changeset_index} ({entry.changeset_id}) "
+            f"of iModel {entry.imodel_id}: its payload is not UTF-8"
+        ) from None
+    if b"\n" in payload or b"\r" in payload:
+        payload = msgspec.json.format(payload, indent=-1)
+    data = msgspec.Raw(payload)
+    return _Row(entry.imodel_id, entry.changeset_index, entry.changeset_id, data)
 
 
 @app.command
@@ -46,11 +65,10 @@ def show(imodel: str, changeset: str, /, *, options: Options = DEFAULTS) -> int:
         changeset: Id or index of the changeset.
         options: See `Options`.
     """
-
-    async def work(session: ITwinSession) -> ExtendedData[dict[str, Any]]:
-        return await session.imodels.get_extended_data(imodel, changeset)
-
-    entry = with_session(options, work)
+    entry = with_session(
+        options,
+        lambda session: session.imodels.get_extended_data(imodel, changeset, msgspec.Raw),
+    )
     try:
         write_record(options, _row(entry))
     except PayloadError as error:
@@ -78,7 +96,7 @@ def list_extended_data(
     """
     bad = 0
 
-    def row(entry: ExtendedData[dict[str, Any]]) -> _Row | None:
+    def row(entry: ExtendedData[msgspec.Raw]) -> _Row | None:
         nonlocal bad
         try:
             return _row(entry)
@@ -87,12 +105,16 @@ def list_extended_data(
             say(error)
             return None
 
-    async def work(session: ITwinSession) -> None:
-        found = session.imodels.list_extended_data(imodel, page_size=page_size)
-        columns = ("changeset_index", "changeset_id", "data")
-        await write_list(options, session, "extended data", columns, found, limit=limit, row=row)
-
-    with_session(options, work)
+    show_list(
+        options,
+        "extended data",
+        ("changeset_index", "changeset_id", "data"),
+        lambda session: session.imodels.list_extended_data(
+            imodel, msgspec.Raw, page_size=page_size
+        ),
+        limit=limit,
+        row=row,
+    )
     return BAD if bad else 0
 
 
@@ -119,7 +141,7 @@ def export(
         format: Instead of what the name ends in: .jsonl, .ndjson, .parquet, .arrow or .feather.
         since: Only changesets with a higher index; added to a file that an earlier export finished.
         resume: Go on with an unfinished export; --no-resume begins anew.
-        keep_going: Leave out the rest of an iModel that fails, and say so.
+        keep_going: Leave out the rest of an iModel that is refused, missing or broken, and say so.
         workers: iModels at once.
         page_size: Items in a request, at most 1,000.
         options: See `Options`.
@@ -141,6 +163,8 @@ def export(
     failed: list[str] = []
 
     def left_out(imodel_id: str, error: ITwinError) -> None:
+        if not isinstance(error, _OF_ONE):
+            raise error
         failed.append(imodel_id)
         say(f"iModel {imodel_id} is left out: {error}")
 

@@ -9,8 +9,9 @@ from cyclopts.validators import Number
 
 from itwin_async import DownloadedVersion, ITwinSession
 from itwin_async.cli._options import DEFAULTS, Count, Flag, Options, with_session
-from itwin_async.cli._output import write_list, write_record
+from itwin_async.cli._output import show, show_list, write_record
 from itwin_async.cli._progress import Meter, progress
+from itwin_async.cli._tables import printable
 
 app: Final = App(name="extensions", help="iTwin.js extensions, their versions and files.")
 
@@ -35,15 +36,15 @@ def list_extensions(
         limit: Items at most.
         options: See `Options`.
     """
-
-    async def work(session: ITwinSession) -> None:
-        found = session.extensions.list_extensions(
+    show_list(
+        options,
+        "extensions",
+        ("name", "id", "description"),
+        lambda session: session.extensions.list_extensions(
             itwin_id=itwin, search=search, is_itwin_studio_app=studio or None, page_size=page_size
-        )
-        columns = ("name", "id", "description")
-        await write_list(options, session, "extensions", columns, found, limit=limit)
-
-    with_session(options, work)
+        ),
+        limit=limit,
+    )
 
 
 @app.command
@@ -65,19 +66,19 @@ def versions(
         limit: Items at most.
         options: See `Options`.
     """
-
-    async def work(session: ITwinSession) -> None:
-        found = session.extensions.list_versions(
+    show_list(
+        options,
+        "versions",
+        ("number", "status", "deprecated", "creationTime"),
+        lambda session: session.extensions.list_versions(
             extension, include_deprecated=include_deprecated, page_size=page_size
-        )
-        columns = ("number", "status", "deprecated", "creationTime")
-        await write_list(options, session, "versions", columns, found, limit=limit)
-
-    with_session(options, work)
+        ),
+        limit=limit,
+    )
 
 
-@app.command
-def show(extension: str, number: str, /, *, options: Options = DEFAULTS) -> None:
+@app.command(name="show")
+def show_version(extension: str, number: str, /, *, options: Options = DEFAULTS) -> None:
     """One version of an extension, with its files. As JSON it has their signed URLs.
 
     Args:
@@ -85,11 +86,7 @@ def show(extension: str, number: str, /, *, options: Options = DEFAULTS) -> None
         number: Number of the version, such as 1.0.0.
         options: See `Options`.
     """
-
-    async def work(session: ITwinSession) -> None:
-        write_record(options, await session.extensions.get_version(extension, number))
-
-    with_session(options, work)
+    show(options, lambda session: session.extensions.get_version(extension, number))
 
 
 @app.command
@@ -104,12 +101,10 @@ def create(
         description: What it is.
         options: See `Options`.
     """
-
-    async def work(session: ITwinSession) -> None:
-        made = await session.extensions.create_extension(name, itwin, description=description)
-        write_record(options, made)
-
-    with_session(options, work)
+    show(
+        options,
+        lambda session: session.extensions.create_extension(name, itwin, description=description),
+    )
 
 
 @app.command
@@ -124,15 +119,11 @@ def delete(extension: str, /, *, yes: Flag = False, options: Options = DEFAULTS)
     if not yes:
         if not sys.stdin.isatty():
             raise ValueError("give --yes to delete without being asked")
-        sys.stderr.write(f"Delete extension {extension} with all its versions? [y/N] ")
+        sys.stderr.write(f"Delete extension {printable(extension)} with all its versions? [y/N] ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
             raise ValueError("nothing was deleted")
-
-    async def work(session: ITwinSession) -> None:
-        await session.extensions.delete_extension(extension)
-
-    with_session(options, work)
+    with_session(options, lambda session: session.extensions.delete_extension(extension))
 
 
 @app.command
@@ -167,7 +158,10 @@ def download(
                 extension, number, directory, archive=archive, overwrite=overwrite
             )
 
-    found = with_session(options, work)
+    try:
+        found = with_session(options, work)
+    except FileExistsError as error:
+        raise FileExistsError(str(error).replace("overwrite=True", "--overwrite")) from None
     write_record(
         options,
         {

@@ -5,9 +5,8 @@ from typing import Annotated, Final, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from itwin_async import ITwinSession
-from itwin_async.cli._options import DEFAULTS, Count, Flag, Options, with_session
-from itwin_async.cli._output import write_list, write_record
+from itwin_async.cli._options import DEFAULTS, Count, Flag, Options
+from itwin_async.cli._output import show, show_list
 
 imodels: Final = App(name="imodels", help="iModels of an iTwin.")
 changesets: Final = App(name="changesets", help="Changesets of an iModel.")
@@ -41,9 +40,11 @@ def list_imodels(
         limit: Items at most.
         options: See `Options`.
     """
-
-    async def work(session: ITwinSession) -> None:
-        found = session.imodels.list_imodels(
+    show_list(
+        options,
+        "iModels",
+        ("displayName", "id", *(("state", "description") if representation else ())),
+        lambda session: session.imodels.list_imodels(
             itwin,
             search=search,
             name=name,
@@ -51,11 +52,9 @@ def list_imodels(
             order_by=order_by,
             representation=representation,
             page_size=page_size,
-        )
-        columns = ("displayName", "id", *(("state", "description") if representation else ()))
-        await write_list(options, session, "iModels", columns, found, limit=limit)
-
-    with_session(options, work)
+        ),
+        limit=limit,
+    )
 
 
 @imodels.command(name="show")
@@ -66,11 +65,7 @@ def show_imodel(imodel: str, /, *, options: Options = DEFAULTS) -> None:
         imodel: Id of the iModel.
         options: See `Options`.
     """
-
-    async def work(session: ITwinSession) -> None:
-        write_record(options, await session.imodels.get_imodel(imodel))
-
-    with_session(options, work)
+    show(options, lambda session: session.imodels.get_imodel(imodel))
 
 
 @changesets.command(name="list")
@@ -98,20 +93,20 @@ def list_changesets(
         limit: Items at most.
         options: See `Options`.
     """
-
-    async def work(session: ITwinSession) -> None:
-        found = session.imodels.list_changesets(
+    show_list(
+        options,
+        "changesets",
+        ("index", "id", "pushDateTime", "description"),
+        lambda session: session.imodels.list_changesets(
             imodel,
             after_index=after,
             last_index=last,
             order=order,
             representation=representation,
             page_size=page_size,
-        )
-        columns = ("index", "id", "pushDateTime", "description")
-        await write_list(options, session, "changesets", columns, found, limit=limit)
-
-    with_session(options, work)
+        ),
+        limit=limit,
+    )
 
 
 @changesets.command(name="show")
@@ -123,8 +118,4 @@ def show_changeset(imodel: str, changeset: str, /, *, options: Options = DEFAULT
         changeset: Id or index of the changeset.
         options: See `Options`.
     """
-
-    async def work(session: ITwinSession) -> None:
-        write_record(options, await session.imodels.get_changeset(imodel, changeset))
-
-    with_session(options, work)
+    show(options, lambda session: session.imodels.get_changeset(imodel, changeset))

@@ -4,6 +4,7 @@ import getpass
 import logging
 import os
 import sys
+import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
@@ -84,12 +85,12 @@ class Options:
         if sum(map(bool, (self.client_secret_file, self.ask_secret, self.token_file))) > 1:
             raise ValueError("give one of --client-secret-file, --ask-secret and --token-file")
         if self.token_file:
-            return StaticToken(_first_line("--token-file", self.token_file))
+            return StaticToken(_word("--token-file", self.token_file, "Token"))
         client_id = self.client_id or os.environ.get("ITWIN_CLIENT_ID", "").strip()
         if self.client_secret_file:
-            secret = _first_line("--client-secret-file", self.client_secret_file)
+            secret = _word("--client-secret-file", self.client_secret_file, "Client secret")
         elif self.ask_secret:
-            secret = getpass.getpass("Client secret: ").strip()
+            secret = _asked("Client secret")
         else:
             secret = os.environ.get("ITWIN_CLIENT_SECRET", "").strip()
         if not client_id or not secret:
@@ -116,17 +117,35 @@ def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
         name, mark, value = each.partition("=")
         if not name or not mark:
             raise ValueError(f"{option} must be NAME=VALUE, not {each!r}")
+        if name in found:
+            raise ValueError(f"{option} {name} is given twice")
         found[name] = value
     return found
 
 
-def _first_line(option: str, name: str) -> str:
+def _asked(what: str) -> str:
+    """What is typed, unseen; `CredentialsError` where nobody can be asked."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", getpass.GetPassWarning)  # it could be seen
+            return getpass.getpass(f"{what}: ").strip()
+    except (EOFError, UnicodeError, getpass.GetPassWarning) as error:
+        if isinstance(error, EOFError) and sys.stderr.isatty():
+            sys.stderr.write("\n")  # the prompt's line
+        raise CredentialsError(
+            f"{what} was not given: type it on a terminal, or name a file that holds it"
+        ) from None
+
+
+def _word(option: str, name: str, what: str) -> str:
+    if name == "-" and sys.stdin.isatty():
+        return _asked(what)
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise CredentialsError(f"{option} {name} cannot be read: {why}") from None
-    line = text.strip()
+    line = text.removeprefix("\ufeff").strip()  # Windows begins files with it
     if not line or len(line.split()) > 1:
         raise CredentialsError(f"{option} {name} must hold one word, and nothing else")
     return line

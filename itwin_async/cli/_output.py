@@ -1,36 +1,45 @@
 """What a command shows: tables on a terminal, JSON lines in a pipe, errors in a line."""
 
-import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final, TypeVar, cast
+from datetime import datetime
+from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.highlighter import JSONHighlighter
 
 from itwin_async import ITwinSession, Pager
-from itwin_async.cli._options import Options
+from itwin_async.cli._options import Options, with_session
 from itwin_async.cli._progress import Meter, progress
 from itwin_async.cli._running import may_block
+from itwin_async.cli._tables import escaped, list_row, list_table, printable, record_table, unsigned
 
 T = TypeVar("T")
 BAD: Final = 6  # the exit code for what is done but for bad extended data
-_SIGNED: Final = re.compile(r"(\bhttps?://[^\s?\"]+)\?[^\s\"]*")
 _encode: Final = msgspec.json.Encoder().encode
+
+
+class Screen(Console):
+    """Standard output for people. A reader that went away is an error like any other."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """rich would end the process here, with a code of its own."""
+        raise BrokenPipeError
 
 
 def say(text: object) -> None:
     """One line on stderr, in the command's name."""
-    line = " ".join(str(text).split())
+    line = " ".join(printable(unsigned(str(text))).split())
     sys.stderr.write(f"itwin-async: {line}\n")
     sys.stderr.flush()
 
 
 def write(data: bytes) -> None:
-    """Bytes on stdout, now."""
+    """Bytes on stdout, now. A terminal gets them `escaped`."""
+    if sys.stdout.isatty():
+        data = escaped(data.decode(errors="replace")).encode()
     with may_block():
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -47,7 +56,8 @@ def write_json(options: Options, text: bytes) -> None:
         if options.for_programs:
             write(msgspec.json.format(text, indent=-1) + b"\n")
         else:
-            Console().print_json(msgspec.json.format(text).decode(), ensure_ascii=False)
+            shown = escaped(msgspec.json.format(text).decode(errors="replace"))
+            Screen().print(JSONHighlighter()(shown), soft_wrap=True)
     except msgspec.MsgspecError:
         write(text)
 
@@ -57,26 +67,24 @@ def write_record(options: Options, record: object) -> None:
     if options.for_programs:
         write_line(record)
         return
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _fields(record).items():
-        if value is not None and name != "_links":
-            values = cast("list[object]", value) if isinstance(value, list) else [value]
-            table.add_row(name, Text("\n").join(map(cell, values)))
-    Console().print(table)
+    screen = Screen()
+    screen.print(record_table(_fields(record), screen.width))
+
+
+def show(options: Options, get: Callable[[ITwinSession], Coroutine[Any, Any, object]]) -> None:
+    """What one call gives; see `write_record`."""
+    write_record(options, with_session(options, get))
 
 
 def _as_is(item: object) -> object:
     return item
 
 
-async def write_list(
+def show_list(
     options: Options,
-    itwin: ITwinSession,
     title: str,
     columns: Sequence[str],
-    items: Pager[T],
+    get: Callable[[ITwinSession], Pager[T]],
     *,
     limit: int | None,
     row: Callable[[T], object] = _as_is,
@@ -85,48 +93,34 @@ async def write_list(
 
     ``row`` makes of an item what is shown of it; None is left out and counts as no item.
     """
-    table = None if options.for_programs else _table(columns)
-    meter = Meter("items")
-    with progress(itwin, title, meter, lines=table is None):
-        async with aclosing(aiter(items)) as running:
-            async for item in running:
-                made = row(item)
-                if made is None:
-                    continue
-                if table is None:
-                    write_line(made)
-                else:
-                    values = _fields(made)
-                    cells = [cell(values.get(name)) for name in columns]
-                    for each in cells:
-                        each.no_wrap, each.overflow = True, "ellipsis"
-                    table.add_row(*cells)
-                meter.count += 1
-                if meter.count == limit:
-                    break
-    if table is not None:
-        Console().print(table if meter.count else f"No {title}.")
+    for_programs = options.for_programs
+    rows = list[list[str]]()
+
+    async def work(itwin: ITwinSession) -> None:
+        meter = Meter("items")
+        with progress(itwin, title, meter, lines=for_programs):
+            async with aclosing(aiter(get(itwin))) as items:
+                async for item in items:
+                    made = row(item)
+                    if made is None:
+                        continue
+                    if for_programs:
+                        write_line(made)
+                    else:
+                        rows.append(list_row(columns, _fields(made, datetime)))
+                    meter.count += 1
+                    if meter.count == limit:
+                        break
+
+    with_session(options, work)
+    if not for_programs:
+        screen = Screen()
+        screen.print(list_table(columns, rows, screen.width) if rows else f"No {title}.")
 
 
-def _table(columns: Sequence[str]) -> Table:
-    """A table that cuts texts where a terminal is narrow, and ids last: they are to be copied."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in columns:
-        table.add_column(name, no_wrap=name not in {"data", "description"}, overflow="fold")
-    return table
-
-
-def _fields(record: object) -> Mapping[str, Any]:
-    fields: Mapping[str, Any] = msgspec.to_builtins(record)
+def _fields(record: object, *kept: type) -> Mapping[str, object]:
+    """Names and plain values, but for those of the types ``kept``. Raw JSON is text."""
+    fields: Mapping[str, object] = msgspec.to_builtins(
+        record, builtin_types=kept, enc_hook=lambda raw: bytes(raw).decode()
+    )
     return fields
-
-
-def cell(value: object) -> Text:
-    """A value in a table: no control characters, and no query of a URL, which may be a secret."""
-    if value is None:
-        return Text("")
-    if isinstance(value, bool):
-        return Text("yes" if value else "no")
-    text = value if isinstance(value, str) else _encode(value).decode()
-    text = _SIGNED.sub(r"\1?…", text)
-    return Text("".join(c if c.isprintable() else " " for c in text))

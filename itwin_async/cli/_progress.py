@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 
 from itwin_async import ITwinSession
+from itwin_async.cli._tables import printable
 
 
 @dataclass(slots=True)
@@ -70,7 +71,7 @@ def progress(
         return
     columns: list[ProgressColumn] = [
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         _Figures(meter, itwin),
     ]
     if meter.parts:
@@ -78,5 +79,5 @@ def progress(
     with Progress(
         *columns, console=Console(stderr=True), transient=True, redirect_stdout=False
     ) as shown:
-        shown.add_task(title, total=None)
+        shown.add_task(printable(title), total=None)
         yield

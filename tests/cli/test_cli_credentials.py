@@ -1,7 +1,9 @@
 """Who signs in: the environment, files and prompts, and never an argument."""
 
+import subprocess
+
 import pytest
-from terminal import in_terminal, run
+from terminal import COMMAND, environment, in_terminal, run
 
 
 @pytest.fixture
@@ -62,6 +64,21 @@ async def test_wrong_secret_is_code_4_and_is_not_shown(emulator, tmp_path):
     assert "canary" not in ended.err
 
 
+@pytest.mark.parametrize("by", ["file", "stdin"])
+async def test_mark_that_windows_begins_a_file_with_is_no_part_of_a_secret(
+    emulator, where, by, tmp_path
+):
+    secret = f"\ufeff{emulator.credentials.client_secret}\r\n"
+    (tmp_path / "secret").write_bytes(secret.encode())
+    ended = await run(
+        "itwins", "list",
+        "--client-id", emulator.credentials.client_id,
+        "--client-secret-file", "-" if by == "stdin" else str(tmp_path / "secret"),
+        variables=where, stdin=secret,
+    )  # fmt: skip
+    assert (ended.code, ended.err) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("variables", "arguments", "said"),
     [
@@ -89,11 +106,41 @@ async def test_file_with_more_than_a_secret_is_refused_without_showing_it(where,
     assert "canary" not in ended.err
 
 
-def test_prompt_does_not_echo_the_secret():
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--client-id", "me", "--ask-secret"),
+        ("--client-id", "me", "--client-secret-file", "-"),
+        ("--token-file", "-"),
+    ],
+)
+def test_prompt_does_not_echo_the_secret(arguments):
     code, screen = in_terminal(
-        "itwins", "list", "--client-id", "me", "--ask-secret",
+        "itwins", "list", *arguments,
         "--base-url", "http://127.0.0.1:9", "--token-url", "http://127.0.0.1:9/token",
-        react=lambda screen: b"canary-typed\n" if screen.endswith("secret: ") else None,
+        react=lambda screen: b"canary-typed\n" if screen.endswith(("secret: ", "oken: ")) else None,
     )  # fmt: skip
     assert code == 1  # nobody listens there: the secret was read, and is not shown
     assert "canary" not in screen
+
+
+def test_end_of_input_at_a_prompt_is_a_line():
+    code, screen = in_terminal(
+        "itwins", "list", "--client-id", "me", "--ask-secret",
+        react=lambda screen: b"\x04" if screen.endswith("secret: ") else None,
+    )  # fmt: skip
+    assert code == 4
+    assert screen.splitlines()[1].startswith("itwin-async: Client secret was not given")
+    assert len(screen.splitlines()) == 2
+
+
+def test_a_prompt_that_nobody_sees_is_a_line():
+    ended = subprocess.run(
+        [*COMMAND, "itwins", "list", "--client-id", "me", "--ask-secret"],
+        env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        start_new_session=True,  # without a terminal to ask on
+        check=False,
+    )  # fmt: skip
+    assert ended.returncode == 4
+    assert ended.stderr.startswith("itwin-async: Client secret was not given")
+    assert ended.stderr.count("\n") == 1

@@ -99,7 +99,18 @@ def tried(row: Row, *, everything: bool) -> tuple[str, str]:
     own = installed(row, python)
     if isinstance(own, str):
         return "NOT THERE", own
-    command = [str(own), *row.flags, "-m", "pytest", "-q", "-p", "no:cacheprovider", *row.pytest]
+    command = [
+        str(own),
+        *row.flags,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "2",
+        "-p",
+        "no:cacheprovider",
+        *row.pytest,
+    ]
     command += [] if everything else CLIENT
     log = HOME / f"{own.parent.parent.name}.log"
     with log.open("w", encoding="utf-8") as out:

@@ -452,7 +452,7 @@ BAD = [
     ({"max_body": "1"}, TypeError, "max_body"),
     ({"max_body": 0}, ValueError, "max_body"),
     ({"max_body": None}, TypeError, "max_body"),
-    ({"http": object()}, TypeError, "http"),
+    ({"http": 1j}, TypeError, "http"),
     ({"on_event": "print"}, TypeError, "on_event"),
 ]
 

@@ -17,6 +17,7 @@ from itwin_async.export._rows import Row, json_text, unfit
 
 PA: Final[Any] = pa  # which have no types
 PQ: Final[Any] = parquet
+_BATCH_ROWS: Final = 512
 _GROUP_ROWS: Final = 65_536
 _GROUP_BYTES: Final = 64 << 20
 _COMPRESSION: Final = "zstd"
@@ -46,6 +47,7 @@ class ArrowFile:
         self._parquet = parquet
         self._nested = False
         self._convert: Convert | None = None
+        self._decode = msgspec.json.Decoder(Any if data_type is None else data_type).decode
         column: Any = PA.string()
         if data_type is not None:
             info = _bare(inspect.type_info(data_type))
@@ -63,48 +65,58 @@ class ArrowFile:
         self.layout = hashlib.sha256(str(self.schema).encode()).hexdigest()[:8]
 
     def data(self, entry: ExtendedData[Any]) -> tuple[Any, int]:
-        """JSON text, or what a nested column is made of."""
+        """JSON text; or, of a nested column, the payload, which was looked at."""
         if self._raw:
             text = json_text(entry)
             return text, len(text)
-        data = entry.data
+        data, payload = entry.data, entry.payload
+        if self._nested:
+            # Until it is written it is bytes: many small objects would keep the collector busy.
+            return payload, len(payload)
         try:
-            if not self._nested:
-                return msgspec.json.encode(data).decode(), len(entry.payload)
-            made = msgspec.to_builtins(data, builtin_types=_KEPT, str_keys=True)
-            return (self._convert(made) if self._convert else made), len(entry.payload)
+            return msgspec.json.encode(data).decode(), len(payload)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise unfit(entry, f"its payload does not encode: {error}") from None
 
     def write(self, rows: Sequence[Row], part: Path) -> list[tuple[Row, str]]:
-        """A stream of one batch. A value that its column cannot hold costs its own row."""
+        """A stream of small batches. A value that its column cannot hold costs its own row."""
         left_out: list[tuple[Row, str]] = []
-        try:
-            batch = self._batch(rows)
-        except _UNFIT:
-            fit: list[Row] = []
-            for row in rows:
-                try:
-                    self._batch([row])
-                except _UNFIT as error:
-                    left_out.append((row, f"its payload does not fit its column: {error}"))
-                else:
-                    fit.append(row)
-            batch = self._batch(fit)
         options = PA.ipc.IpcWriteOptions(compression=_COMPRESSION)
         with (
             PA.OSFile(str(part), "wb") as file,
             PA.ipc.new_stream(file, self.schema, options=options) as out,
         ):
-            out.write_batch(batch)
+            for start in range(0, len(rows), _BATCH_ROWS):
+                some = rows[start : start + _BATCH_ROWS]
+                try:
+                    batch = self._batch(some)
+                except _UNFIT:
+                    batch = self._batch(self._fitting(some, left_out))
+                out.write_batch(batch)
         return left_out
+
+    def _fitting(self, rows: Sequence[Row], left_out: list[tuple[Row, str]]) -> list[Row]:
+        fit: list[Row] = []
+        for row in rows:
+            try:
+                self._batch([row])
+            except _UNFIT as error:
+                left_out.append((row, f"its payload does not fit its column: {error}"))
+            else:
+                fit.append(row)
+        return fit
+
+    def _value(self, payload: bytes) -> Any:
+        """What a nested column takes."""
+        made = msgspec.to_builtins(self._decode(payload), builtin_types=_KEPT, str_keys=True)
+        return self._convert(made) if self._convert else made
 
     def _batch(self, rows: Sequence[Row]) -> Any:
         columns = [
             [row.imodel_id for row in rows],
             [row.changeset_index for row in rows],
             [row.changeset_id for row in rows],
-            [row.data for row in rows],
+            [self._value(row.data) if self._nested else row.data for row in rows],
         ]
         arrays = [
             PA.array(column, field.type) for column, field in zip(columns, self.schema, strict=True)
@@ -151,8 +163,16 @@ class ArrowFile:
                         yield earlier.get_batch(number)
 
 
-_UNFIT: Final = (PA.ArrowInvalid, PA.ArrowTypeError, PA.ArrowNotImplementedError, OverflowError,
-                 UnicodeError, TypeError, ValueError)  # fmt: skip
+_UNFIT: Final = (
+    PA.ArrowInvalid,
+    PA.ArrowTypeError,
+    PA.ArrowNotImplementedError,
+    msgspec.MsgspecError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 def _put(out: Any, batches: list[Any]) -> None:

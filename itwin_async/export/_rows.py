@@ -95,7 +95,7 @@ def bad_row(entry: ExtendedData[Any], reason: str) -> BadRow:
 
 def unfit_row(row: Row, reason: str) -> BadRow:
     """A row that its part could not hold."""
-    payload = msgspec.json.encode(row.data)
+    payload = row.data if isinstance(row.data, bytes) else row.data.encode()
     return BadRow(row.imodel_id, row.changeset_index, row.changeset_id, reason, payload)
 
 

@@ -12,7 +12,9 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2
 
+# Types are those of every extra that the package imports.
 check: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,dask]'
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports

@@ -135,11 +135,11 @@ class Call:
         # A body may be closed by another task, or by the collector: the listener sees its own.
         self._context: Context = copy_context()
         self._over = False
-        self.attempts = 0
-        self.throttled = 0
-        self.waited = 0.0
-        self.bytes_received = 0
-        self.status = 0
+        self.attempts: int = 0
+        self.throttled: int = 0
+        self.waited: float = 0.0
+        self.bytes_received: int = 0
+        self.status: int = 0
         self.request_id: str | None = None
 
     def end(self, error: BaseException | None = None) -> None:

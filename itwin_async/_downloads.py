@@ -15,16 +15,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import anyio
 
 from itwin_async._elsewhere import Pull
 from itwin_async._exchange import Exchange
 from itwin_async._links import Origin, split
+from itwin_async._threads import in_thread
 from itwin_async.errors import DecodeError, ForbiddenError, LinkError, one_line
 
-T = TypeVar("T")
 # Names that Windows keeps for devices, with any extension.
 _RESERVED: Final = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?")
 
@@ -40,22 +40,6 @@ class Remote:
     url: str | None = field(repr=False)
     expires_at: datetime | None = None
     sha256: str | None = None
-
-
-async def in_thread(function: Callable[..., T], *args: Any) -> T:
-    """Run a function in a thread, to its end: a cancellation waits for it, so nothing is half."""
-    running = asyncio.get_running_loop().run_in_executor(None, function, *args)
-    cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):  # else anyio would cancel at each turn of the loop
-        while not running.done():
-            try:
-                await asyncio.wait([running])
-            except asyncio.CancelledError as error:
-                cancelled = error
-    if cancelled is not None:
-        running.exception()  # looked at, or asyncio complains
-        raise cancelled
-    return running.result()
 
 
 def signed(base: Origin, url: str | None) -> tuple[Origin, str]:

@@ -3,7 +3,6 @@
 No query of a URL is shown: it may be a signature. No I/O.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
@@ -12,7 +11,7 @@ from typing import Final, cast
 
 import msgspec
 
-from itwin_async.errors import unsigned
+from itwin_async.errors import unsigned_value
 
 _ROWS: Final = 20  # items of a page
 _COLUMNS: Final = 8
@@ -20,7 +19,6 @@ _LONGEST: Final = 100  # characters of a cell
 _READ: Final = 4 * _LONGEST  # characters that are looked at to fill it
 _PARTS: Final = 5  # of a list or dict in a cell
 _LEFT: Final = ' style="text-align:left"'  # notebooks align the text of tables to the right
-_URL: Final = re.compile(r"(?i)\s*https?:")
 
 
 def fields_table(name: str, fields: Iterable[tuple[str, object]]) -> str:
@@ -72,22 +70,14 @@ def _text(value: object, *, inside: bool = False) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return _unsigned(value[:_READ])
+        return unsigned_value(value[:_READ])
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
     if isinstance(value, bytes):
         return f"{len(value):,} bytes"
     if isinstance(value, list | tuple | dict):
         return "…" if inside else _parts(cast("Sequence[object] | dict[object, object]", value))
-    return _unsigned(repr(value)[:_READ])
-
-
-def _unsigned(text: str) -> str:
-    """Text without the queries of its URLs."""
-    if _URL.match(text):
-        address, mark, _ = text.partition("?")
-        return f"{address}?…" if mark else text
-    return unsigned(text)
+    return unsigned_value(repr(value)[:_READ])
 
 
 def _parts(values: Sequence[object] | dict[object, object]) -> str:

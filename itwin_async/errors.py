@@ -30,6 +30,7 @@ _SECRETS: Final = (
         r"\1\2…",
     ),
 )
+_URL: Final = re.compile(r"(?i)\s*https?:")
 # Greedy without a query as well, so that no text is looked at twice. A quote ends a query only
 # where it closes something: a URL may hold one.
 _SIGNED: Final = re.compile(
@@ -52,6 +53,14 @@ def one_line(text: str, *, longest: int = 300, secrets: tuple[str, ...] = ()) ->
 def unsigned(text: str) -> str:
     """Text without the queries of its URLs, which may be signatures."""
     return _SIGNED.sub(lambda found: f"{found[1]}?…" if found[2] else found[1], text)
+
+
+def unsigned_value(text: str) -> str:
+    """The same for a value: what begins as a URL is one, and may hold anything."""
+    if _URL.match(text):
+        address, mark, _ = text.partition("?")
+        return f"{address}?…" if mark else text
+    return unsigned(text)
 
 
 class ITwinError(Exception):

@@ -14,7 +14,8 @@ from itwin_async import ITwinSession, Pager
 from itwin_async.cli._options import Options, with_session
 from itwin_async.cli._progress import Meter, progress
 from itwin_async.cli._running import may_block
-from itwin_async.cli._tables import escaped, list_row, list_table, printable, record_table, unsigned
+from itwin_async.cli._tables import escaped, list_row, list_table, printable, record_table
+from itwin_async.errors import unsigned_value
 
 T = TypeVar("T")
 BAD: Final = 6  # the exit code for what is done but for bad extended data
@@ -31,7 +32,7 @@ class Screen(Console):
 
 def say(text: object) -> None:
     """One line on stderr, in the command's name."""
-    line = " ".join(printable(unsigned(str(text))).split())
+    line = " ".join(printable(unsigned_value(str(text))).split())
     sys.stderr.write(f"itwin-async: {line}\n")
     sys.stderr.flush()
 

@@ -4,7 +4,6 @@ No query of a URL is shown: it may be a signature. No I/O.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, cast
@@ -15,25 +14,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from itwin_async.errors import unsigned_value
+
 _GAP: Final = 2  # spaces between columns
 _KEPT: Final = 2  # columns that a narrow table never leaves out
 _CUT: Final = {"data": 12, "description": 12}  # shown in one line, in at least so many characters
 _FOLDED: Final = 17  # characters that the others have at least: a date's
 _LONGEST: Final = 1_000  # characters of a cell that is cut
-_URL: Final = re.compile(r"(?i)\s*https?:")
-# Greedy without a query as well, so that no text is looked at twice. A quote ends a query only
-# where it closes something: a URL may hold one.
-_SIGNED: Final = re.compile(
-    r"""(?i)(https?:\\?/\\?/[^\s?]*)(\?(?:\\.|[^\s"'\\]|["'](?![\s,;:)\]}]|$))*)?"""
-)
-
-
-def unsigned(text: str) -> str:
-    """Text without the queries of its URLs."""
-    if _URL.match(text):
-        address, mark, _ = text.partition("?")
-        return f"{address}?…" if mark else text
-    return _SIGNED.sub(lambda found: f"{found[1]}?…" if found[2] else found[1], text)
 
 
 def printable(text: str) -> str:
@@ -132,17 +119,17 @@ def _text(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%MZ}"
     if isinstance(value, str):
-        return printable(unsigned(value))
+        return printable(unsigned_value(value))
     return printable(msgspec.json.encode(_without_queries(value)).decode())
 
 
 def _without_queries(value: object) -> object:
-    """Any JSON with `unsigned` texts: inside a text of JSON, a URL has no sure end."""
+    """Any JSON with `unsigned_value` texts: inside a text of JSON, a URL has no sure end."""
     if isinstance(value, str):
-        return unsigned(value)
+        return unsigned_value(value)
     if isinstance(value, list | tuple):
         return [_without_queries(each) for each in cast("Sequence[object]", value)]
     if isinstance(value, dict):
         items = cast("dict[str, object]", value).items()
-        return {unsigned(name): _without_queries(each) for name, each in items}
+        return {unsigned_value(name): _without_queries(each) for name, each in items}
     return value

@@ -9,18 +9,17 @@ from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar, get_args
+from typing import Any, Final, TypeAlias, get_args
 from urllib.parse import urlsplit
 
-import anyio
 import msgspec
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from itwin_async import ExtendedData, ITwinError, ITwinSession, Merged, Pager, PayloadError, merged
+from itwin_async._threads import in_thread
 from itwin_async.export._rows import BadRow, FileFormat, Format, JsonLines, Row, bad_row
 from itwin_async.export._store import Job, Progress, Store
 
-T = TypeVar("T")
 # What is lost when the process is killed, and what is held until then.
 _SECONDS: Final = 5.0
 _BYTES: Final = 16 << 20
@@ -133,7 +132,7 @@ async def export_extended_data(
         platform=_platform(itwin.base_url),
         imodels=None if isinstance(imodel_ids, AsyncIterable) else _digest(imodel_ids),
     )
-    path = await _in_thread(Path(output).resolve)
+    path = await in_thread(Path(output).resolve)
     store = Store(path, job, form)
     run = _Run(
         itwin,
@@ -146,12 +145,12 @@ async def export_extended_data(
         on_error=on_error,
     )
     try:
-        await _in_thread(lambda: store.open(resume=resume))
+        await in_thread(lambda: store.open(resume=resume))
         await run.read(imodel_ids, workers)
         await checkpoint_if_cancelled()
         steps = store.finish()
         # Each step is short: a cancelled export waits for one of them, not for the whole file.
-        while await _in_thread(lambda: next(steps, False)) is None:
+        while await in_thread(lambda: next(steps, False)) is None:
             await checkpoint_if_cancelled()
     finally:
         store.close()
@@ -299,7 +298,7 @@ class _Run:
             return
         rows, bad, places = self._rows, self._bad, self._places
         self._rows, self._bad, self._places, self._size = [], [], {}, 0
-        await _in_thread(lambda: self._store.store(rows, bad, places))
+        await in_thread(lambda: self._store.store(rows, bad, places))
 
     def _tell(self) -> None:
         if self._on_progress is not None:
@@ -379,22 +378,6 @@ class _List:
             row = Row(entry.imodel_id, entry.changeset_index, entry.changeset_id, data, size)
             self._rows.append(row)
         self._size += size
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Do something off the loop, and be done with it before anything else, also when cancelled."""
-    running = asyncio.create_task(asyncio.to_thread(work), name="itwin_async export")
-    cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):
-        while not running.done():
-            try:
-                await asyncio.wait([running])
-            except asyncio.CancelledError as error:
-                cancelled = error
-    if cancelled is not None:
-        running.exception()  # or it would be reported as never retrieved
-        raise cancelled
-    return running.result()
 
 
 async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:

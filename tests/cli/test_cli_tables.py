@@ -13,8 +13,9 @@ from rich.console import Console
 from terminal import in_terminal
 
 from itwin_async.cli import _options, main
-from itwin_async.cli._tables import escaped, list_row, list_table, record_table, unsigned
+from itwin_async.cli._tables import escaped, list_row, list_table, record_table
 from itwin_async.emulator import Edit, Emulator, Status
+from itwin_async.errors import unsigned_value
 
 ITWIN = "dc914a84-e0c9-40e2-9d14-faf5ed84147f"
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
@@ -98,7 +99,7 @@ def test_terminal_shows_whole_ids(arguments, width):
 
 @pytest.mark.parametrize("text", SIGNED)
 def test_no_query_of_a_url_is_shown(text):
-    assert "canary" not in unsigned(text)
+    assert "canary" not in unsigned_value(text)
     assert "canary" not in list_row(("x",), {"x": {"a": [text]}})[0]
 
 
@@ -110,15 +111,15 @@ def test_no_query_of_a_url_is_shown_in_a_record(text, kind):
 
 
 def test_what_follows_a_url_is_shown():
-    assert unsigned('see "https://h/a?sig=canary", and') == 'see "https://h/a?…", and'
-    assert unsigned('{"a":"https://h/a?b","c":1}') == '{"a":"https://h/a?…","c":1}'
-    assert unsigned("is https://h/a there?") == "is https://h/a there?"
+    assert unsigned_value('see "https://h/a?sig=canary", and') == 'see "https://h/a?…", and'
+    assert unsigned_value('{"a":"https://h/a?b","c":1}') == '{"a":"https://h/a?…","c":1}'
+    assert unsigned_value("is https://h/a there?") == "is https://h/a there?"
 
 
 def test_a_long_text_of_urls_is_looked_at_once():
     def seconds(count: int) -> float:
         since = time.perf_counter()
-        unsigned(" x" + "http://" * count)
+        unsigned_value(" x" + "http://" * count)
         return time.perf_counter() - since
 
     assert min(seconds(64_000) for _ in range(3)) < 100 * min(seconds(4_000) for _ in range(3))

@@ -11,6 +11,7 @@ import pytest
 from blockbuster import BlockBuster
 from hypothesis import settings
 from secrecy import canaries
+from support import cancel_kind
 
 from itwin_async import ITwinSession, Limiter
 from itwin_async.emulator import Emulator
@@ -18,7 +19,7 @@ from itwin_async.emulator import Emulator
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=100)
 settings.load_profile("fixed")
 
-__all__ = ["canaries"]  # a fixture for all
+__all__ = ["canaries", "cancel_kind"]  # fixtures for all
 
 
 def pytest_configure() -> None:

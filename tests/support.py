@@ -1,12 +1,16 @@
-"""A raw server that sends anything, and a clock that can be put forward."""
+"""A raw server that sends anything, a clock that can be put forward, both kinds of cancellation."""
 
 import asyncio
 import itertools
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+import types
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Literal, Self
+
+import anyio
+import pytest
 
 from itwin_async import ITwinSession, StaticToken
 
@@ -175,3 +179,115 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+CancelKind = Literal["native", "level"]
+
+
+@pytest.fixture(params=["native", "level"])
+def cancel_kind(request: pytest.FixtureRequest) -> CancelKind:
+    """How `Running` is cancelled: by `Task.cancel`, or at each await by a scope of anyio."""
+    return request.param
+
+
+class Running:
+    """A coroutine in a task, which ``cancel`` cancels in one kind or the other.
+
+    ``native`` is `Task.cancel`: one await raises `CancelledError`. ``level`` is anyio's: each await
+    does until the scope is left, as in a task group that fails or a web client that disconnects.
+    Either way the task ends as cancelled, unless its coroutine returns.
+    """
+
+    def __init__(self, kind: CancelKind, work: Coroutine[Any, Any, Any]) -> None:
+        self._scope = anyio.CancelScope() if kind == "level" else None
+        self.task = asyncio.create_task(self._run(work))
+
+    async def _run(self, work):
+        if self._scope is None:
+            return await work
+        with self._scope:
+            return await work
+        raise asyncio.CancelledError  # which the scope kept to itself
+
+    def __await__(self):
+        return self.task.__await__()
+
+    def cancel(self, *_: object) -> None:
+        """Cancel it; also fit to be a callback."""
+        if self._scope is None:
+            self.task.cancel()
+        else:
+            self._scope.cancel()
+
+    def done(self) -> bool:
+        """Whether it ended."""
+        return self.task.done()
+
+
+async def cancelled_at_each_await(
+    kind: CancelKind,
+    make: Callable[[], Coroutine[Any, Any, Any]],
+    check: Callable[[int], Awaitable[object]],
+    *,
+    when: Literal["waiting", "ready"] = "waiting",
+) -> tuple[int, Any]:
+    """Run what ``make`` gives again and again, cancelled at its first await, its second, and so on.
+
+    ``ready`` cancels as what is awaited has just come and is not taken yet. Each end must be a
+    cancellation or a result; ``check`` is awaited after each. The awaits that were cancelled, and
+    the result of the run that had no such await any more.
+    """
+    for number in range(10_000):
+        cancelled_at = _At(number, when)
+        running = Running(kind, cancelled_at.watch(make()))
+        cancelled_at.cancel = running.cancel
+        await asyncio.wait([running.task])
+        if not cancelled_at.reached:
+            return number, await running
+        if not running.task.cancelled():
+            running.task.result()  # or its error
+        await check(number)
+    raise AssertionError("it has no end")
+
+
+class _At:
+    """Cancels a coroutine at one of its awaits."""
+
+    cancel: Callable[..., None]
+
+    def __init__(self, number: int, when: str) -> None:
+        self.reached = False
+        self._left = number
+        self._when = when
+
+    async def watch(self, work):
+        return await self._step(work)
+
+    @types.coroutine
+    def _step(self, work):
+        step, argument, awaited = work.send, None, None
+        while True:
+            try:
+                awaited = step(argument)
+            except StopIteration as end:
+                return end.value
+            finally:
+                argument = None  # an error here leads back to this frame
+            self._look(awaited)
+            try:
+                argument = yield awaited
+                step = work.send
+            except BaseException as error:  # noqa: BLE001 - the coroutine gets it
+                step, argument = work.throw, error
+            finally:
+                awaited = None
+
+    def _look(self, awaited) -> None:
+        self._left -= 1
+        if self._left != -1:
+            return
+        self.reached = True
+        if self._when == "ready" and awaited is not None:
+            awaited.add_done_callback(self.cancel)  # called before the task is woken
+        else:
+            asyncio.get_running_loop().call_soon(self.cancel)

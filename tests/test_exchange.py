@@ -10,7 +10,15 @@ import weakref
 import anyio
 import msgspec
 import pytest
-from support import PACKAGE, Clock, RawServer, answer, session_at, until
+from support import (
+    PACKAGE,
+    Clock,
+    RawServer,
+    answer,
+    cancelled_at_each_await,
+    session_at,
+    until,
+)
 
 from itwin_async import (
     ClientCredentials,
@@ -732,6 +740,46 @@ async def test_a_call_cancelled_at_any_instant_leaves_nothing(how):
             assert cancelled > 15
             assert (await itwin.packages.get_package("P")).unique_name == "P"
         await until(lambda: server.open == 0)
+
+
+@pytest.mark.parametrize("when", ["waiting", "ready"])
+async def test_a_call_that_is_cancelled_at_any_await_leaves_nothing(cancel_kind, when):
+    numbers = itertools.count()
+    turns = (refused(401), refused(500), refused(429), answer(b"<html>"), OK)
+
+    async def provider() -> str:
+        await asyncio.sleep(0)
+        return f"token-{next(numbers)}"
+
+    async def call():
+        nonlocal turn
+        turn = itertools.cycle(turns)
+        itwin._exchange.tokens._token = None
+        itwin._exchange._budget.left = 100.0
+        return await itwin.packages.get_package("P")
+
+    async def serve(connection) -> None:
+        while True:
+            await connection.request()
+            await connection.send(next(turn))
+
+    async def check(number) -> None:
+        await no_trace(itwin, server)
+
+    turn = itertools.cycle(turns)
+    async with (
+        RawServer(serve) as server,
+        ITwinSession(
+            provider,
+            base_url=server.url,
+            limiter=Limiter(concurrency=10_000),
+            retry=Retry(attempts=9, base=0),
+        ) as itwin,
+    ):
+        awaits, package = await cancelled_at_each_await(cancel_kind, call, check, when=when)
+        assert package.unique_name == "P"
+        assert awaits >= 8
+    await until(lambda: server.open == 0)
 
 
 async def test_a_call_cancelled_as_it_gets_its_slot_gives_it_back_unsent():

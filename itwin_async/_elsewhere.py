@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Final, TypeAlias, TypeVar
 from urllib.parse import quote_plus, unquote
 
-import anyio
 import msgspec
 
 from itwin_async._failures import LONGEST, again, refused
+from itwin_async._interrupt import visible_deadline
 from itwin_async._life import Life
 from itwin_async._links import Origin, split
 from itwin_async._operation import NOT_DECODED
@@ -101,7 +101,7 @@ class Elsewhere:
             self._telling.throttled(call)
             wait = error.retry_after or UNTOLD
             attempts.throttled += wait
-            patience = anyio.current_effective_deadline() - asyncio.get_running_loop().time()
+            patience = visible_deadline() - asyncio.get_running_loop().time()
             patience = min(patience, retry.max_retry_after)
             if wait > patience or attempts.throttled > retry.max_throttled:
                 raise error

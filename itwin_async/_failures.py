@@ -4,9 +4,8 @@ import asyncio
 import time
 from typing import Any, Final
 
-import anyio
-
 from itwin_async._answers import parse_retry_after, refusal
+from itwin_async._interrupt import visible_deadline
 from itwin_async._links import Origin, split
 from itwin_async._telling import Telling
 from itwin_async._transport import Answer
@@ -20,7 +19,7 @@ async def again(attempts: Attempts, failure: ITwinError, budget: Budget, telling
     """Wait until a failed request may be tried again; raise the failure if it may not."""
     delay = attempts.delay(failure, budget)
     now = asyncio.get_running_loop().time()
-    if delay is None or now + delay > anyio.current_effective_deadline():
+    if delay is None or now + delay > visible_deadline():
         failure.may_have_happened = attempts.in_doubt(failure)
         try:
             raise failure

@@ -1,7 +1,20 @@
-"""Ending somebody else's wait with an error of ours, as `asyncio.timeout` does it."""
+"""How waits end early: with an error of ours, as `asyncio.timeout` does it, or at a deadline."""
 
 import asyncio
+import math
 from typing import Self
+
+import anyio
+
+
+def visible_deadline() -> float:
+    """The time of the loop's clock at which the caller's anyio scopes end; infinity without any.
+
+    A scope that is cancelled already has no deadline to keep: the next await is cancelled, and an
+    error raised before it would hide that.
+    """
+    deadline = anyio.current_effective_deadline()
+    return math.inf if deadline == -math.inf else deadline
 
 
 class Interruptible:

@@ -7,8 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-import anyio
-
+from itwin_async._interrupt import visible_deadline
 from itwin_async.errors import RateLimitError
 
 _RAMP: Final = 1.0  # seconds over which `concurrency` requests are spread after the door opens
@@ -161,7 +160,7 @@ class Limiter:
         if slot is not None:
             return slot
         now = self._bind().time()
-        deadline = anyio.current_effective_deadline()
+        deadline = visible_deadline()
         waiter = self._waiter(patience, budget, deadline)
         if self._door > now:
             self._turn_away(waiter, now)

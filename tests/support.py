@@ -4,8 +4,8 @@ import asyncio
 import itertools
 import socket
 import struct
-import types
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -233,16 +233,16 @@ async def cancelled_at_each_await(
 ) -> tuple[int, Any]:
     """Run what ``make`` gives again and again, cancelled at its first await, its second, and so on.
 
-    ``ready`` cancels as what is awaited has just come and is not taken yet. Each end must be a
-    cancellation or a result; ``check`` is awaited after each. The awaits that were cancelled, and
-    the result of the run that had no such await any more.
+    Awaits of the tasks that it starts count as well. ``ready`` cancels as what is awaited has just
+    come and is not taken yet. Each end must be a cancellation or a result; ``check`` is awaited
+    after each. The number of cancelled runs, and the result of the one that was over before.
     """
     for number in range(10_000):
-        cancelled_at = _At(number, when)
-        running = Running(kind, cancelled_at.watch(make()))
-        cancelled_at.cancel = running.cancel
-        await asyncio.wait([running.task])
-        if not cancelled_at.reached:
+        with _Awaits(number, when) as awaits:
+            running = Running(kind, make())
+            awaits.cancel = running.cancel
+            await asyncio.wait([running.task])
+        if not awaits.reached:
             return number, await running
         if not running.task.cancelled():
             running.task.result()  # or its error
@@ -250,8 +250,8 @@ async def cancelled_at_each_await(
     raise AssertionError("it has no end")
 
 
-class _At:
-    """Cancels a coroutine at one of its awaits."""
+class _Awaits:
+    """Cancels at one of the awaits of all tasks that are started inside, and of theirs."""
 
     cancel: Callable[..., None]
 
@@ -259,35 +259,56 @@ class _At:
         self.reached = False
         self._left = number
         self._when = when
+        self._loop = asyncio.get_running_loop()
 
-    async def watch(self, work):
-        return await self._step(work)
+    def __enter__(self) -> Self:
+        self._token = _AWAITS.set(self)  # tasks inherit it
+        self._factory = self._loop.get_task_factory()
+        self._loop.set_task_factory(_start)
+        return self
 
-    @types.coroutine
-    def _step(self, work):
-        step, argument, awaited = work.send, None, None
-        while True:
-            try:
-                awaited = step(argument)
-            except StopIteration as end:
-                return end.value
-            finally:
-                argument = None  # an error here leads back to this frame
-            self._look(awaited)
-            try:
-                argument = yield awaited
-                step = work.send
-            except BaseException as error:  # noqa: BLE001 - the coroutine gets it
-                step, argument = work.throw, error
-            finally:
-                awaited = None
+    def __exit__(self, *_: object) -> None:
+        self._loop.set_task_factory(self._factory)
+        _AWAITS.reset(self._token)
 
-    def _look(self, awaited) -> None:
+    def look(self, awaited):
+        """One await more."""
         self._left -= 1
-        if self._left != -1:
-            return
-        self.reached = True
-        if self._when == "ready" and awaited is not None:
-            awaited.add_done_callback(self.cancel)  # called before the task is woken
-        else:
-            asyncio.get_running_loop().call_soon(self.cancel)
+        if self._left == -1:
+            self.reached = True
+            if self._when == "ready" and awaited is not None:
+                awaited.add_done_callback(self.cancel)  # called before the task is woken
+            else:
+                self._loop.call_soon(self.cancel)
+        return awaited
+
+
+_AWAITS: ContextVar[_Awaits | None] = ContextVar("awaits", default=None)
+
+
+def _start(loop, work, **options) -> asyncio.Task:
+    awaits = _AWAITS.get()
+    return asyncio.Task(work if awaits is None else _Watched(work, awaits), loop=loop, **options)
+
+
+class _Watched(Coroutine):
+    """A coroutine that tells of each of its awaits."""
+
+    def __init__(self, work, awaits: _Awaits) -> None:
+        self._work = work
+        self._awaits = awaits
+
+    def send(self, value):
+        return self._awaits.look(self._work.send(value))
+
+    def throw(self, *error):
+        return self._awaits.look(self._work.throw(*error))
+
+    def close(self) -> None:
+        self._work.close()
+
+    def __await__(self):
+        return self._work.__await__()
+
+    def __getattr__(self, name):
+        return getattr(self._work, name)  # its state, which anyio looks at

@@ -461,6 +461,19 @@ def test_a_visible_deadline_is_less_patience():
     run(main())
 
 
+def test_a_cancelled_scope_is_no_deadline_but_a_cancellation():
+    async def main():
+        limiter = Limiter(1)
+        limiter.pause(10)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await limiter.acquire()  # no error of ours, which would leave the scope
+        assert scope.cancelled_caught
+        assert limiter.waiting == 0
+
+    run(main())
+
+
 # Guesses
 
 

@@ -2,9 +2,14 @@
 
 import asyncio
 import math
-from typing import Self
+from typing import Final, Self
 
 import anyio
+
+from itwin_async.errors import TransportError
+
+_LATE: Final = 0.001  # seconds behind its time from which a timer was held up by a busy loop
+_TURNS: Final = 4  # of the loop, in which what has arrived at a socket reaches who waits for it
 
 
 def visible_deadline() -> float:
@@ -49,3 +54,74 @@ class Interruptible:
             and issubclass(kind, asyncio.CancelledError)
         ):
             raise self._error from None
+
+
+class Timeout(Interruptible):
+    """A limit of ``seconds`` on the time spent in its ``with`` blocks, all together.
+
+    `restart` grants the whole time anew. One timer serves all blocks; it is moved, not made anew,
+    so that a block costs little; `cancel` ends it. A timer that fires late was held up by a blocked
+    loop, and such time is no waiting: the wait gets as much longer, once, and in any case a few
+    turns of the loop, in which what has arrived is read.
+    """
+
+    __slots__ = ("_deadline", "_extended", "_handle", "_left", "_turns", "message", "seconds")
+
+    def __init__(self, seconds: float, message: str) -> None:
+        self.seconds: Final = seconds
+        self.message = message
+        self._left = seconds
+        self._deadline = math.inf  # while nobody waits
+        self._extended = False
+        self._handle: asyncio.Handle | None = None
+
+    def error(self) -> Exception:
+        """What a wait beyond the limit raises."""
+        return TransportError(self.message, "timeout")
+
+    def restart(self) -> None:
+        """Grant the whole time anew; not within a block."""
+        self._left = self.seconds
+        self._extended = False
+
+    def cancel(self) -> None:
+        """Stop the timer: no block follows."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.time() + self._left
+        self._turns = 0
+        if self._handle is None:  # else it fires before the deadline, which only moves on
+            self._handle = loop.call_at(self._deadline, self._expire)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._left = self._deadline - asyncio.get_running_loop().time()
+        self._deadline = math.inf
+        try:
+            super().__exit__(kind, *error)
+        finally:
+            del self._task  # whose frames may lead here
+
+    def _expire(self) -> None:
+        self._handle = None
+        if self._deadline == math.inf:
+            return  # the next block makes a timer
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        late = now - self._deadline
+        if late > _LATE and not self._extended:
+            self._extended = True
+            self._deadline = now + min(late, self.seconds)
+            late = -1.0
+        if late < 0:
+            self._handle = loop.call_at(self._deadline, self._expire)
+        elif self._turns < _TURNS:
+            self._turns += 1
+            self._handle = loop.call_soon(self._expire)
+        else:
+            self.interrupt(self.error())

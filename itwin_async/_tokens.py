@@ -5,8 +5,9 @@ import inspect
 import logging
 from typing import Final, Protocol
 
+from itwin_async._interrupt import Timeout
 from itwin_async.auth import SignIn, Token, TokenProvider, TokenSource, check_token
-from itwin_async.errors import ITwinError, TransportError
+from itwin_async.errors import ITwinError
 
 _logger = logging.getLogger("itwin_async")
 # Shares of a token's life, and seconds at most: early is tolerant (the old token still serves),
@@ -100,13 +101,12 @@ class Tokens:
             coming: object = source()
             if not inspect.isawaitable(coming):
                 raise TypeError("a token provider must be an async callable or have get_token()")
-            try:
-                async with asyncio.timeout(lender.timeout):
+            limit = lender.timeout
+            with Timeout(limit, f"the token provider gave nothing within {limit:g} s") as timeout:
+                try:
                     given = await coming
-            except TimeoutError:
-                raise TransportError(
-                    f"the token provider gave nothing within {lender.timeout:g} s", "timeout"
-                ) from None
+                finally:
+                    timeout.cancel()
             token = given if isinstance(given, Token) else Token(check_token(given))
         if not isinstance(token, Token):
             raise TypeError(f"a token provider must give a Token, not {type(token).__name__}")

@@ -1,16 +1,14 @@
 """The seam to the network: the only module that knows aiohttp's client and its exceptions."""
 
-import asyncio
 import errno
 import ssl
-import time
 from collections.abc import Mapping
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 
 import aiohttp
 from yarl import URL
 
-from itwin_async._interrupt import Interruptible
+from itwin_async._interrupt import Timeout
 from itwin_async.errors import Reason, TransportError, one_line
 
 ClientSession = aiohttp.ClientSession
@@ -18,6 +16,8 @@ CHUNK: Final = 256 * 1024  # bytes; a read gives up to twice as much. 64 KiB cos
 _NO_LIMITS: Final = aiohttp.ClientTimeout(
     total=None
 )  # time is bounded here, without the consumer's
+# A body makes progress if so many bytes come within the session's `timeout` of waiting.
+PROGRESS: Final = 1_024
 # An entry of a large body is allocated and freed over and over. Freeing one large block first
 # teaches glibc to keep such memory: pages of 1.4 MB ran at 0.75 of the speed without it.
 _KEEP_MEMORY: Final = 8 << 20
@@ -45,35 +45,20 @@ class Answer(Protocol):
         ...
 
 
-class _Within(Interruptible):
-    """A time limit; what `asyncio.timeout` does, for half of its 10 µs a request."""
-
-    __slots__ = ("_handle", "_late", "_seconds")
-
-    def __init__(self, seconds: float, late: str) -> None:
-        self._seconds = seconds
-        self._late = late
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        self._handle = asyncio.get_running_loop().call_later(max(0.0, self._seconds), self._expire)
-        return self
-
-    def _expire(self) -> None:
-        self.interrupt(TransportError(self._late, "timeout"))
-
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        self._handle.cancel()
-        super().__exit__(kind, *error)
-
-
 class _HttpAnswer:
-    __slots__ = ("_left", "_response", "_room", "_transport", "headers", "host", "status")
+    __slots__ = (
+        "_response", "_room", "_since_progress", "_timeout", "_transport", "headers", "host",
+        "status",
+    )  # fmt: skip
 
-    def __init__(self, transport: "Transport", response: aiohttp.ClientResponse, host: str) -> None:
+    def __init__(
+        self, transport: "Transport", response: aiohttp.ClientResponse, host: str, timeout: Timeout
+    ) -> None:
         self._transport = transport
         self._response = response
-        self._left = transport.timeout
+        self._timeout = timeout
+        self._since_progress = 0  # bytes
+        timeout.restart()
         self._room = transport.max_body
         self.host = host
         self.status = response.status
@@ -87,7 +72,13 @@ class _HttpAnswer:
         try:
             piece = content.read_nowait()
             if not piece and not content.at_eof():
-                piece = await self._wait(content)
+                timeout = self._timeout
+                timeout.message = (
+                    f"{self.host} kept us waiting for its body: less than {PROGRESS:,} bytes came "
+                    f"within {timeout.seconds:g} s"
+                )
+                with timeout:
+                    piece = await content.readany()
         except (aiohttp.ClientError, OSError) as error:
             failure = _translated(error, self.host, in_body=True)
             error.with_traceback(None)  # aiohttp keeps it, and its frames would keep this one
@@ -102,6 +93,10 @@ class _HttpAnswer:
                 del failure  # it leads to this frame, which must not lead back
         if not piece:
             self.close()
+        self._since_progress += len(piece)
+        if self._since_progress >= PROGRESS:
+            self._since_progress = 0
+            self._timeout.restart()
         self._room -= len(piece)
         if self._room < 0:
             self.close()
@@ -112,18 +107,9 @@ class _HttpAnswer:
             )
         return piece
 
-    async def _wait(self, content: aiohttp.StreamReader) -> bytes:
-        """Wait for a piece, within what is left of the time to wait for this body."""
-        since = time.monotonic()
-        try:
-            limit = self._transport.timeout
-            with _Within(self._left, f"{self.host} kept us waiting for its body for {limit:g} s"):
-                return await content.readany()
-        finally:
-            self._left -= time.monotonic() - since
-
     def close(self) -> None:
         self._transport.open_answers.discard(self)
+        self._timeout.cancel()
         self._response.close()
 
 
@@ -150,8 +136,9 @@ class Transport:
         http = self._http or self._start()
         if http.closed:
             raise RuntimeError("the aiohttp.ClientSession given as http is closed")
+        timeout = Timeout(self.timeout, f"{host} did not answer within {self.timeout:g} s")
         try:
-            with _Within(self.timeout, f"{host} did not answer within {self.timeout:g} s"):
+            with timeout:
                 response = await http.request(
                     method,
                     URL(url, encoded=True),
@@ -163,9 +150,13 @@ class Transport:
                     auto_decompress=True,
                     read_bufsize=CHUNK,
                 )
-            return _HttpAnswer(self, response, host)
+            return _HttpAnswer(self, response, host, timeout)
         except (aiohttp.ClientError, OSError) as error:
+            timeout.cancel()
             failure = _translated(error, host)
+        except BaseException:
+            timeout.cancel()
+            raise
         try:
             raise failure  # here it does not hold on to the foreign one, which shows headers
         finally:

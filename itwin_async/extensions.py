@@ -13,6 +13,7 @@ import msgspec
 
 from itwin_async._downloads import Download, Remote
 from itwin_async._exchange import Exchange
+from itwin_async._interrupt import Timeout
 from itwin_async._operation import Operation, check_count, check_flag, check_text, quoted
 from itwin_async._pages import LinkedPage, Listing
 from itwin_async._paging import Pager
@@ -287,17 +288,18 @@ class Extensions:
             raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
         if not timeout > 0:
             raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
-        version: ExtensionVersion | None = None
+        limit = _ReadyTimeout(timeout, f"version {number} was not ready in {timeout:g} s")
         pause = _SOONEST
-        with anyio.move_on_after(timeout):
-            while True:
-                version = await self.get_version(extension_id, number)
-                if version.files and version.status != _WAITING:
-                    return version
-                await anyio.sleep(pause)
-                pause = min(_LATEST, pause * 2)
-        seen = "there was no answer" if version is None else _state(version)
-        raise TimeoutError(one_line(f"version {number} was not ready in {timeout:g} s: {seen}"))
+        try:
+            with limit:
+                while True:
+                    limit.version = version = await self.get_version(extension_id, number)
+                    if version.files and version.status != _WAITING:
+                        return version
+                    await anyio.sleep(pause)
+                    pause = min(_LATEST, pause * 2)
+        finally:
+            limit.cancel()
 
     async def download_version(
         self,
@@ -347,6 +349,17 @@ class Extensions:
         whole = found.pop(offered[-1].path) if archive else None
         files = tuple(found.values())
         return DownloadedVersion(version.number, path, files, found[main] if main else None, whole)
+
+
+class _ReadyTimeout(Timeout):
+    """The end of waiting for a version; it tells what was last seen of it."""
+
+    version: ExtensionVersion | None = None
+
+    def error(self) -> TimeoutError:
+        """What was waited for, and what came."""
+        seen = "there was no answer" if self.version is None else _state(self.version)
+        return TimeoutError(one_line(f"{self.message}: {seen}"))
 
 
 def _offered(version: ExtensionVersion, *, archive: bool) -> list[Remote]:

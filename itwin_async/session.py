@@ -63,8 +63,8 @@ class ITwinSession:
         limiter: how many requests at once and how often; ``Limiter()`` where None. Share one
             between the sessions of an OAuth client.
         retry: how patient to be; ``Retry()`` where None.
-        timeout: seconds an attempt may take up to its headers and, after that, seconds spent
-            waiting for its body. Never the consumer's own time.
+        timeout: seconds an attempt may take up to its headers and, after that, seconds of waiting
+            within which at least 1,024 bytes of its body must come. Never the consumer's own time.
         buffer_bytes: bytes that read-ahead may hold, over all lists; 64 MiB.
         max_body: bytes of a decompressed body beyond which it is a `TransportError`; 320 MiB, room
             for a page of a thousand of the largest extended data.

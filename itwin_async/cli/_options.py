@@ -46,7 +46,7 @@ class Options:
         per_minute: Most requests in any minute.
         per_hour: Most requests in any hour.
         concurrency: Most requests at once.
-        timeout: Seconds to wait for an answer, and for its body.
+        timeout: Seconds to wait for an answer, and for each further KiB of its body.
         json: JSON lines also on a terminal.
         verbose: Show the log.
     """

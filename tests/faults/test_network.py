@@ -10,6 +10,7 @@ from support import until
 
 from itwin_async import ITwinSession, Limiter, Retry, StaticToken, TransportError
 from itwin_async.emulator import Emulator
+from itwin_async.export import export_extended_data
 
 LIST = "list_extended_data"
 ALL = list(range(1, 201))
@@ -200,3 +201,27 @@ async def test_sixty_lists_over_a_line_that_breaks_all_the_time(platform, proxy)
         assert got == [ALL] * 60
         assert itwin.stats.retries
         await settled(limiter)
+
+
+THIN = Line(rate=1_200_000.0, slice=2_000)  # a page of 285 kB takes 0.24 s
+SHORT = 0.1  # seconds of timeout
+
+
+async def test_a_page_that_takes_longer_than_the_timeout_arrives_at_the_first_attempt(
+    platform, proxy
+):
+    async with through(proxy, platform, timeout=SHORT, retry=Retry(1)) as itwin:
+        await itwin.itwins.get_primary_account()
+        with proxy.being(rate=THIN.rate, slice=THIN.slice):
+            assert await collect(entries(itwin, page_size=100)) == ALL
+        assert itwin.stats.retries == 0
+
+
+async def test_an_export_over_a_slow_line_is_finished(platform, proxy, tmp_path):
+    output = tmp_path / "changes.jsonl"
+    async with through(proxy, platform, timeout=SHORT, retry=Retry(1)) as itwin:
+        await itwin.itwins.get_primary_account()
+        with proxy.being(rate=THIN.rate, slice=THIN.slice):
+            done = await export_extended_data(itwin, [IMODEL], output)
+    assert done.rows == len(ALL)
+    assert len(output.read_bytes().splitlines()) == len(ALL)

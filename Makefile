@@ -3,14 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check docs format bench bench-full bench-distributed bench-export soak matrix browser test-browser test-distributed test-notebook notebook screenshot clean
+.PHONY: demo test test-slow check docs format bench bench-full bench-distributed bench-export soak matrix browser test-browser test-distributed test-notebook notebook screenshot clean
 
 demo: $(READY)
 	$(BIN)/itwin-async demo
 
 # Two processes: most tests wait for a socket, and some keep a core busy.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+# The rest: what takes seconds, and what is tried at each of many steps.
+test-slow: $(READY)
+	$(BIN)/python -m pytest -n 2 -m slow
 
 # Types are those of every extra that the package imports.
 check: $(READY)

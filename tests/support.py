@@ -230,14 +230,16 @@ async def cancelled_at_each_await(
     check: Callable[[int], Awaitable[object]],
     *,
     when: Literal["waiting", "ready"] = "waiting",
+    step: int = 1,
 ) -> tuple[int, Any]:
     """Run what ``make`` gives again and again, cancelled at its first await, its second, and so on.
 
-    Awaits of the tasks that it starts count as well. ``ready`` cancels as what is awaited has just
-    come and is not taken yet. Each end must be a cancellation or a result; ``check`` is awaited
-    after each. The number of cancelled runs, and the result of the one that was over before.
+    A ``step`` of 7 takes each seventh alone. Awaits of the tasks that it starts count as well.
+    ``ready`` cancels as what is awaited has just come and is not taken yet. Each end must be a
+    cancellation or a result; ``check`` is awaited after each. Gives how many awaits there were at
+    least, and the result of the run that was over before.
     """
-    for number in range(10_000):
+    for number in range(0, 10_000, step):
         with _Awaits(number, when) as awaits:
             running = Running(kind, make())
             awaits.cancel = running.cancel

@@ -214,6 +214,7 @@ class _Run:
             try:
                 while await self._read_for(_SECONDS, pieces):
                     await self._flush()
+                    self._tell()  # of what it took from lists that are slow
             except (ITwinError, asyncio.CancelledError):
                 await self._flush()  # what has come is kept; writing it takes a moment
                 raise

@@ -7,10 +7,12 @@ import pty
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 COMMAND = (sys.executable, "-m", "itwin_async")
+QUICK = (sys.executable, str(Path(__file__).with_name("quick.py")))
 _STYLE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
@@ -31,11 +33,14 @@ def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 async def run(
-    *arguments: str, variables: Mapping[str, str] | None = None, stdin: str = ""
+    *arguments: str,
+    variables: Mapping[str, str] | None = None,
+    stdin: str = "",
+    command: Sequence[str] = COMMAND,
 ) -> Ended:
     """A process with pipes."""
     process = await asyncio.create_subprocess_exec(
-        *COMMAND, *arguments,
+        *command, *arguments,
         env=environment(variables),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -53,6 +58,7 @@ def in_terminal(
     *arguments: str,
     variables: Mapping[str, str] | None = None,
     react: Callable[[str], bytes | None] = lambda _: None,
+    command: Sequence[str] = COMMAND,
 ) -> tuple[int, str]:
     """Exit code and screen in a terminal; ``react`` is given the screen and gives keys to press.
 
@@ -60,7 +66,7 @@ def in_terminal(
     """
     child, screen = pty.fork()
     if child == 0:
-        os.execvpe(COMMAND[0], [*COMMAND, *arguments], environment(variables))
+        os.execvpe(command[0], [*command, *arguments], environment(variables))
     seen, until = b"", time.monotonic() + 60
     try:
         while time.monotonic() < until:

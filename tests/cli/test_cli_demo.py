@@ -4,11 +4,17 @@ import pytest
 from terminal import run
 
 from itwin_async.cli import _demo, main
+from itwin_async.emulator import Emulator, Throttle
 
 
 @pytest.fixture
 def small(monkeypatch):
-    """Ten iModels are enough."""
+    """Ten iModels are enough, and a throttle that asks for no wait."""
+
+    def throttle(emulator: Emulator, _: float) -> None:
+        emulator.faults.add("list_extended_data", Throttle(0))
+
+    monkeypatch.setattr(Emulator, "throttle", throttle)
     monkeypatch.setattr(_demo, "_IMODELS", 10)
     monkeypatch.setattr(_demo, "_ENTRIES", 2_500)
 
@@ -27,11 +33,13 @@ def test_demo_ends_well_where_every_entry_came_once(small, capsys):
 
 def test_demo_fails_where_one_is_missing(small, monkeypatch, capsys):
     monkeypatch.setattr(_demo, "_ENTRIES", 2_501)
+    monkeypatch.setattr(_demo, "_make_trouble", lambda *_: None)
     code, out = demo(capsys)
     assert code == 1
     assert "1 entries are missing" in out
 
 
+@pytest.mark.slow
 async def test_demo_runs_whole():
     ended = await run("demo")
     assert (ended.code, ended.err) == (0, "")

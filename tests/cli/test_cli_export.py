@@ -8,7 +8,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from terminal import COMMAND, environment, in_terminal, run
+from terminal import COMMAND, QUICK, environment, in_terminal, run
 
 from itwin_async import Stats
 from itwin_async.cli import _progress
@@ -122,7 +122,7 @@ async def test_what_would_befall_every_imodel_is_never_left_out(emulator, tmp_pa
     emulator.faults.add(lambda request: request.path.startswith(path), fault, times=None)
     output = tmp_path / "rows.jsonl"
     command = (*EXPORT, "--itwin", ITWIN, "--keep-going", "--output", str(output))
-    ended = await run(*command, variables=emulator.environment)
+    ended = await run(*command, variables=emulator.environment, command=QUICK)
     assert (ended.code, ended.out) == (code, "")
     assert ended.err.count("\n") == 1
     assert "left out" not in ended.err
@@ -163,7 +163,7 @@ async def test_error_says_how_to_go_on_where_that_helps(emulator, tmp_path, faul
     emulator.faults.add("list_extended_data", fault, times=None)
     ended = await run(
         *EXPORT, "--imodel", IMODEL, "--output", str(tmp_path / "rows.jsonl"),
-        variables=emulator.environment,
+        variables=emulator.environment, command=QUICK,
     )  # fmt: skip
     assert ended.code == code
     assert ended.err.count("\n") == 1
@@ -172,27 +172,32 @@ async def test_error_says_how_to_go_on_where_that_helps(emulator, tmp_path, faul
 
 async def test_stopped_export_goes_on_when_it_is_run_again(tmp_path):
     output = tmp_path / "rows.jsonl"
-    command = (*EXPORT, "--emulator", "--imodel", IMODEL, "--output", str(output))
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND, *command, env=environment(), stderr=asyncio.subprocess.PIPE
-    )
-    async with asyncio.timeout(60):
-        while not any(tmp_path.rglob("0*.jsonl")):  # the first part is stored
-            await asyncio.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, err = await process.communicate()
-    assert process.returncode == 130
-    assert err == b"Run the same command again to go on.\n"
-    assert not output.exists()
-    ended = await run(*command)
+    command = (*EXPORT, "--imodel", IMODEL, "--output", str(output))
+    async with Emulator(imodels=1, changesets=50, max_top=5) as emulator:
+        emulator.faults.add("list_extended_data", Delay(60), after=4, times=None)
+        variables = emulator.environment
+        process = await asyncio.create_subprocess_exec(
+            *QUICK, *command, env=environment(variables), stderr=asyncio.subprocess.PIPE
+        )
+        async with asyncio.timeout(60):
+            while not any(tmp_path.rglob("0*.jsonl")):  # the first part is stored
+                await asyncio.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            _, err = await process.communicate()
+        assert process.returncode == 130
+        assert err == b"Run the same command again to go on.\n"
+        assert not output.exists()
+        emulator.faults.clear()
+        ended = await run(*command, variables=variables)
     assert (ended.code, ended.err) == (0, "")
-    assert [row["changeset_index"] for row in rows(output)] == list(range(1, 2_001))
+    assert [row["changeset_index"] for row in rows(output)] == list(range(1, 51))
     assert not any(tmp_path.rglob("0*.jsonl"))
 
 
 def test_terminal_shows_how_far_it_is(tmp_path):
     output = tmp_path / "rows.jsonl"
-    code, screen = in_terminal(*EXPORT, "--emulator", "--imodel", IMODEL, "--output", str(output))
+    command = (*EXPORT, "--emulator", "--imodel", IMODEL, "--output", str(output))
+    code, screen = in_terminal(*command, command=QUICK)
     assert code == 0
     counts = re.findall(r"0/1 iModels · ([\d,]+) rows · ", screen)
     assert any(0 < int(count.replace(",", "")) <= 2_000 for count in counts)

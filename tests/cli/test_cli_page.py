@@ -23,6 +23,7 @@ def test_there_are_commands():
     assert len(COMMANDS) >= 14
 
 
+@pytest.mark.slow
 async def test_commands_run(tmp_path):
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     async with Emulator(imodels=6, changesets=30) as emulator:

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import contextlib
 import json
 import os
 import threading
@@ -17,6 +16,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support import Running, cancelled_at_each_await, until
 
 from itwin_async import ITwinSession, NotFoundError, StaticToken, TransportError
 from itwin_async.emulator import Cut, Edit, Emulator, Reset, Status, Throttle
@@ -674,36 +674,55 @@ class Gate:
 @pytest.mark.parametrize("name", ["open", "store", "finish"])
 @pytest.mark.parametrize("times", [1, 3])
 async def test_cancelled_while_a_thread_is_at_work(
-    name, times, itwin, tmp_path, monkeypatch, small_parts
+    name, times, cancel_kind, itwin, tmp_path, monkeypatch, small_parts
 ):
     imodels = await every_imodel(itwin)
     output = tmp_path / "a.parquet"
     owner, what = (ArrowFile, "_batches") if name == "finish" else (Store, name)
     gate = Gate(monkeypatch, owner, what)
-    task = asyncio.create_task(export_extended_data(itwin, imodels, output, page_size=5))
-    while not gate.reached.is_set():
-        await asyncio.sleep(0.005)
+    running = Running(cancel_kind, export_extended_data(itwin, imodels, output, page_size=5))
+    await until(gate.reached.is_set)
     for _ in range(times):
-        task.cancel()
-        await asyncio.sleep(0.02)
-        assert not task.done()  # it waits for its thread
+        running.cancel()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not running.done()  # it waits for its thread
     gate.open.set()
     with pytest.raises(asyncio.CancelledError):
-        await task
+        await running
     exported = await export_extended_data(itwin, imodels, output, page_size=5)
     assert exported.rows == 150
     assert rows_of(output) == await held(itwin, imodels)
 
 
-@pytest.mark.parametrize("seconds", [0.02, 0.05, 0.08, 0.11, 0.15, 0.2])
-async def test_a_time_limit_loses_nothing(seconds, itwin, tmp_path, monkeypatch, small_parts):
+@pytest.mark.parametrize("when", ["waiting", "ready"])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 13])
+async def test_cancelled_at_any_await_it_loses_nothing(
+    cancel_kind, when, step, itwin, tmp_path, monkeypatch, small_parts
+):
     monkeypatch.setattr(job, "_SECONDS", 0.01)
-    imodels = await every_imodel(itwin)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await export_extended_data(itwin, imodels, tmp_path / "a.jsonl", page_size=3)
-    await export_extended_data(itwin, imodels, tmp_path / "a.jsonl", page_size=3)
-    assert rows_of(tmp_path / "a.jsonl") == await held(itwin, imodels)
+    imodels = (await every_imodel(itwin))[:2]
+    expected = await held(itwin, imodels)
+    number = 0
+
+    def output():
+        return tmp_path / f"{number}.jsonl"
+
+    def export():
+        return export_extended_data(itwin, imodels, output(), page_size=9)
+
+    async def check(of: int) -> None:
+        nonlocal number
+        await export()
+        assert rows_of(output()) == expected
+        assert not list(tmp_path.glob("*.parts"))
+        number = of + 1
+
+    awaits, exported = await cancelled_at_each_await(
+        cancel_kind, export, check, when=when, step=step
+    )
+    assert awaits > 20
+    assert exported.rows == 50
 
 
 async def test_a_time_out_of_the_callers_own_ends_it(emulator, itwin, tmp_path):
@@ -844,25 +863,31 @@ async def test_progress_is_not_awaited(itwin, tmp_path):
 # What is kept
 
 
-async def test_what_has_come_is_stored_while_nothing_more_comes(
-    emulator, itwin, tmp_path, monkeypatch
+async def test_what_has_come_is_stored_and_told_while_nothing_more_comes(
+    cancel_kind, emulator, itwin, tmp_path, monkeypatch
 ):
     """A pause of all lists is when a job gets stopped."""
     monkeypatch.setattr(job, "_SECONDS", 0.05)
     imodels = await every_imodel(itwin)
     emulator.faults.add("list_extended_data", Throttle(60), after=9, times=None)
     output = tmp_path / "a.jsonl"
-    task = asyncio.create_task(export_extended_data(itwin, imodels, output, page_size=5))
+    told: list[ExportProgress] = []
+    running = Running(
+        cancel_kind,
+        export_extended_data(itwin, imodels, output, page_size=5, on_progress=told.append),
+    )
     parts = tmp_path / "a.jsonl.parts"
-    stored = 0
-    while stored < 45:  # nine pages
-        await asyncio.sleep(0.02)
-        assert not task.done()
-        stored = sum(len(part.read_bytes().splitlines()) for part in parts.glob("0*.jsonl"))
-    assert stored == 45
-    task.cancel()
+
+    def stored() -> int:
+        assert not running.done()
+        return sum(len(part.read_bytes().splitlines()) for part in parts.glob("0*.jsonl"))
+
+    await until(lambda: stored() >= 45)  # nine pages
+    assert stored() == 45
+    await until(lambda: told and told[-1].rows == 45)
+    running.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await task
+        await running
 
 
 async def test_a_cancelled_export_keeps_what_has_come(emulator, itwin, tmp_path):

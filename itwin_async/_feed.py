@@ -1,6 +1,7 @@
 """A running list: one page after the other, each in runs of items as they arrive."""
 
 import contextlib
+from array import array
 from collections.abc import Sequence
 from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
@@ -16,11 +17,20 @@ T = TypeVar("T")
 E = TypeVar("E")
 
 _SMALL: Final = 256 * 1024  # bytes; a page of up to so many is read whole and decoded at once
+# Bytes of a page's second copy that are read at once, whatever the consumer does, and the share
+# by which it must surpass the first one for the faults before it to count no longer.
+_AT_ONCE: Final = 4 << 20
+_PROGRESS: Final = 1 / 16
 _EMPTY_IN_A_ROW: Final = 1_000  # empty pages with a next link, after which a list is a loop
 
 
 class LargePage(Generic[E]):
-    """A page whose entries are handed over while it arrives."""
+    """A page whose entries are handed over while it arrives.
+
+    A page cut short is asked for again. Of the entries handed over only fingerprints are kept: the
+    next copy is compared with them and goes on behind them. Copies that bring little more than the
+    one before count as faults, so that what is read again is bounded.
+    """
 
     def __init__(
         self,
@@ -34,8 +44,10 @@ class LargePage(Generic[E]):
         self._request = request
         self.target = request.target
         self._attempts = attempts
-        self._keys: list[object] = []  # of the entries handed over
+        self._fingerprints = array("q")  # of the entries handed over
         self._again = 0  # how many of them the present copy of the page has shown
+        self._reached = 0  # bytes of a copy up to the last entry handed over
+        self._wanted = 0.0  # bytes from which on the present copy is progress
         self._hurry = False
         self._failure: TransportError | DecodeError | None = None
         self.page: PageStyle[E] | None = None
@@ -47,34 +59,45 @@ class LargePage(Generic[E]):
         self._body = body
         self._head = head
         self._again = self.size = 0
+        self._wanted = self._reached * (1 + _PROGRESS)
         self._splitter: Splitter[PageStyle[E], E] = Splitter(
             streaming.opening, streaming.whole, streaming.run
         )
 
     async def entries(self) -> Sequence[E] | None:
-        """The next run of entries, or None at the page's end.
-
-        A page cut short is asked for again; what was handed over of it is compared and left out.
-        """
-        while self.page is None:
+        """The next run of entries, or None at the page's end."""
+        fresh: Sequence[E] = ()
+        begun = 0
+        while self.page is None and (not fresh or (self._hurry and self.size < begun + _AT_ONCE)):
             try:
-                run = await (self._rest() if self._hurry else self._run())
+                run = await self._run()
             except (TransportError, DecodeError) as error:
-                self.close(error)
-                error.operation = str(self._request.operation)
-                error.request_id = self._body.request_id
-                if not isinstance(self._body, KeptBody):  # what a guess brought costs nothing
-                    with self._exchange.life.running():
-                        await self._exchange.again(self._attempts, error)
-                self.begin(await self._exchange.run(self._request, _as_it_is, self._attempts), b"")
-                # A server may have lost patience with a slow consumer: take the copy in one go.
-                self._hurry = True
+                if fresh:
+                    self._failure = error  # its turn comes behind them
+                    break
+                await self._ask_again(error)
                 continue
-            fresh = self._unseen(run)
-            if fresh:
-                self._attempts.progressed()
-                return fresh
-        return None
+            more = self._unseen(run)
+            begun = begun or (self.size if more else 0)
+            fresh = [*fresh, *more] if fresh else more
+        if not fresh:
+            return None
+        self._reached = max(self._reached, self.size)
+        if self.size >= self._wanted:
+            self._attempts.progressed()
+        return fresh
+
+    async def _ask_again(self, error: TransportError | DecodeError) -> None:
+        """Begin with another copy of the page, if the failure of this one allows it."""
+        self.close(error)
+        error.operation = str(self._request.operation)
+        error.request_id = self._body.request_id
+        if not isinstance(self._body, KeptBody):  # what a guess brought costs nothing
+            with self._exchange.life.running():
+                await self._exchange.again(self._attempts, error)
+        self.begin(await self._exchange.run(self._request, _as_it_is, self._attempts), b"")
+        # A server may have lost patience with a slow consumer: read on without waiting for it.
+        self._hurry = True
 
     async def _run(self) -> Sequence[E]:
         """The entries of the next piece; at the end of the body, of the rest."""
@@ -93,30 +116,18 @@ class LargePage(Generic[E]):
                 why_not_decoded(error), kind=self._body.content_type
             ) from None
 
-    async def _rest(self) -> Sequence[E]:
-        """All entries that can be had of this copy; a failure is kept for the next call."""
-        collected: list[E] = []
-        try:
-            while self.page is None:
-                collected += await self._run()
-        except (TransportError, DecodeError) as error:
-            if not collected:
-                raise
-            self._failure = error
-        return collected
-
     def _unseen(self, run: Sequence[E]) -> Sequence[E]:
         """What of a run was not handed over before; `DecodeError` if the page has changed."""
         key = self._streaming.key
-        keys = [key(entry) for entry in run]
-        known = self._keys[self._again : self._again + len(run)]
-        if known != keys[: len(known)]:
+        fingerprints = array("q", (hash(key(entry)) for entry in run))
+        known = self._fingerprints[self._again : self._again + len(run)]
+        if known != fingerprints[: len(known)]:
             self._changed("the page changed between two copies of it")
         self._again += len(run)
-        self._keys += keys[len(known) :]
-        if self.page is not None and self._again < len(self._keys):
+        self._fingerprints += fingerprints[len(known) :]
+        if self.page is not None and self._again < len(self._fingerprints):
             self._changed("the page shrank between two copies of it")
-        return run[len(known) :]
+        return run[len(known) :] if known else run
 
     def _changed(self, why: str) -> NoReturn:
         error = self._request.operation.undecodable(why)

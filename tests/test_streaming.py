@@ -353,6 +353,53 @@ async def test_a_page_cut_while_the_consumer_paused_is_then_read_to_its_end():
         assert seen == list(range(60))
 
 
+@pytest.mark.parametrize("share", [0.2, 0.9])
+async def test_memory_stays_a_fraction_of_a_page_that_is_cut(share):
+    text = page(entries(0, 100, 150_000))
+    at = int(len(text) * share)
+
+    async def answer(call) -> None:
+        if call.number == 1:
+            await call.cut(memoryview(text), at)
+        else:
+            await call.body(text)
+
+    async with PageServer(answer) as server, client(server) as itwin:
+        pager = itwin.imodels.list_extended_data(IMODEL)
+        await anext(aiter(pager))
+        gc.collect()
+        tracemalloc.start()
+        try:
+            base = tracemalloc.get_traced_memory()[0]
+            seen = [item.changeset_index async for item in pager]
+            peak = tracemalloc.get_traced_memory()[1] - base
+        finally:
+            tracemalloc.stop()
+        assert len(server.calls) == 3
+    assert seen == list(range(100))
+    assert len(text) > 20_000_000
+    assert peak < len(text) / 3
+
+
+async def test_what_is_read_again_of_a_page_is_bounded():
+    """Each copy brings one entry more of a hundred: progress, but at a price that only grows."""
+    text = page(entries(0, 100, LARGE))
+    ends = borders(text)
+
+    async def answer(call) -> None:
+        await call.cut(text, ends[min(call.number + 3, 98)] + 5)
+
+    retry = Retry(3, base=0.0)
+    async with PageServer(answer) as server, client(server, retry=retry) as itwin:
+        seen = []
+        with pytest.raises(TransportError) as caught:
+            async for item in itwin.imodels.list_extended_data(IMODEL):
+                seen.append(item.changeset_index)
+        assert caught.value.reason == "cut"
+        assert seen == list(range(len(seen)))
+        assert 14 < len(seen) < 50
+
+
 @pytest.mark.parametrize("change", ["another", "swapped", "fewer", "none", "renumbered"])
 async def test_a_page_that_changed_between_two_copies_is_an_error(change):
     other = entries(0, 6, LARGE)

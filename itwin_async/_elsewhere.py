@@ -95,19 +95,16 @@ class Elsewhere:
     async def _again(self, attempts: Attempts, error: ITwinError, call: Call | None) -> None:
         """Like `again`, for a host that is not the platform: its 429 closes no door."""
         retry = self._retry
-        try:
-            if not isinstance(error, RateLimitError):
-                return await again(attempts, error, self._budget, self._telling)
-            self._telling.throttled(call)
-            wait = error.retry_after or UNTOLD
-            attempts.throttled += wait
-            patience = visible_deadline() - asyncio.get_running_loop().time()
-            patience = min(patience, retry.max_retry_after)
-            if wait > patience or attempts.throttled > retry.max_throttled:
-                raise error
-            return await asyncio.sleep(wait)
-        finally:
-            del error  # it leads to this frame, which must not lead back
+        if not isinstance(error, RateLimitError):
+            return await again(attempts, error, self._budget, self._telling)
+        self._telling.throttled(call)
+        wait = error.retry_after or UNTOLD
+        attempts.throttled += wait
+        patience = visible_deadline() - asyncio.get_running_loop().time()
+        patience = min(patience, retry.max_retry_after)
+        if wait > patience or attempts.throttled > retry.max_throttled:
+            raise error
+        return await asyncio.sleep(wait)
 
     async def _post_once(
         self, parts: tuple[Origin, str], form: dict[str, str], call: Call | None
@@ -127,10 +124,7 @@ class Elsewhere:
             error = await refused(answer, origin, secrets=secrets, kind=kind)
             error.message = f"the sign-in host {origin.host} refused: {error.message}"
             error.args = (error.message,)
-            try:
-                raise error
-            finally:
-                del error  # it leads to this frame, which must not lead back
+            raise error
         text = bytearray()
         try:
             while len(text) < LONGEST and (piece := await answer.read()):

@@ -246,14 +246,11 @@ class Exchange:
                 call.end(error)
             raise
         finally:
-            failure = throttle = None  # they lead to this frame, which must not lead back
+            failure = throttle = None  # they lead to frames with bodies, and to this frame
 
     async def again(self, attempts: Attempts, failure: ITwinError) -> None:
         """Wait until a failed request may be tried again; raise the failure if it may not."""
-        try:
-            await again(attempts, failure, self._budget, self.telling)
-        finally:
-            del failure  # it leads to this frame, which must not lead back
+        await again(attempts, failure, self._budget, self.telling)
 
     async def _enter(self, attempts: Attempts, call: Call | None) -> tuple[Slot, Token]:
         """A slot and a token that can be used while it is held."""
@@ -315,10 +312,7 @@ class Exchange:
             self._throttled(operation, retry_after(answer), request_id)
         refusal = await refused(answer, self.base, secrets=(token.value,))
         refusal.operation, refusal.request_id = operation, request_id
-        try:
-            raise refusal
-        finally:
-            del refusal  # it leads to this frame, which must not lead back
+        raise refusal
 
     def _throttled(self, operation: str, asked: float | None, request_id: str) -> None:
         """Close the door for everybody, before the rest of the answer is read."""

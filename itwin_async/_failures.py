@@ -21,10 +21,7 @@ async def again(attempts: Attempts, failure: ITwinError, budget: Budget, telling
     now = asyncio.get_running_loop().time()
     if delay is None or now + delay > visible_deadline():
         failure.may_have_happened = attempts.in_doubt(failure)
-        try:
-            raise failure
-        finally:
-            del failure  # it leads to this frame, which must not lead back
+        raise failure
     telling.retried(failure, attempts.faults, delay)
     await asyncio.sleep(delay)
 

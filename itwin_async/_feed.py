@@ -132,10 +132,7 @@ class LargePage(Generic[E]):
     def _changed(self, why: str) -> NoReturn:
         error = self._request.operation.undecodable(why)
         self.close(error)
-        try:
-            raise error
-        finally:
-            del error  # it leads to this frame, which must not lead back
+        raise error
 
     def close(self, error: BaseException | None = None) -> None:
         """Cut the connection, if the body is not in; ``error`` is why, None for no more need."""
@@ -237,6 +234,10 @@ class Feed(Generic[T]):
             self._large.close()
         if self._ahead is not None:
             self._ahead.drop()
+
+    def drop(self) -> None:
+        """Close what nobody uses any more: in a finalizer, and so in any thread or process."""
+        self._exchange.life.binding.call(self.close)
 
     def _next_target(self) -> str | None:
         if isinstance(self._next, LinkError):

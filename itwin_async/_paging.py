@@ -142,10 +142,8 @@ class _ListIterator(Generic[T]):
         self._feed.close()
 
     def __del__(self) -> None:
-        with contextlib.suppress(
-            AttributeError, RuntimeError
-        ):  # never started, or its loop is gone
-            self._feed.close()
+        with contextlib.suppress(AttributeError, RuntimeError):  # never made, or its loop is gone
+            self._feed.drop()
 
     def _begin(self) -> Interruptible:
         if self._end is not None:

@@ -6,6 +6,7 @@ import logging
 from typing import Final, Protocol
 
 from itwin_async._interrupt import Timeout
+from itwin_async._loops import background
 from itwin_async.auth import SignIn, Token, TokenProvider, TokenSource, check_token
 from itwin_async.errors import ITwinError
 
@@ -84,7 +85,7 @@ class Tokens:
 
     def _renew(self, lender: Lender) -> "asyncio.Task[Token]":
         if self._renewal is None:
-            self._renewal = asyncio.create_task(self._fetch(lender), name="itwin_async token")
+            self._renewal = background(self._fetch(lender), "token")
             self._renewal.add_done_callback(self._done)
         return self._renewal
 

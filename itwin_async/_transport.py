@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 import aiohttp
+import anyio
 from yarl import URL
 
 from itwin_async._interrupt import Timeout
+from itwin_async._loops import LoopBinding
 from itwin_async.errors import Reason, TransportError, one_line
 
 ClientSession = aiohttp.ClientSession
 CHUNK: Final = 256 * 1024  # bytes; a read gives up to twice as much. 64 KiB cost 4 % on 27 MB pages
+_LONGEST_CLOSE: Final = 5.0  # seconds for which closing waits until the sockets are gone
 _NO_LIMITS: Final = aiohttp.ClientTimeout(
     total=None
 )  # time is bounded here, without the consumer's
@@ -81,16 +84,12 @@ class _HttpAnswer:
                     piece = await content.readany()
         except (aiohttp.ClientError, OSError) as error:
             failure = _translated(error, self.host, in_body=True)
-            error.with_traceback(None)  # aiohttp keeps it, and its frames would keep this one
         except BaseException:
             self.close()
             raise
         if failure is not None:  # raised here, it does not hold on to the foreign one
             self.close()
-            try:
-                raise failure
-            finally:
-                del failure  # it leads to this frame, which must not lead back
+            raise failure
         if not piece:
             self.close()
         self._since_progress += len(piece)
@@ -110,7 +109,8 @@ class _HttpAnswer:
     def close(self) -> None:
         self._transport.open_answers.discard(self)
         self._timeout.cancel()
-        self._response.close()
+        if not self._transport.binding.forked:
+            self._response.close()
 
 
 class Transport:
@@ -120,6 +120,7 @@ class Transport:
         self._http = http
         self._owned = http is None
         self._closed = False
+        self.binding: Final = LoopBinding()
         self.timeout: Final = timeout
         self.max_body: Final = max_body
         self.open_answers: set[Answer] = set()
@@ -157,10 +158,7 @@ class Transport:
         except BaseException:
             timeout.cancel()
             raise
-        try:
-            raise failure  # here it does not hold on to the foreign one, which shows headers
-        finally:
-            del failure  # it leads to this frame, which must not lead back
+        raise failure  # here it does not hold on to the foreign one, which shows headers
 
     def _start(self) -> aiohttp.ClientSession:
         if self._closed:
@@ -176,28 +174,47 @@ class Transport:
         http._retry_connection = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return http
 
-    def abandon(self) -> None:
+    def drop(self) -> None:
+        """Close what nobody uses any more: in a finalizer, and so in any thread or process."""
+        if self.binding.forked:
+            connector = self._take_pool()
+            if connector is not None:
+                # Only said to be closed: closing its sockets here would stop them in the parent.
+                connector._closed = True  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        else:
+            self.binding.call(self._close)
+
+    def _close(self) -> None:
         """Close everything at once, without a loop to wait in: open bodies first, then the pool."""
-        for answer in list(self.open_answers):
-            answer.close()
-        self._closed = True
-        http, self._http = self._http, None
-        if http is None or not self._owned or http.closed:
-            return
-        connector = http.connector
-        http.detach()
+        connector = self._take_pool()
         if connector is not None:
             # `close()` wants a running loop; a test guards this one.
             connector._close(abort_ssl=True)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
-    async def aclose(self) -> None:
-        """Close everything, and wait until the sockets are gone."""
+    def _take_pool(self) -> aiohttp.BaseConnector | None:
+        """Close the open bodies, and take what else is to be closed out of aiohttp's session."""
+        http = self._end()
+        if http is None:
+            return None
+        connector = http.connector
+        http.detach()  # or it would complain that it was not closed
+        return connector
+
+    def _end(self) -> ClientSession | None:
+        """Close the open bodies; aiohttp's session, if it is our own and was opened."""
         for answer in list(self.open_answers):
             answer.close()
         self._closed = True
         http, self._http = self._http, None
-        if http is not None and self._owned:
-            await http.close()
+        return http if self._owned else None
+
+    async def aclose(self) -> None:
+        """Close everything, and wait until the sockets are gone."""
+        http = self._end()
+        if http is not None:
+            # Where the caller is cancelled by a scope of anyio, this goes on all the same.
+            with anyio.move_on_after(_LONGEST_CLOSE, shield=True):
+                await http.close()
 
 
 def _translated(error: Exception, host: str, *, in_body: bool = False) -> TransportError:

@@ -165,10 +165,7 @@ class Limiter:
         if self._door > now:
             self._turn_away(waiter, now)
         self._senders.append(waiter)
-        try:
-            return await self._wait(waiter)
-        finally:
-            del waiter  # its error leads to this frame, which must not lead back
+        return await self._wait(waiter)
 
     def acquire_now(self) -> Slot | None:
         """A slot to send one request, if nobody has to wait for it."""
@@ -184,10 +181,7 @@ class Limiter:
             return self._grant_read()
         waiter = self._waiter()
         self._readers.append(waiter)
-        try:
-            return await self._wait(waiter)
-        finally:
-            del waiter  # its error leads to this frame, which must not lead back
+        return await self._wait(waiter)
 
     def acquire_idle(self) -> Slot | None:
         """A slot that nobody else wants now, or None: for requests nobody has asked for yet."""
@@ -305,8 +299,6 @@ class Limiter:
                     self._forget_gone()
                 self._pump()  # who stood behind it may be first now
             raise
-        finally:
-            del waiter  # its error leads to this frame, which must not lead back
 
     def _forget_gone(self) -> None:
         """Let go of cancelled waiters: those that do not reach the head would stay for long."""

@@ -100,7 +100,8 @@ class Timeout(Interruptible):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        self._left = self._deadline - asyncio.get_running_loop().time()
+        # Not the running loop: a coroutine that is dropped with its loop ends outside of any.
+        self._left = self._deadline - self._task.get_loop().time()
         self._deadline = math.inf
         try:
             super().__exit__(kind, *error)

@@ -1,12 +1,12 @@
 """The commands put together, and how each ends: with a line and an exit code."""
 
 import math
-import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeAlias, cast
+from typing import Annotated, Final, Literal, TextIO, TypeAlias, cast
 
 import msgspec
 from cyclopts import App, CycloptsError, Parameter
@@ -32,7 +32,8 @@ from itwin_async.cli._options import (
     pairs,
     with_session,
 )
-from itwin_async.cli._output import BAD, Screen, say, write, write_json
+from itwin_async.cli._output import BAD, Screen, write, write_json
+from itwin_async.cli._stdio import Stderr, Stdout, as_file, open_streams, say
 
 _FAILED: Final = 1
 _USAGE: Final = 2
@@ -46,7 +47,6 @@ _ERRORS: Final[tuple[tuple[type[Exception], int], ...]] = (  # the first that fi
     (OSError, _FAILED),
     (ImportError, _FAILED),
     (RuntimeError, _FAILED),  # a session that is closed, an export that runs already
-    (ValueError, _USAGE),
 )
 _SECRET: Final = re.compile(r"(?i)secret|token|password")
 _EPILOGUE: Final = f"""Exit codes: 0 done, {_FAILED} failed, {_USAGE} wrong usage, 3 not found, \
@@ -131,7 +131,14 @@ def emulator(
     """An emulated platform that runs until it is stopped, and says which variables to export."""
     from itwin_async.emulator.__main__ import main  # noqa: PLC0415 - argparse, needed here alone
 
-    main(arguments, prog="itwin-async emulator")
+    try:
+        with redirect_stdout(as_file(Stdout())), redirect_stderr(as_file(Stderr())):
+            main(arguments, prog="itwin-async emulator")
+    except SystemExit as ended:
+        if not isinstance(ended.code, str):
+            raise
+        Stderr().write(f"{ended.code}\n")  # the interpreter would, and fail where it cannot
+        raise SystemExit(_FAILED) from None
 
 
 @app.command
@@ -157,46 +164,53 @@ def completion(shell: Literal["bash", "zsh", "fish"], /, *, install: Flag = Fals
 
 
 def run(tokens: Sequence[str]) -> int:
-    """Run a command; the exit code."""
-    _replace_closed_streams()
-    if sys.stdout is None:
-        say("standard output is closed: send it to a file, or to /dev/null")
-        return _FAILED
-    try:
-        code: int | None = app(
-            _options_last(tokens),
-            result_action="return_value",
-            exit_on_error=False,
-            print_error=False,
-            console=Screen(),
-        )
-        return code or 0
-    except BrokenPipeError:
-        _drop_output()
-        return 141
-    except CycloptsError as error:
-        error.verbose = False
-        say(f"{_without_secrets(str(error), tokens)} See --help.")
-        return _USAGE
-    except KeyboardInterrupt:
-        if sys.stderr.isatty():
-            sys.stderr.write("Interrupted.\n")
-        return 130
-    except Exception as error:
-        _drop_output()
-        for kind, code in _ERRORS:
-            if isinstance(error, kind):
-                say(_words(error))
-                return code
-        raise
+    """Run a command; the exit code. Only a success whose every byte is out is one."""
+    with open_streams():
+        if cast("TextIO | None", sys.stdout) is None or sys.stdout.closed:
+            say("standard output is closed: send it to a file, or to /dev/null")
+            return _FAILED
+        try:
+            code: int | None = app(
+                _options_last(tokens),
+                result_action="return_value",
+                exit_on_error=False,
+                print_error=False,
+                console=Screen(),
+            )
+            Stdout().finish()
+            return code or 0
+        except BrokenPipeError:
+            return 141
+        except CycloptsError as error:
+            error.verbose = False
+            say(f"{_without_secrets(str(error), tokens)} See --help.")
+            return _USAGE
+        except KeyboardInterrupt:
+            if Stderr().isatty():
+                Stderr().write("Interrupted.\n")
+            return 130
+        except Exception as error:
+            code = _exit_code(error)
+            if code is None:
+                raise
+            say(_words(error))
+            return code
 
 
-def _drop_output() -> None:
-    """What cannot be written is left out: Python would try once more, when it ends."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _exit_code(error: Exception) -> int | None:
+    """The code that an error ends with; None for what can only be a fault of this program."""
+    if isinstance(error, ValueError) and not isinstance(error, CredentialsError | OSError):
+        return _USAGE if _is_refused_argument(error) else _FAILED
+    return next((code for kind, code in _ERRORS if isinstance(error, kind)), None)
+
+
+def _is_refused_argument(error: ValueError) -> bool:
+    """Whether a check of ours refused an argument: codecs and Arrow raise `ValueError` as well."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    where = "" if last is None else str(last.tb_frame.f_globals.get("__name__"))
+    return type(error) is ValueError and where.partition(".")[0] == "itwin_async"
 
 
 def _words(error: Exception) -> str:
@@ -216,14 +230,6 @@ def _without_secrets(text: str, tokens: Sequence[str]) -> str:
         if mark and _SECRET.search(name):
             text = text.replace(token, f"{name}=…")
     return text
-
-
-def _replace_closed_streams() -> None:
-    """A stream that is closed (``2>&-``) is None in Python: nothing to read, nowhere to write."""
-    if sys.stdin is None:
-        sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
-    if sys.stderr is None:
-        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def _options_last(tokens: Sequence[str]) -> list[str]:

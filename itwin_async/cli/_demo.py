@@ -83,6 +83,8 @@ async def _demo() -> int:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=console,
+            redirect_stdout=False,
+            redirect_stderr=False,
             disable=not console.is_terminal,
         ) as progress:
             bar = progress.add_task("extended data", total=_ENTRIES)

@@ -23,8 +23,10 @@ from itwin_async import (
     TransportError,
 )
 from itwin_async.cli._options import DEFAULTS, Count, Options, with_session
-from itwin_async.cli._output import BAD, say, show_list, write_record
+from itwin_async.cli._output import BAD, show_list, write_record
 from itwin_async.cli._progress import Meter, progress
+from itwin_async.cli._stdio import say
+from itwin_async.cli._tables import path_text
 
 app: Final = App(name="extended-data", help="What applications stored with changesets.")
 _GO_ON: Final = "Run the same command again to go on."
@@ -189,11 +191,11 @@ def export(
         error.add_note(_GO_ON)
         raise
     result = {
-        "output": str(done.output),
+        "output": path_text(done.output),
         "rows": done.rows,
         "bad": done.bad,
         "imodels": done.imodels,
-        "bad_rows": None if done.bad_rows is None else str(done.bad_rows),
+        "bad_rows": None if done.bad_rows is None else path_text(done.bad_rows),
         **({"failed": failed} if failed else {}),
     }
     write_record(options, result)

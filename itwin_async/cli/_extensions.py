@@ -11,7 +11,8 @@ from itwin_async import DownloadedVersion, ITwinSession
 from itwin_async.cli._options import DEFAULTS, Count, Flag, Options, with_session
 from itwin_async.cli._output import show, show_list, write_record
 from itwin_async.cli._progress import Meter, progress
-from itwin_async.cli._tables import printable
+from itwin_async.cli._stdio import Stderr
+from itwin_async.cli._tables import path_text, printable
 
 app: Final = App(name="extensions", help="iTwin.js extensions, their versions and files.")
 
@@ -119,8 +120,7 @@ def delete(extension: str, /, *, yes: Flag = False, options: Options = DEFAULTS)
     if not yes:
         if not sys.stdin.isatty():
             raise ValueError("give --yes to delete without being asked")
-        sys.stderr.write(f"Delete extension {printable(extension)} with all its versions? [y/N] ")
-        sys.stderr.flush()
+        Stderr().write(f"Delete extension {printable(extension)} with all its versions? [y/N] ")
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
             raise ValueError("nothing was deleted")
     with_session(options, lambda session: session.extensions.delete_extension(extension))
@@ -166,9 +166,9 @@ def download(
         options,
         {
             "number": found.number,
-            "directory": str(found.directory),
-            "main": None if found.main is None else str(found.main),
-            "files": [str(file) for file in found.files],
-            "archive": None if found.archive is None else str(found.archive),
+            "directory": path_text(found.directory),
+            "main": None if found.main is None else path_text(found.main),
+            "files": [path_text(file) for file in found.files],
+            "archive": None if found.archive is None else path_text(found.archive),
         },
     )

@@ -5,8 +5,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
@@ -16,6 +16,7 @@ from cyclopts.validators import Number
 
 from itwin_async import ClientCredentials, ITwinSession, Limiter, StaticToken, TokenProvider
 from itwin_async.cli._running import run
+from itwin_async.cli._stdio import Stderr
 from itwin_async.emulator import Delay, Emulator, Throttle
 
 T = TypeVar("T")
@@ -130,8 +131,8 @@ def _asked(what: str) -> str:
             warnings.simplefilter("error", getpass.GetPassWarning)  # it could be seen
             return getpass.getpass(f"{what}: ").strip()
     except (EOFError, UnicodeError, getpass.GetPassWarning) as error:
-        if isinstance(error, EOFError) and sys.stderr.isatty():
-            sys.stderr.write("\n")  # the prompt's line
+        if isinstance(error, EOFError) and Stderr().isatty():
+            Stderr().write("\n")  # the prompt's line
         raise CredentialsError(
             f"{what} was not given: type it on a terminal, or name a file that holds it"
         ) from None
@@ -159,18 +160,29 @@ def with_session(
 ) -> T:
     """The result of work that needs a session; see `run`."""
     provider = options.token_provider()
-    if options.verbose:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logger = logging.getLogger("itwin_async")
-        logger.addHandler(handler)
-        logger.setLevel(logging.DEBUG)
 
     async def opened() -> T:
         async with _session(options, provider) as itwin:
             return await work(itwin)
 
-    return run(opened, advice=advice)
+    with _log_on_stderr() if options.verbose else nullcontext():
+        return run(opened, advice=advice)
+
+
+@contextmanager
+def _log_on_stderr() -> Generator[None]:
+    """Show the whole log while this runs."""
+    handler = logging.StreamHandler(Stderr())
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("itwin_async")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
 
 
 @asynccontextmanager

@@ -1,6 +1,5 @@
 """What a command shows: tables on a terminal, JSON lines in a pipe, errors in a line."""
 
-import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -13,9 +12,8 @@ from rich.highlighter import JSONHighlighter
 from itwin_async import ITwinSession, Pager
 from itwin_async.cli._options import Options, with_session
 from itwin_async.cli._progress import Meter, progress
-from itwin_async.cli._running import may_block
-from itwin_async.cli._tables import escaped, list_row, list_table, printable, record_table
-from itwin_async.errors import unsigned_value
+from itwin_async.cli._stdio import Stdout, as_file
+from itwin_async.cli._tables import escaped, list_row, list_table, record_table
 
 T = TypeVar("T")
 BAD: Final = 6  # the exit code for what is done but for bad extended data
@@ -25,42 +23,49 @@ _encode: Final = msgspec.json.Encoder().encode
 class Screen(Console):
     """Standard output for people. A reader that went away is an error like any other."""
 
+    def __init__(self) -> None:
+        super().__init__(file=as_file(Stdout()))
+
     def on_broken_pipe(self) -> NoReturn:
         """rich would end the process here, with a code of its own."""
         raise BrokenPipeError
 
 
-def say(text: object) -> None:
-    """One line on stderr, in the command's name."""
-    line = " ".join(printable(unsigned_value(str(text))).split())
-    sys.stderr.write(f"itwin-async: {line}\n")
-    sys.stderr.flush()
-
-
 def write(data: bytes) -> None:
     """Bytes on stdout, now. A terminal gets them `escaped`."""
-    if sys.stdout.isatty():
-        data = escaped(data.decode(errors="replace")).encode()
-    with may_block():
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+    out = Stdout()
+    if out.isatty():
+        out.write(escaped(data.decode(errors="replace"), out.encoding))
+    else:
+        out.write_bytes(data)
 
 
 def write_line(item: object) -> None:
     """A line of JSON, as the platform spells it."""
-    write(_encode(item) + b"\n")
+    _write_json_line(_encode(item))
+
+
+def _write_json_line(data: bytes) -> None:
+    out, line = Stdout(), data + b"\n"
+    if out.isatty():
+        write(line)
+    else:
+        out.write_json(line)
 
 
 def write_json(options: Options, text: bytes) -> None:
     """JSON as it came: readable on a terminal, else one line. What is no JSON goes out as it is."""
     try:
-        if options.for_programs:
-            write(msgspec.json.format(text, indent=-1) + b"\n")
-        else:
-            shown = escaped(msgspec.json.format(text).decode(errors="replace"))
-            Screen().print(JSONHighlighter()(shown), soft_wrap=True)
+        formatted = msgspec.json.format(text, indent=-1 if options.for_programs else 2)
     except msgspec.MsgspecError:
         write(text)
+        return
+    if options.for_programs:
+        _write_json_line(formatted)
+    else:
+        screen = Screen()
+        shown = escaped(formatted.decode(errors="replace"), screen.encoding)
+        screen.print(JSONHighlighter()(shown), soft_wrap=True)
 
 
 def write_record(options: Options, record: object) -> None:
@@ -69,7 +74,7 @@ def write_record(options: Options, record: object) -> None:
         write_line(record)
         return
     screen = Screen()
-    screen.print(record_table(_fields(record), screen.width))
+    screen.print(record_table(_fields(record), screen.width, screen.encoding))
 
 
 def show(options: Options, get: Callable[[ITwinSession], Coroutine[Any, Any, object]]) -> None:
@@ -96,6 +101,7 @@ def show_list(
     """
     for_programs = options.for_programs
     rows = list[list[str]]()
+    encoding = Stdout().encoding
 
     async def work(itwin: ITwinSession) -> None:
         meter = Meter("items")
@@ -108,7 +114,7 @@ def show_list(
                     if for_programs:
                         write_line(made)
                     else:
-                        rows.append(list_row(columns, _fields(made, datetime)))
+                        rows.append(list_row(columns, _fields(made, datetime), encoding))
                     meter.count += 1
                     if meter.count == limit:
                         break

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 
 from itwin_async import ITwinSession
+from itwin_async.cli._stdio import Stderr, as_file
 from itwin_async.cli._tables import printable
 
 
@@ -66,7 +67,8 @@ def progress(
     They and the log would run into it on a terminal: then there is none.
     """
     logs = logging.getLogger("itwin_async").isEnabledFor(logging.INFO)
-    if not sys.stderr.isatty() or logs or (lines and sys.stdout.isatty()):
+    stderr = Stderr()
+    if not stderr.isatty() or logs or (lines and sys.stdout.isatty()):
         yield
         return
     columns: list[ProgressColumn] = [
@@ -77,7 +79,7 @@ def progress(
     if meter.parts:
         columns.insert(2, BarColumn(bar_width=20))
     with Progress(
-        *columns, console=Console(stderr=True), transient=True, redirect_stdout=False
+        *columns, console=Console(file=as_file(stderr)), transient=True, redirect_stdout=False
     ) as shown:
         shown.add_task(printable(title), total=None)
         yield

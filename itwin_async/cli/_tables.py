@@ -3,7 +3,9 @@
 No query of a URL is shown: it may be a signature. No I/O.
 """
 
+import contextlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, cast
@@ -23,19 +25,46 @@ _FOLDED: Final = 17  # characters that the others have at least: a date's
 _LONGEST: Final = 1_000  # characters of a cell that is cut
 
 
-def printable(text: str) -> str:
-    """Text in one line, with a space for each control character."""
-    return "".join(c if c.isprintable() else " " for c in text)
+def printable(text: str, encoding: str = "utf-8") -> str:
+    r"""Text in one line: a space for a control character, ``\xfc`` for what cannot be encoded."""
+    shown = "".join(c if c.isprintable() or _is_lone_byte(c) else " " for c in text)
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def escaped(text: str) -> str:
-    r"""Lines of text, usually JSON, with control characters as JSON escapes them: ``\u009b``."""
-    return "".join(c if c.isprintable() or c in "\n\t" else json.dumps(c)[1:-1] for c in text)
+def path_text(path: os.PathLike[str]) -> str:
+    r"""A path as text that can be encoded; a byte that is not UTF-8 is shown as ``\xff``."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
-def list_row(columns: Sequence[str], fields: Mapping[str, object]) -> list[str]:
+def escaped(text: str, encoding: str = "utf-8") -> str:
+    r"""Lines of text, usually JSON, with control characters as JSON escapes them: ``\u009b``.
+
+    So is what cannot be encoded.
+    """
+    return "".join(
+        c if c in "\n\t" or (c.isprintable() and _can_encode(c, encoding)) else json.dumps(c)[1:-1]
+        for c in text
+    )
+
+
+def _can_encode(character: str, encoding: str) -> bool:
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_lone_byte(character: str) -> bool:
+    """Whether it stands for a byte of a path or an argument that is not UTF-8."""
+    return "\udc80" <= character <= "\udcff"
+
+
+def list_row(
+    columns: Sequence[str], fields: Mapping[str, object], encoding: str = "utf-8"
+) -> list[str]:
     """What a table holds of an item."""
-    texts = [_text(fields.get(name)) for name in columns]
+    texts = [_text(fields.get(name), encoding) for name in columns]
     return [
         f"{text[:_LONGEST]}…" if name in _CUT and len(text) > _LONGEST else text
         for name, text in zip(columns, texts, strict=True)
@@ -68,12 +97,12 @@ def list_table(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int
     return table
 
 
-def record_table(fields: Mapping[str, object], width: int) -> Table:
+def record_table(fields: Mapping[str, object], width: int, encoding: str = "utf-8") -> Table:
     """Fields below each other, without links and what is absent; an id is never broken."""
     texts = {
-        name: "\n".join(map(_text, cast("Sequence[object]", value)))
+        name: "\n".join(_text(each, encoding) for each in cast("Sequence[object]", value))
         if isinstance(value, list | tuple)
-        else _text(value)
+        else _text(value, encoding)
         for name, value in fields.items()
         if value is not None and name != "_links"
     }
@@ -111,16 +140,23 @@ def _is_id(name: str) -> bool:
     return name in {"id", "uniqueName", "number"} or name.endswith(("Id", "_id"))
 
 
-def _text(value: object) -> str:
+def _text(value: object, encoding: str) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%d %H:%MZ}"
+        return _date(value)
     if isinstance(value, str):
-        return printable(unsigned_value(value))
-    return printable(msgspec.json.encode(_without_queries(value)).decode())
+        return printable(unsigned_value(value), encoding)
+    return printable(msgspec.json.encode(_without_queries(value)).decode(), encoding)
+
+
+def _date(value: datetime) -> str:
+    """To the minute, in UTC; at the edge of the calendar, where that has no date, as it came."""
+    with contextlib.suppress(OverflowError):
+        value = value.astimezone(UTC)
+    return value.isoformat(sep=" ", timespec="minutes").replace("+00:00", "Z")
 
 
 def _without_queries(value: object) -> object:

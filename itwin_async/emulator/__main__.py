@@ -5,11 +5,13 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Final
 
 from itwin_async.emulator._server import Emulator
 
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _OPTIONS: Final[dict[str, tuple[type, str]]] = {
     "port": (int, "port, 0 for any free one"),
     "per-minute": (int, "API requests admitted in a minute"),
@@ -34,16 +36,17 @@ async def _serve(emulator: Emulator) -> str | None:
     """Serve until a signal; gives the reason where it cannot even listen."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stopped.set)
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, stopped.set)
     try:
         await emulator.start()
     except UnicodeError:
         return "the name of the host is no name"
     except OSError as problem:
         # The event loop wraps what the system says; a name that is not found has a number below 0.
-        number = problem.errno or 0
-        return os.strerror(number) if number > 0 else problem.strerror or str(problem)
+        code = problem.errno or 0
+        return os.strerror(code) if code > 0 else problem.strerror or str(problem)
     try:
         sys.stdout.writelines(f"{name}={value}\n" for name, value in emulator.environment.items())
         sys.stdout.flush()
@@ -74,7 +77,14 @@ def main(
         emulator = Emulator(record=False, **given)
     except ValueError as problem:
         parser.exit(2, f"{parser.prog}: {problem}\n")
-    reason = asyncio.run(_serve(emulator))
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            reason = runner.run(_serve(emulator))
+    finally:  # the loop leaves the default ones behind
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
     if reason is not None:
         where = f"{given.get('host', '127.0.0.1')} port {given.get('port', 0)}"
         sys.exit(f"{parser.prog}: cannot listen on {where}: {reason}")

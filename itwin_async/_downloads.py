@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -22,6 +22,7 @@ import anyio
 from itwin_async._elsewhere import Pull
 from itwin_async._exchange import Exchange
 from itwin_async._links import Origin, split
+from itwin_async._silent import SilentStr
 from itwin_async._threads import in_thread
 from itwin_async.errors import DecodeError, ForbiddenError, LinkError, one_line
 
@@ -37,20 +38,23 @@ class Remote:
     """
 
     path: str
-    url: str | None = field(repr=False)
+    url: SilentStr | None
     expires_at: datetime | None = None
     sha256: str | None = None
 
 
-def signed(base: Origin, url: str | None) -> tuple[Origin, str]:
+def signed(
+    base: Origin, url: SilentStr | None, *, allow_plain_http: bool = False
+) -> tuple[Origin, str]:
     """Origin and target, byte for byte, of a URL to fetch without the token; `LinkError` if bad."""
     parts = split(url or "")
     if parts is None:
         raise LinkError("a download URL is not an absolute https URL with a plain host")
-    origin = parts[0]
+    origin, parts = parts[0], (parts[0], SilentStr(parts[1]))
     if origin.is_loopback and not base.is_loopback:
         raise LinkError("a download URL leads to this machine")
-    if origin.scheme != "https" and not (origin.is_loopback and base.scheme == "http"):
+    plain = allow_plain_http or (origin.is_loopback and base.scheme == "http")
+    if origin.scheme != "https" and not plain:
         raise LinkError(f"a download URL is not https: {origin}")
     return parts
 
@@ -183,7 +187,7 @@ class Download:
         self._offers = self._first = _by_path(offered)
         for path, remote in self._offers.items():
             inside(path)
-            signed(exchange.base, remote.url)
+            self._signed(remote)
         self._renew = renew
         self._renewing = asyncio.Lock()
         self._place = _Place(directory, list(self._offers), overwrite=overwrite)
@@ -232,7 +236,7 @@ class Download:
             offers = self._offers
             remote = offers[path]
             if renewed or not self._has_ended(remote):
-                url = signed(self._exchange.base, remote.url)
+                url = self._signed(remote)
                 try:
                     return await self._exchange.elsewhere.fetch(url, store)
                 except ForbiddenError:
@@ -245,6 +249,11 @@ class Download:
                     if fresh.keys() != offers.keys():
                         raise DecodeError("the files changed while they were downloaded")
                     self._offers = fresh
+
+    def _signed(self, remote: Remote) -> tuple[Origin, str]:
+        exchange = self._exchange
+        allowed = exchange.elsewhere.allow_plain_http
+        return signed(exchange.base, remote.url, allow_plain_http=allowed)
 
     def _has_ended(self, remote: Remote) -> bool:
         """Whether a URL has ended by our clock, which is believed once: it may be wrong."""

@@ -5,7 +5,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar, cast
 from urllib.parse import quote_plus, unquote
 
 import msgspec
@@ -13,8 +13,9 @@ import msgspec
 from itwin_async._failures import LONGEST, again, refused
 from itwin_async._interrupt import visible_deadline
 from itwin_async._life import Life
-from itwin_async._links import Origin, split
+from itwin_async._links import Origin, secure_origin, split
 from itwin_async._operation import NOT_DECODED
+from itwin_async._silent import SilentBytes, SilentForm, SilentStr, SilentStrs, SilentValue
 from itwin_async._telling import Call, Telling
 from itwin_async._transport import Answer, Transport
 from itwin_async.auth import Token
@@ -50,6 +51,8 @@ class Elsewhere:
         budget: Budget,
         base_url: str,
         user_agent: str,
+        *,
+        allow_plain_http: bool,
     ) -> None:
         self.base_url: Final = base_url
         self._life = life
@@ -60,6 +63,7 @@ class Elsewhere:
         self._budget = budget
         self._user_agent = user_agent
         self.timeout: Final = transport.timeout
+        self.allow_plain_http: Final = allow_plain_http
 
     def renewed(self, token: Token) -> None:
         """Count a new token."""
@@ -67,14 +71,16 @@ class Elsewhere:
 
     async def post(self, url: str, form: Mapping[str, str]) -> object:
         """Post a form to a sign-in host, outside the limiter; the decoded JSON of a success."""
-        parts = split(url)
-        if parts is None:
-            raise ValueError("the token endpoint is not an absolute URL")
+        form = SilentForm(form)
+        secure_origin(
+            SilentValue(url), "the token endpoint", allow_plain_http=self.allow_plain_http
+        )
+        parts = cast("tuple[Origin, str]", split(url))
         attempts = Attempts(self._retry, "GET")  # asking for a token twice does no harm
         with self._told("token") as call:
             while True:
                 try:
-                    return await self._post_once(parts, dict(form), call)
+                    return await self._post_once(parts, form, call)
                 except ITwinError as error:
                     error.operation = "token"
                     await self._again(attempts, error, call)
@@ -107,7 +113,7 @@ class Elsewhere:
         return await asyncio.sleep(wait)
 
     async def _post_once(
-        self, parts: tuple[Origin, str], form: dict[str, str], call: Call | None
+        self, parts: tuple[Origin, str], form: SilentForm, call: Call | None
     ) -> object:
         origin, target = parts
         if call is not None:
@@ -119,22 +125,21 @@ class Elsewhere:
         if not 200 <= answer.status < 300:
             denied = 400 <= answer.status < 500 and answer.status not in {408, 425, 429}
             kind = UnauthorizedError if denied else None
-            said = [form[name] for name in form.keys() - _SHOWN]
-            secrets = (*said, *(quote_plus(secret) for secret in said))
-            error = await refused(answer, origin, secrets=secrets, kind=kind)
+            error = await refused(answer, origin, secrets=_secrets_of(form), kind=kind)
             error.message = f"the sign-in host {origin.host} refused: {error.message}"
             error.args = (error.message,)
             raise error
-        text = bytearray()
+        text = SilentBytes()
         try:
-            while len(text) < LONGEST and (piece := await answer.read()):
-                text += piece
+            while len(text) < LONGEST and text.take(await answer.read()):
+                pass
         finally:
             answer.close()
         try:
             return msgspec.json.decode(text)
         except NOT_DECODED:
-            raise DecodeError("the token endpoint's answer is not JSON") from None
+            pass
+        raise DecodeError("the token endpoint's answer is not JSON")
 
     async def fetch(self, url: tuple[Origin, str], finish: Callable[[Pull], Awaitable[R]]) -> R:
         """Get a signed URL, without the token, until ``finish`` made something of its body.
@@ -177,14 +182,14 @@ class Elsewhere:
                 call.waited += since - queued
             try:
                 answer = opened = await self._transport.open(
-                    "GET", origin.host, f"{origin}{target}", headers
+                    "GET", origin.host, SilentStr(f"{origin}{target}"), headers
                 )
             except TransportError:
                 self._telling.answered(SIGNED, 0, since, request_id, call)
                 raise
             self._telling.answered(SIGNED, answer.status, since, request_id, call)
             if not 200 <= answer.status < 300:
-                raise await refused(answer, origin, secrets=_secrets(target))
+                raise await refused(answer, origin, secrets=_secrets_in(target))
 
             async def pull() -> bytes:
                 return self._telling.received(await opened.read(), call)
@@ -199,8 +204,14 @@ class Elsewhere:
             slot.release()
 
 
-def _secrets(target: str) -> tuple[str, ...]:
+def _secrets_of(form: SilentForm) -> SilentStrs:
+    """What must not be shown of a form."""
+    values = [form[name] for name in form.keys() - _SHOWN]
+    return SilentStrs((*values, *map(quote_plus, values)))
+
+
+def _secrets_in(target: str) -> SilentStrs:
     """What must not be shown of a signed URL: its query, and each value in it."""
     query = target.partition("?")[2]
     values = [pair.partition("=")[2] for pair in query.split("&")]
-    return (query, *values, *map(unquote, values))
+    return SilentStrs((query, *values, *map(unquote, values)))

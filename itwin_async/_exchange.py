@@ -11,6 +11,7 @@ from itwin_async._failures import again, refused, retry_after
 from itwin_async._life import Life
 from itwin_async._links import Origin
 from itwin_async._operation import Request
+from itwin_async._silent import SilentStr, SilentStrs
 from itwin_async._telling import Call, Telling
 from itwin_async._tokens import Tokens
 from itwin_async._transport import Answer, Transport
@@ -76,7 +77,7 @@ class LiveBody:
     def content_type(self) -> str:
         """What the answer says it is, fit to be shown."""
         said = self._answer.headers.get("Content-Type", "")
-        return one_line(said, longest=80, secrets=(self._token.value,))
+        return one_line(said, longest=80, secrets=SilentStrs((self._token.value,)))
 
     async def pull(self) -> bytes:
         """The next piece, empty at the end."""
@@ -121,14 +122,28 @@ class LiveBody:
 
 async def read_whole(body: Body, check: Callable[[int], None] | None = None) -> bytes:
     """All of a body; ``check`` is told its size so far, and may raise."""
-    pieces: list[bytes] = []
-    size = 0
-    while piece := await body.pull():
-        pieces.append(piece)
-        size += len(piece)
+    pieces = _Pieces()
+    while pieces.add(await body.pull()):
         if check is not None:
-            check(size)
-    return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+            check(pieces.size)
+    return b"".join(pieces.all) if len(pieces.all) != 1 else pieces.all[0]
+
+
+class _Pieces:
+    """A body so far: no local of a frame shows it, for it may hold signed URLs."""
+
+    __slots__ = ("all", "size")
+
+    def __init__(self) -> None:
+        self.all: list[bytes] = []
+        self.size = 0
+
+    def add(self, piece: bytes) -> bool:
+        """Whether there was one."""
+        if piece:
+            self.all.append(piece)
+            self.size += len(piece)
+        return bool(piece)
 
 
 class Exchange:
@@ -145,6 +160,7 @@ class Exchange:
         user_agent: str,
         buffer_bytes: int,
         on_event: OnEvent | None,
+        allow_plain_http: bool,
     ) -> None:
         self.base: Final = base
         self.base_url: Final = str(base)
@@ -168,6 +184,7 @@ class Exchange:
             self._budget,
             self.base_url,
             user_agent,
+            allow_plain_http=allow_plain_http,
         )
 
     # What a call is made of
@@ -288,7 +305,7 @@ class Exchange:
                 self.base_url + request.target,
                 {
                     **request.headers,
-                    "Authorization": f"Bearer {token.value}",
+                    "Authorization": SilentStr(f"Bearer {token.value}"),
                     "User-Agent": self._user_agent,
                     "X-Correlation-Id": request_id,
                 },
@@ -300,9 +317,7 @@ class Exchange:
             raise
         finally:
             slot.answered()
-        echoed = answer.headers.get("X-Correlation-Id")
-        if echoed and echoed != request_id:
-            request_id = one_line(echoed, longest=100)
+        request_id = _correlated(answer, request_id)
         status = answer.status
         self.telling.answered(operation, status, since, request_id, call)
         if 200 <= status < 300:
@@ -310,7 +325,7 @@ class Exchange:
         if status == 429:
             self.telling.throttled(call)
             self._throttled(operation, retry_after(answer), request_id)
-        refusal = await refused(answer, self.base, secrets=(token.value,))
+        refusal = await refused(answer, self.base, secrets=SilentStrs((token.value,)))
         refusal.operation, refusal.request_id = operation, request_id
         raise refusal
 
@@ -322,6 +337,12 @@ class Exchange:
         if self.limiter.pause(seconds):
             self._pauses_in_a_row += 1
             self.telling.paused(operation, seconds, request_id)
+
+
+def _correlated(answer: Answer, sent: str) -> str:
+    """The id by which the platform knows a request: the one that was sent, or its own."""
+    echoed = answer.headers.get("X-Correlation-Id")
+    return one_line(echoed, longest=100) if echoed and echoed != sent else sent
 
 
 def _tell_wait(error: RateLimitError, seconds: float) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from itwin_async._answers import parse_retry_after, refusal
 from itwin_async._interrupt import visible_deadline
 from itwin_async._links import Origin, split
+from itwin_async._silent import SilentBytes, SilentStrs
 from itwin_async._telling import Telling
 from itwin_async._transport import Answer
 from itwin_async.errors import ITwinError, LinkError, TransportError
@@ -27,13 +28,13 @@ async def again(attempts: Attempts, failure: ITwinError, budget: Budget, telling
 
 
 async def refused(
-    answer: Answer, origin: Origin, *, secrets: tuple[str, ...], kind: Any = None
+    answer: Answer, origin: Origin, *, secrets: SilentStrs, kind: Any = None
 ) -> ITwinError:
     """The error that an answer of this origin is, read as far as it is worth it."""
-    text = bytearray()
+    text = SilentBytes()
     try:
-        while len(text) < LONGEST and (piece := await answer.read()):
-            text += piece
+        while len(text) < LONGEST and text.take(await answer.read()):
+            pass
     except TransportError:
         pass  # the status says enough
     finally:

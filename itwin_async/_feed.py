@@ -112,9 +112,9 @@ class LargePage(Generic[E]):
             self.page = self._splitter.finish()
             return self.page.entries()
         except NOT_DECODED as error:
-            raise self._request.operation.undecodable(
-                why_not_decoded(error), kind=self._body.content_type
-            ) from None
+            why = why_not_decoded(error)
+        del piece  # no frame of an error shows it
+        raise self._request.operation.undecodable(why, kind=self._body.content_type)
 
     def _unseen(self, run: Sequence[E]) -> Sequence[E]:
         """What of a run was not handed over before; `DecodeError` if the page has changed."""
@@ -301,9 +301,12 @@ class Feed(Generic[T]):
             try:
                 page = streaming.whole(text)
             except NOT_DECODED as error:
-                raise operation.undecodable(
-                    why_not_decoded(error), empty=not text, kind=body.content_type
-                ) from None
+                why, empty = why_not_decoded(error), not text
+                del text  # no frame of an error shows it
+                kind = body.content_type
+            else:
+                return page, len(text)
+            raise operation.undecodable(why, empty=empty, kind=kind)
         return page, len(text)
 
     def _finish(self, page: PageStyle[Any], target: str, size: int) -> None:

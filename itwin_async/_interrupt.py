@@ -46,13 +46,15 @@ class Interruptible:
             self._error = error
             self._task.cancel()
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, cancelled: object = None, *_: object
+    ) -> None:
         if (
             self._error is not None
             and self._task.uncancel() <= self._cancelling
-            and kind is not None
-            and issubclass(kind, asyncio.CancelledError)
+            and isinstance(cancelled, asyncio.CancelledError)
         ):
+            cancelled.__traceback__ = None  # the error keeps it, and its frames show requests
             raise self._error from None
 
 

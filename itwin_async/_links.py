@@ -5,6 +5,7 @@ import re
 from typing import Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
+from itwin_async._silent import SilentStr, SilentValue
 from itwin_async.errors import LinkError
 
 PRODUCTION: Final = "https://api.bentley.com"
@@ -73,28 +74,38 @@ def split(url: str) -> tuple[Origin, str] | None:
     return Origin(scheme, host.lower(), number), f"{path or '/'}{query or ''}"
 
 
-def secure_origin(url: object, name: str) -> Origin:
-    """The origin of a URL that a secret is sent to: https, or http to this machine."""
-    if not isinstance(url, str):
-        raise TypeError(f"{name} must be a str, not {type(url).__name__}")
-    parts = split(url)
+def absolute_origin(url: SilentValue, name: str) -> Origin:
+    """The origin of a URL, which may have a password in it; `TypeError`, `ValueError` if none."""
+    if not isinstance(url.value, str):
+        raise TypeError(f"{name} must be a str, not {type(url.value).__name__}")
+    parts = split(url.value)
     if parts is None:
         raise ValueError(f"{name} must be an absolute https URL such as {PRODUCTION}")
-    origin = parts[0]
-    if origin.scheme == "http" and not origin.is_loopback:
+    return parts[0]
+
+
+def secure_origin(url: SilentValue, name: str, *, allow_plain_http: bool = False) -> Origin:
+    """The origin of a URL that a secret is sent to: https, or http to this machine."""
+    origin = absolute_origin(url, name)
+    if origin.scheme == "http" and not origin.is_loopback and not allow_plain_http:
         raise ValueError(
-            f"{name} must be https: plain http is for loopback only, not {origin.host}"
+            f"{name} must be https: plain http is for loopback only, not {origin.host}, unless "
+            "ITwinSession is given allow_plain_http=True (from_env: ITWIN_ALLOW_PLAIN_HTTP=1)"
         )
     return origin
 
 
-def base_origin(url: object) -> Origin:
+def base_origin(url: SilentValue, *, allow_plain_http: bool = False) -> Origin:
     """The origin of a session's ``base_url``, which has neither path nor query."""
-    origin = secure_origin(url, "base_url")
-    parts = urlsplit(str(url))
-    if parts.path.strip("/") or parts.query or parts.fragment or "?" in str(url):
+    origin = secure_origin(url, "base_url", allow_plain_http=allow_plain_http)
+    if not _is_bare(url.value):
         raise ValueError(f"base_url must have no path and no query: use {origin}")
     return origin
+
+
+def _is_bare(url: str) -> bool:
+    parts = urlsplit(url)
+    return not (parts.path.strip("/") or parts.fragment or "?" in url)
 
 
 def next_href(links: object) -> str | None:
@@ -121,6 +132,7 @@ def follow(base: Origin, current: str, href: str) -> str:
     """
     base_url = str(base)
     if not _is_written_well(href):
+        del href
         raise LinkError("a link is longer than 8,190 bytes or has characters no URL has")
     if href.startswith(base_url) and href[len(base_url) : len(base_url) + 1] == "/":
         return href[len(base_url) :].partition("#")[0]  # as nearly all are
@@ -129,12 +141,14 @@ def follow(base: Origin, current: str, href: str) -> str:
     if href.startswith("/") and not href.startswith("//"):
         return href.partition("#")[0]
     parts = split(href)
+    del href
     if parts is None:
         raise LinkError("a link is not an absolute http(s) URL with a plain host")
-    origin, target = parts
+    origin, target = parts[0], SilentStr(parts[1])
+    del parts
     if origin != base and not (origin.is_platform and base_url != PRODUCTION):
         raise LinkError(f"a link leads to another origin, {origin}, than the session's, {base}")
-    return target
+    return str(target)
 
 
 _STEP: Final = re.compile(r"([?&](?:\$|%24)skip=)([0-9]{1,15})(?=&|$)")

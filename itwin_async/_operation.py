@@ -115,11 +115,10 @@ class Operation(Generic[T_co]):
             except msgspec.ValidationError:
                 return msgspec.convert(_with_dates_mended(msgspec.json.decode(body)), self.returns)
         except NOT_DECODED as error:
-            raise self.undecodable(
-                why_not_decoded(error),
-                empty=not body,
-                kind="" if source is None else source.content_type,
-            ) from None
+            why, empty = why_not_decoded(error), not body
+        del body  # no frame of an error shows it, nor an error of msgspec's that has frames
+        kind = "" if source is None else source.content_type
+        raise self.undecodable(why, empty=empty, kind=kind)
 
     def undecodable(self, why: str, *, empty: bool = False, kind: str = "") -> DecodeError:
         """The error for an answer that is not what this operation declares."""

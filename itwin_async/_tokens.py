@@ -7,7 +7,8 @@ from typing import Final, Protocol
 
 from itwin_async._interrupt import Timeout
 from itwin_async._loops import background
-from itwin_async.auth import SignIn, Token, TokenProvider, TokenSource, check_token
+from itwin_async._silent import SilentValue
+from itwin_async.auth import SignIn, Token, TokenProvider, TokenSource
 from itwin_async.errors import ITwinError
 
 _logger = logging.getLogger("itwin_async")
@@ -105,10 +106,10 @@ class Tokens:
             limit = lender.timeout
             with Timeout(limit, f"the token provider gave nothing within {limit:g} s") as timeout:
                 try:
-                    given = await coming
+                    given = SilentValue(await coming)
                 finally:
                     timeout.cancel()
-            token = given if isinstance(given, Token) else Token(check_token(given))
+            token = given.value if isinstance(given.value, Token) else Token(given.value)
         if not isinstance(token, Token):
             raise TypeError(f"a token provider must give a Token, not {type(token).__name__}")
         life = token.expires_in

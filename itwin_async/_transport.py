@@ -1,5 +1,6 @@
 """The seam to the network: the only module that knows aiohttp's client and its exceptions."""
 
+import asyncio
 import errno
 import ssl
 from collections.abc import Mapping
@@ -99,6 +100,7 @@ class _HttpAnswer:
         self._room -= len(piece)
         if self._room < 0:
             self.close()
+            del piece  # no frame of an error shows what a body holds
             raise TransportError(
                 f"the answer from {self.host} is larger than max_body, "
                 f"{self._transport.max_body} bytes",
@@ -155,8 +157,10 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             timeout.cancel()
             failure = _translated(error, host)
-        except BaseException:
+        except BaseException as error:
             timeout.cancel()
+            if isinstance(error, asyncio.CancelledError):
+                error.__traceback__ = None  # aiohttp's frames show the URL
             raise
         raise failure  # here it does not hold on to the foreign one, which shows headers
 

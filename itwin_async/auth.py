@@ -4,9 +4,10 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol, Self, TypeAlias, cast, runtime_checkable
+from typing import Any, Final, Protocol, Self, TypeAlias, cast, runtime_checkable
 
-from itwin_async._links import secure_origin
+from itwin_async._links import absolute_origin
+from itwin_async._silent import SilentForm, SilentValue
 from itwin_async.errors import DecodeError
 
 # There is no dev sign-in host: dev signs in at QA.
@@ -18,16 +19,19 @@ _SIGN_IN: Final = {
 _HEADER_SAFE: Final = re.compile(r"[\x21-\x7e]+")
 
 
-def check_token(value: object) -> str:
-    """A token that can stand in a header, or a ``ValueError`` that does not show it."""
-    if not isinstance(value, str):
-        raise TypeError(f"a token must be a str, not {type(value).__name__}")
-    if not _HEADER_SAFE.fullmatch(value):
+_set: Final = object.__setattr__
+
+
+def _check_token(holder: "Token | StaticToken") -> None:
+    """See that a token can stand in a header. No frame of the error shows the token."""
+    kind: type[object] = type(holder.value)
+    if not issubclass(kind, str):
+        raise TypeError(f"a token must be a str, not {kind.__name__}")
+    if not _HEADER_SAFE.fullmatch(holder.value):
         raise ValueError(
             "a token must be visible ASCII characters without spaces or line ends, and without "
             "the word Bearer before it"
         )
-    return value
 
 
 def environment(name: str) -> str | None:
@@ -46,9 +50,12 @@ class Token:
     value: str = field(repr=False)
     expires_in: float | None = None
 
-    def __post_init__(self) -> None:
-        check_token(self.value)
-        life: object = self.expires_in
+    def __init__(self, value: str, expires_in: float | None = None) -> None:
+        _set(self, "value", value)
+        _set(self, "expires_in", expires_in)
+        del value  # a report of an error shows the locals of its frames
+        _check_token(self)
+        life: object = expires_in
         if life is not None and (isinstance(life, bool) or not isinstance(life, int | float)):
             raise TypeError(f"expires_in must be a number of seconds, not {type(life).__name__}")
 
@@ -84,8 +91,10 @@ class StaticToken:
 
     value: str = field(repr=False)
 
-    def __post_init__(self) -> None:
-        check_token(self.value)
+    def __init__(self, value: str) -> None:
+        _set(self, "value", value)
+        del value  # a report of an error shows the locals of its frames
+        _check_token(self)
 
     async def get_token(self, _sign_in: SignIn, /) -> Token:
         """The token."""
@@ -107,15 +116,30 @@ class ClientCredentials:
     token_url: str | None = field(default=None, kw_only=True)
     scope: str = field(default="itwin-platform", kw_only=True)
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        client_id: str,
+        client_secret: str,
+        *,
+        token_url: str | None = None,
+        scope: str = "itwin-platform",
+    ) -> None:
+        given = SilentForm(
+            client_id=client_id, client_secret=client_secret, token_url=token_url, scope=scope
+        )
+        # Reports of errors show the locals of frames, and the repr of what is in the making.
+        del client_id, client_secret, token_url
+        for name in given:
+            _set(self, name, None)
         for name in ("client_id", "client_secret", "scope"):
-            value: object = getattr(self, name)
-            if not isinstance(value, str):
-                raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-            if not value.strip():
+            if not isinstance(given[name], str):
+                raise TypeError(f"{name} must be a str, not {type(given[name]).__name__}")
+            if not given[name].strip():
                 raise ValueError(f"{name} must not be empty")
-        if self.token_url is not None:
-            secure_origin(self.token_url, "token_url")
+        if given["token_url"] is not None:
+            absolute_origin(SilentValue(given["token_url"]), "token_url")
+        for name in given:
+            _set(self, name, given[name])
 
     @classmethod
     def from_env(cls) -> Self:
@@ -123,13 +147,14 @@ class ClientCredentials:
 
         Raises `ValueError` that names a missing variable.
         """
-        values: list[str] = []
         for name in ("ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET"):
-            value = environment(name)
-            if value is None:
+            if environment(name) is None:
                 raise ValueError(f"the environment variable {name} is not set")
-            values.append(value)
-        return cls(values[0], values[1], token_url=environment("ITWIN_TOKEN_URL"))
+        return cls(
+            environment("ITWIN_CLIENT_ID") or "",
+            environment("ITWIN_CLIENT_SECRET") or "",
+            token_url=environment("ITWIN_TOKEN_URL"),
+        )
 
     def endpoint(self, base_url: str) -> str:
         """Where to ask for a token; a ``ValueError`` for an unknown base without ``token_url``."""
@@ -144,12 +169,12 @@ class ClientCredentials:
 
     async def get_token(self, sign_in: SignIn, /) -> Token:
         """A token from the sign-in host."""
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": self.client_id,
-            "client_secret": self.client_secret,
-            "scope": self.scope,
-        }
+        form = SilentForm(
+            grant_type="client_credentials",
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            scope=self.scope,
+        )
         return parse_token(await sign_in.post(self.endpoint(sign_in.base_url), form))
 
 
@@ -158,9 +183,10 @@ _LONGEST: Final = 86_400.0  # no platform token lives longer than a day, whateve
 
 def parse_token(answer: object) -> Token:
     """The token of a token endpoint's answer (RFC 6749, section 5.1)."""
-    fields = cast("dict[str, object]", answer) if isinstance(answer, dict) else {}
-    value, life = fields.get("access_token"), fields.get("expires_in")
-    if not isinstance(value, str) or not _HEADER_SAFE.fullmatch(value):
+    fields = SilentForm(cast("dict[str, Any]", answer) if isinstance(answer, dict) else {})
+    del answer  # a report of an error shows the locals of its frames
+    life: object = fields.get("expires_in")
+    if not _is_token(fields.get("access_token")):
         raise DecodeError("the token endpoint's answer has no usable access_token")
     try:
         known = isinstance(life, int | float | str) and not isinstance(life, bool)
@@ -168,4 +194,8 @@ def parse_token(answer: object) -> Token:
     except (ValueError, OverflowError):
         seconds = 0.0
     # An hour is what the platform's tokens live when the answer does not say.
-    return Token(value, min(seconds, _LONGEST) if seconds > 0 else 3600.0)
+    return Token(fields["access_token"], min(seconds, _LONGEST) if seconds > 0 else 3600.0)
+
+
+def _is_token(value: object) -> bool:
+    return isinstance(value, str) and _HEADER_SAFE.fullmatch(value) is not None

@@ -18,6 +18,7 @@ from itwin_async._operation import Operation, check_count, check_flag, check_tex
 from itwin_async._pages import LinkedPage, Listing
 from itwin_async._paging import Pager
 from itwin_async._records import Link, Record, last_segment, make_aware
+from itwin_async._silent import SilentStr
 from itwin_async.errors import ITwinError, one_line
 
 _WAITING: Final = "WaitingForUpload"  # the only documented status
@@ -377,7 +378,8 @@ def _offered(version: ExtensionVersion, *, archive: bool) -> list[Remote]:
 
 def _remote(file: ExtensionFile, path: str | None) -> Remote:
     sha256 = None if file.checksum is None else file.checksum.sha256
-    return Remote(path or "", file.download_url, file.download_url_expires_at, sha256)
+    url = None if file.download_url is None else SilentStr(file.download_url)
+    return Remote(path or "", url, file.download_url_expires_at, sha256)
 
 
 def _state(version: ExtensionVersion) -> str:

@@ -12,14 +12,16 @@ from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, get_args, overl
 import msgspec
 
 from itwin_async._exchange import Body, Exchange, read_whole
-from itwin_async._links import PRODUCTION, base_origin, follow
+from itwin_async._links import PRODUCTION, base_origin, follow, secure_origin
 from itwin_async._operation import (
     Method,
     Operation,
     QueryValue,
     check_count,
+    check_flag,
     decoder,
 )
+from itwin_async._silent import SilentStr, SilentValue
 from itwin_async._transport import ClientSession, Transport
 from itwin_async.auth import ClientCredentials, TokenProvider, TokenSource, environment
 from itwin_async.errors import LinkError, one_line
@@ -47,6 +49,7 @@ class SessionOptions(TypedDict, total=False):
     max_body: int
     http: ClientSession | None
     on_event: OnEvent | None
+    allow_plain_http: bool
 
 
 class ITwinSession:
@@ -73,6 +76,10 @@ class ITwinSession:
             decompression are not. Give its connector ``limit=0``: the limiter bounds requests, and
             a full pool would make them wait behind paused pages.
         on_event: called with each `Event`, quickly; None costs nothing.
+        allow_plain_http: let ``base_url``, token URLs and signed URLs be plain ``http://`` on any
+            host, such as an emulator in another container. This gives up what https keeps: whoever
+            is on the way reads the client secret, the tokens and all data, may change them, and may
+            answer in the platform's place. Never for the platform itself.
 
     Raises `TypeError` or `ValueError` for what cannot be used, and `RuntimeError` when it is used
     closed, from a second event loop or in a forked process.
@@ -90,8 +97,12 @@ class ITwinSession:
         max_body: int = 320 * _MIB,
         http: ClientSession | None = None,
         on_event: OnEvent | None = None,
+        allow_plain_http: bool = False,
     ) -> None:
-        base = base_origin(base_url)
+        url = SilentValue(base_url)
+        del base_url  # it may have a password in it, and errors show the locals of their frames
+        check_flag("allow_plain_http", allow_plain_http)
+        base = base_origin(url, allow_plain_http=allow_plain_http)
         source: object = token_provider
         known = isinstance(source, TokenProvider) or callable(source)
         if not known or isinstance(source, type):
@@ -101,7 +112,11 @@ class ITwinSession:
                 "StaticToken"
             )
         if isinstance(token_provider, ClientCredentials):
-            token_provider.endpoint(str(base))
+            secure_origin(
+                SilentValue(token_provider.endpoint(str(base))),
+                "token_url",
+                allow_plain_http=allow_plain_http,
+            )
         _check_type("limiter", limiter, Limiter)
         _check_type("retry", retry, Retry)
         _check_type("http", http, ClientSession)
@@ -123,6 +138,7 @@ class ITwinSession:
             user_agent=f"itwin-async/{VERSION}",
             buffer_bytes=buffer_bytes,
             on_event=on_event,
+            allow_plain_http=allow_plain_http,
         )
         self.extensions: Final = Extensions(self._exchange)
         self.imodels: Final = IModels(self._exchange)
@@ -139,13 +155,19 @@ class ITwinSession:
     ) -> Self:
         """A session from the environment; keywords win.
 
-        Reads ``ITWIN_CLIENT_ID``, ``ITWIN_CLIENT_SECRET`` and, where set, ``ITWIN_BASE_URL`` and
-        ``ITWIN_TOKEN_URL``. Raises `ValueError` that names a missing variable.
+        Reads ``ITWIN_CLIENT_ID``, ``ITWIN_CLIENT_SECRET`` and, where set, ``ITWIN_BASE_URL``,
+        ``ITWIN_TOKEN_URL`` and ``ITWIN_ALLOW_PLAIN_HTTP`` (``1`` or ``true``, see
+        ``allow_plain_http``). Raises `ValueError` that names a variable which is missing or wrong.
         """
-        base_url = base_url or environment("ITWIN_BASE_URL") or PRODUCTION
-        return cls(token_provider or ClientCredentials.from_env(), base_url=base_url, **options)
+        if "allow_plain_http" not in options:
+            options["allow_plain_http"] = _plain_http_allowed()
+        url = SilentValue(base_url or environment("ITWIN_BASE_URL") or PRODUCTION)
+        del base_url
+        return cls(token_provider or ClientCredentials.from_env(), base_url=url.value, **options)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_exchange"):  # a report of an error in its making
+            return "ITwinSession()"
         state = "closed" if self._exchange.life.closed else "open"
         return f"ITwinSession({self._exchange.base_url}, {state})"
 
@@ -229,10 +251,11 @@ class ITwinSession:
         given: object = path
         if not isinstance(given, str):
             raise TypeError(f"path must be a str, not {type(given).__name__}")
-        if not given.startswith(("/", "http:", "https:")):
+        given = path = SilentStr(path)  # somebody may try a signed URL
+        if not path.startswith(("/", "http:", "https:")):
             raise ValueError(
                 f"path must be one that starts with '/', such as /edfs/packages/roles, not "
-                f"{one_line(given)!r}"
+                f"{one_line(path)!r}"
             )
         try:
             target = follow(self._exchange.base, "/", path)
@@ -270,6 +293,14 @@ class ITwinSession:
             return operation.decode(text, answer)
 
         return await self._exchange.run(request, decoded)
+
+
+def _plain_http_allowed() -> bool:
+    """What the environment says, which must be clear about it."""
+    said = environment("ITWIN_ALLOW_PLAIN_HTTP")
+    if said is not None and said not in {"1", "true"}:
+        raise ValueError("ITWIN_ALLOW_PLAIN_HTTP must be 1 or true, or not be set")
+    return said is not None
 
 
 def _verbatim(path: str) -> str:

@@ -1,9 +1,14 @@
-"""The whole suite looks for secrets: in every log record and in every error a call raises."""
+"""The whole suite looks for secrets: in log records, and in errors with the locals of their frames.
 
+Every error that a call raises is looked at, and whatever a test catches with ``pytest.raises``.
+"""
+
+import inspect
 import logging
 import pickle
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,20 +21,54 @@ _given_out: set[str] = set()  # by emulators, in this test
 _standard = frozenset(vars(logging.makeLogRecord({})))
 
 
+TESTS = str(Path(__file__).parent)
+
+
 def found_in(text: str) -> list[str]:
     """The secrets that a text shows."""
     return [secret for secret in (*ALWAYS, *_given_out) if secret in text]
 
 
-def shown(error: BaseException) -> str:
-    """All that a log, a debugger or a report may show of an error, its causes and its copies."""
-    parts, todo = [], [error]
+def chain(error: BaseException) -> list[BaseException]:
+    """An error and all that led to it, also where a report would leave that out."""
+    found, todo = [], [error]
     while todo:
         each = todo.pop()
+        if each is None or any(each is other for other in found):
+            continue
+        found.append(each)
+        todo += [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            todo += each.exceptions
+    return found
+
+
+def shown(error: BaseException) -> str:
+    """All that a log, a debugger or a report may show of an error, its causes and its copies."""
+    parts = []
+    for each in chain(error):
         parts += [str(each), repr(each), repr(each.args), repr(vars(each))]
         parts += traceback.format_exception(each)
-        todo += [other for other in (each.__cause__, each.__context__) if other is not None]
-    return "\n".join(parts) + pickle.dumps(error).decode("latin-1")
+    return "\n".join(parts) + pickle.dumps(error).decode("latin-1") + frames(error)
+
+
+def frames(error: BaseException) -> str:
+    """What a report that captures locals shows of the frames that are not the tests' own."""
+    lines = []
+    for each in chain(error):
+        told = traceback.TracebackException(
+            type(each), each, each.__traceback__, capture_locals=True, compact=True
+        )
+        lines += [
+            f"{frame.filename}:{frame.lineno} {frame.name} {name} = {value}"
+            for frame in told.stack
+            if not frame.filename.startswith(TESTS)
+            for name, value in (frame.locals or {}).items()
+        ]
+        for frame, _ in traceback.walk_tb(each.__traceback__):
+            if frame.f_code.co_flags & inspect.CO_OPTIMIZED and isinstance(frame.f_locals, dict):
+                frame.f_locals.clear()  # before 3.13 a copy, which would keep what it holds alive
+    return "\n".join(lines)
 
 
 class Watch:
@@ -42,6 +81,11 @@ class Watch:
         """Note what a text shows."""
         for secret in found_in(text):
             self.leaks.append(f"{where} shows {secret[:12]}…")
+
+    def look_at_frames(self, error: BaseException) -> None:
+        """Note what the frames of an error show, and where."""
+        for line in frames(error).splitlines():
+            self.look(line, f"{type(error).__name__}, {line.partition(' = ')[0]}")
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See `logging.Filter.filter`."""
@@ -56,7 +100,7 @@ class Watch:
 def canaries() -> Iterator[Watch]:
     """No secret in what is logged, at any level, or raised by a call, handled or not."""
     watch, logger = Watch(), logging.getLogger("itwin_async")
-    run, issue = Exchange.run, Tokens.issue
+    run, issue, leave = Exchange.run, Tokens.issue, pytest.RaisesExc.__exit__
 
     async def watched(self: Exchange, *args, **options):
         try:
@@ -71,18 +115,23 @@ def canaries() -> Iterator[Watch]:
             _given_out.add(token)
         return token
 
+    def left(self, kind, error, trace) -> bool:
+        if error is not None:
+            watch.look_at_frames(error)
+        return leave(self, kind, error, trace)
+
     level = logger.level
     logger.setLevel(logging.DEBUG)
     logger.addFilter(watch)
-    Exchange.run, Tokens.issue = watched, issued
+    Exchange.run, Tokens.issue, pytest.RaisesExc.__exit__ = watched, issued, left
     try:
         yield watch
     finally:
-        Exchange.run, Tokens.issue = run, issue
+        Exchange.run, Tokens.issue, pytest.RaisesExc.__exit__ = run, issue, leave
         logger.removeFilter(watch)
         logger.setLevel(level)
         _given_out.clear()
     assert not watch.leaks
 
 
-__all__ = ["Watch", "canaries", "found_in", "shown"]
+__all__ = ["Watch", "canaries", "chain", "found_in", "frames", "shown"]

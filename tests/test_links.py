@@ -8,18 +8,26 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from itwin_async import ITwinSession, LinkError, StaticToken
+from itwin_async import ITwinSession, LinkError, StaticToken, _links
 from itwin_async._links import (
     Origin,
-    base_origin,
     follow,
     next_href,
-    secure_origin,
     skip_of,
     split,
     with_skip,
 )
+from itwin_async._silent import SilentValue
 from itwin_async.emulator import Edit, Emulator
+
+
+def base_origin(url: str) -> Origin:
+    return _links.base_origin(SilentValue(url))
+
+
+def secure_origin(url: str, name: str, **options) -> Origin:
+    return _links.secure_origin(SilentValue(url), name, **options)
+
 
 PROD = base_origin("https://api.bentley.com")
 OWN = base_origin("http://127.0.0.1:8080")
@@ -312,6 +320,8 @@ def test_a_secret_goes_to_https_or_to_this_machine():
     assert secure_origin("http://localhost:1/connect/token", "token_url").is_loopback
     with pytest.raises(ValueError, match="token_url must be https"):
         secure_origin("http://ims.bentley.com/connect/token", "token_url")
+    open = secure_origin("http://emulator:8080/t", "token_url", allow_plain_http=True)
+    assert open == Origin("http", "emulator", 8080)
 
 
 @given(st.text())

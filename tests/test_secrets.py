@@ -1,13 +1,14 @@
 """No token, no secret and no query of a signed URL in anything that is shown."""
 
+import asyncio
 import gc
 import logging
 import pickle
 import ssl
-import traceback
 
 import pytest
-from support import PACKAGE, RawServer, answer, head
+import secrecy
+from support import PACKAGE, RawServer, answer, head, until
 
 from itwin_async import (
     ClientCredentials,
@@ -19,6 +20,7 @@ from itwin_async import (
     Retry,
     StaticToken,
     Token,
+    TransportError,
 )
 from itwin_async.emulator import Reset, Status
 
@@ -29,17 +31,11 @@ SIGNED = "canary-signature-77aa"
 
 
 def shown(error: BaseException) -> str:
-    """All that a log, a debugger or a report may show of an error, its causes and its copies."""
-    parts, todo = [], [error]
-    while todo:
-        each = todo.pop()
-        parts += [str(each), repr(each), repr(each.args), repr(vars(each))]
-        parts += traceback.format_exception(each)
-        todo += [other for other in (each.__cause__, each.__context__) if other is not None]
+    """All that is shown of an error, whose copy must be as good."""
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), copy.args) == (type(error), str(error), error.args)
     assert vars(copy) == vars(error)
-    return "\n".join(parts) + pickle.dumps(error).decode("latin-1")
+    return secrecy.shown(error)
 
 
 ECHOES = {
@@ -135,6 +131,121 @@ async def test_no_error_of_the_token_endpoint_shows_the_secret(text, caplog):
     assert "canary" not in said
 
 
+async def black_hole(connection) -> None:
+    await connection.gone()
+
+
+async def reset(connection) -> None:
+    await connection.request()
+    connection.reset()
+
+
+async def cut(connection) -> None:
+    await connection.request()
+    await connection.send(head("Content-Length: 99"), b'{"_links":{"download":"?sig=canary-s')
+    connection.reset()
+
+
+async def no_tls(connection) -> None:
+    await connection.reader.read(1)
+    await connection.send(b"HTTP/1.1 400 X\r\n\r\n")
+
+
+FRAMES = {"timeout": black_hole, "reset": reset, "cut": cut, "tls": no_tls}
+
+
+@pytest.mark.parametrize("reason", [*FRAMES, "refused", "dns"])
+async def test_no_frame_of_an_error_holds_what_was_sent(reason, monkeypatch):
+    """Error reporters show locals: ours, and those of aiohttp's frames that an error leads to."""
+    async with RawServer(FRAMES.get(reason, black_hole)) as server:
+        url = server.url
+        if reason == "dns":
+            url = "https://no-such-host.invalid"
+        elif reason == "tls":
+            url = url.replace("http:", "https:")
+        elif reason == "refused":
+            server._server.close()
+        provider = ClientCredentials("id", SECRET, token_url=f"{url}/connect/token")
+        for source in (StaticToken(TOKEN), provider):
+            async with ITwinSession(
+                source, base_url=url, retry=Retry(attempts=1), timeout=0.1
+            ) as itwin:
+                with pytest.raises(TransportError) as caught:
+                    await itwin.packages.get_package("P")
+                assert caught.value.reason == reason
+                assert "canary" not in secrecy.frames(caught.value)
+                with pytest.raises(TransportError) as caught:
+                    await anext(aiter(itwin.extensions.list_extensions()))
+                assert "canary" not in secrecy.frames(caught.value)
+
+
+async def test_no_frame_of_a_deadline_of_ones_own_holds_what_was_sent():
+    async with (
+        RawServer(black_hole) as server,
+        ITwinSession(StaticToken(TOKEN), base_url=server.url) as itwin,
+    ):
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(0.05):
+                await itwin.packages.get_package("P")
+        assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+        assert "canary" not in secrecy.frames(caught.value)
+
+
+async def test_no_frame_of_a_session_that_is_closed_holds_what_was_sent():
+    async with (
+        RawServer(black_hole) as server,
+        ITwinSession(StaticToken(TOKEN), base_url=server.url) as itwin,
+    ):
+        call = asyncio.create_task(itwin.packages.get_package("P"))
+        await until(lambda: itwin.stats.requests and server.open)
+        await itwin.aclose()
+        with pytest.raises(RuntimeError, match="closed") as caught:
+            await call
+        assert "canary" not in secrecy.frames(caught.value)
+
+
+@pytest.mark.parametrize("way", ["reset", "timeout", "cut", "cancelled", "not https", "403"])
+async def test_no_frame_of_an_error_of_a_download_holds_its_url(way, tmp_path):
+    handler = {**FRAMES, "cancelled": black_hole, "403": answer(b"no", status="403 X")}
+    async with RawServer(handler.get(way, black_hole)) as blobs:
+        url = blobs.url.replace("http", "ftp") if way == "not https" else blobs.url
+        version = (
+            b'{"version":{"number":"1","files":[{"relativePath":"a.js","downloadUrl":'
+            b'"%s/a.js?sig=canary-signature-77aa"}]}}' % url.encode()
+        )
+        retry = Retry(attempts=1)
+        async with (
+            RawServer(answer(version)) as server,
+            ITwinSession(
+                StaticToken(TOKEN), base_url=server.url, retry=retry, timeout=0.2
+            ) as itwin,
+        ):
+            kind = TimeoutError if way == "cancelled" else ITwinError
+            with pytest.raises(kind) as caught:
+                async with asyncio.timeout(0.1 if way == "cancelled" else None):
+                    await itwin.extensions.download_version("E", "1", tmp_path)
+    assert "canary" not in secrecy.frames(caught.value)
+
+
+async def test_no_frame_of_a_refused_address_holds_it(itwin):
+    with pytest.raises(ValueError, match="path must be") as caught:
+        await itwin.request("GET", f"https://blob.example/f?sig={SIGNED}")
+    assert "canary" not in secrecy.frames(caught.value)
+    with pytest.raises(ValueError, match="base_url") as caught:
+        ITwinSession(StaticToken(TOKEN), base_url=f"https://u:{TOKEN}@api.bentley.com")
+    assert "canary" not in secrecy.frames(caught.value)
+
+
+async def test_no_frame_of_a_provider_that_gives_no_token_holds_what_it_gave():
+    async def provider() -> str:
+        return TOKEN + "\n"
+
+    async with RawServer(b"") as server, ITwinSession(provider, base_url=server.url) as itwin:
+        with pytest.raises(ValueError, match="visible ASCII") as caught:
+            await itwin.packages.get_package("P")
+    assert "canary" not in secrecy.frames(caught.value)
+
+
 async def test_no_log_of_a_session_at_work_shows_a_secret(emulator, caplog):
     caplog.set_level(logging.DEBUG)
     secret = emulator.credentials.client_secret
@@ -188,7 +299,7 @@ def test_a_refused_secret_or_address_is_not_shown():
         {"client_secret": 5, "client_id": TOKEN},
         {"client_secret": "  ", "client_id": TOKEN},
         {"client_secret": SECRET, "client_id": ""},
-        {"client_secret": SECRET, "client_id": "i", "token_url": f"http://x.example/{TOKEN}"},
+        {"client_secret": SECRET, "client_id": "i", "token_url": f"ftp://x.example/{TOKEN}"},
         {"client_secret": SECRET, "client_id": "i", "token_url": f"https://u:{TOKEN}@x.example"},
     ):
         with pytest.raises((TypeError, ValueError)) as caught:

@@ -32,7 +32,7 @@ from itwin_async import (
     TransportError,
     __version__,
 )
-from itwin_async.emulator import Status
+from itwin_async.emulator import Emulator, Status
 
 OK = answer(PACKAGE)
 PROVIDER = StaticToken("t")
@@ -860,3 +860,57 @@ async def test_the_repr_says_where_and_whether_it_is_open(itwin, emulator):
     assert repr(itwin) == f"ITwinSession({emulator.url}, open)"
     await itwin.aclose()
     assert repr(itwin) == f"ITwinSession({emulator.url}, closed)"
+
+
+# Plain http, where it is asked for
+
+
+@pytest.mark.parametrize("way", ["keyword", "environment"])
+async def test_plain_http_to_any_host_is_allowed_by_its_switch_alone(way, monkeypatch, tmp_path):
+    """0.0.0.0 leads here, and is no loopback address."""
+    async with Emulator(host="0.0.0.0") as emulator:
+        url = emulator.url.replace("127.0.0.1", "0.0.0.0")
+        secret = emulator.credentials.client_secret
+        credentials = ClientCredentials(
+            emulator.credentials.client_id, secret, token_url=f"{url}/connect/token"
+        )
+        with pytest.raises(ValueError, match=r"base_url must be https.*allow_plain_http=True"):
+            ITwinSession(credentials, base_url=url)
+        monkeypatch.setenv("ITWIN_BASE_URL", url)
+        if way == "environment":
+            monkeypatch.setenv("ITWIN_ALLOW_PLAIN_HTTP", "1")
+            itwin = ITwinSession.from_env(token_provider=credentials)
+        else:
+            itwin = ITwinSession(credentials, base_url=url, allow_plain_http=True)
+        async with itwin:
+            found = await anext(aiter(itwin.extensions.list_extensions()))
+            versions = itwin.extensions.list_versions(found.id)
+            number = (await anext(aiter(versions))).number
+            got = await itwin.extensions.download_version(found.id, number, tmp_path)
+            assert got.files
+
+
+@pytest.mark.parametrize("said", ["0", "false", "yes", "True", "01"])
+def test_a_switch_that_is_not_clear_is_a_value_error(said, monkeypatch):
+    monkeypatch.setenv("ITWIN_ALLOW_PLAIN_HTTP", said)
+    with pytest.raises(ValueError, match="ITWIN_ALLOW_PLAIN_HTTP must be 1 or true"):
+        ITwinSession.from_env(token_provider=StaticToken("t"))
+
+
+def test_a_keyword_wins_over_the_switch_of_the_environment(monkeypatch):
+    monkeypatch.setenv("ITWIN_ALLOW_PLAIN_HTTP", "true")
+    monkeypatch.setenv("ITWIN_BASE_URL", "http://emulator:8080")
+    ITwinSession.from_env(token_provider=StaticToken("t"))
+    with pytest.raises(ValueError, match="plain http is for loopback only, not emulator"):
+        ITwinSession.from_env(token_provider=StaticToken("t"), allow_plain_http=False)
+
+
+async def test_a_provider_of_ones_own_posts_no_form_in_the_clear(emulator):
+    class Provider:
+        async def get_token(self, sign_in) -> Token:
+            await sign_in.post("http://emulator.invalid/connect/token", {"client_secret": "s"})
+            raise AssertionError
+
+    async with ITwinSession(Provider(), base_url=emulator.url) as itwin:
+        with pytest.raises(ValueError, match="the token endpoint must be https"):
+            await itwin.itwins.get_primary_account()

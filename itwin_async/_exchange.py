@@ -19,6 +19,7 @@ from itwin_async.auth import Token, TokenSource
 from itwin_async.errors import (
     ITwinError,
     RateLimitError,
+    ResponseError,
     TransportError,
     UnauthorizedError,
     one_line,
@@ -327,6 +328,8 @@ class Exchange:
             self._throttled(operation, retry_after(answer), request_id)
         refusal = await refused(answer, self.base, secrets=SilentStrs((token.value,)))
         refusal.operation, refusal.request_id = operation, request_id
+        if isinstance(refusal, ResponseError):
+            refusal.path = request.target.partition("?")[0]
         raise refusal
 
     def _throttled(self, operation: str, asked: float | None, request_id: str) -> None:

@@ -30,6 +30,7 @@ _SECRETS: Final = (
         r"\1\2…",
     ),
 )
+_MAX_DETAILS: Final = 300  # characters of a refusal's details in its line
 _URL: Final = re.compile(r"(?i)\s*https?:")
 # Greedy without a query as well, so that no text is looked at twice. A quote ends a query only
 # where it closes something: a URL may hold one.
@@ -61,6 +62,13 @@ def unsigned_value(text: str) -> str:
         address, mark, _ = text.partition("?")
         return f"{address}?…" if mark else text
     return unsigned(text)
+
+
+def _sentences(first: str, second: str) -> str:
+    """Both in a line, of which the second may be empty."""
+    if not first or not second:
+        return first or second
+    return f"{first} {second}" if first.endswith((".", "!", "?")) else f"{first}. {second}"
 
 
 class ITwinError(Exception):
@@ -119,7 +127,8 @@ class ResponseError(ITwinError):
     """The platform refused: ``status``, and what it said as far as it said it.
 
     ``code``, ``message``, ``target`` and ``details`` are the platform's words; ``retry_after`` is
-    in seconds.
+    in seconds; ``path`` is the one that was asked for, without its query, where the platform was
+    asked.
     """
 
     status: int = 0
@@ -127,12 +136,23 @@ class ResponseError(ITwinError):
     target: str | None = None
     details: tuple[ErrorDetail, ...] = ()
     retry_after: float | None = None
+    path: str | None = None
 
     def _line(self) -> str:
         head = " ".join(str(word) for word in (self.status, self.code) if word)
+        text = _sentences(self.message, one_line(" ".join(self._more()), longest=_MAX_DETAILS))
         if not head:
-            return self.message
-        return f"{head}: {self.message}" if self.message else head
+            return text
+        return f"{head}: {text}" if text else head
+
+    def _more(self) -> list[str]:
+        """What the details say beyond the message."""
+        texts: list[str] = []
+        for detail in self.details:
+            target, text = detail.target or "", detail.message or detail.code or ""
+            if text and text != self.message:
+                texts.append(text if target in text else f"{target}: {text}")
+        return texts
 
 
 class InvalidRequestError(ResponseError):
@@ -149,6 +169,12 @@ class ForbiddenError(ResponseError):
 
 class NotFoundError(ResponseError):
     """404: what was asked for does not exist, or not for this caller."""
+
+    def _line(self) -> str:
+        if self.path is None:
+            return super()._line()
+        path = one_line(self.path, longest=_MAX_DETAILS)
+        return _sentences(super()._line(), f"{path} is missing, or not visible to this caller.")
 
 
 class ConflictError(ResponseError):

@@ -139,6 +139,43 @@ def test_the_line_is_status_code_and_message():
     )
 
 
+def test_the_line_says_what_the_details_say():
+    details = [
+        {"code": "InvalidValue", "message": "'White River' is not a valid 'iTwinId' value."},
+        {"code": "InvalidParameter", "target": "$top", "message": "The value is too large."},
+        {"code": "MissingRequiredProperty", "target": "data"},
+    ]
+    body = {"code": "InvalidiModelsRequest", "message": "Cannot get iModels", "details": details}
+    error = refusal(422, encode({"error": body}), None)
+    assert str(error) == (
+        "422 InvalidiModelsRequest: Cannot get iModels. 'White River' is not a valid 'iTwinId' "
+        "value. $top: The value is too large. data: MissingRequiredProperty"
+    )
+    assert error.message == "Cannot get iModels"
+
+
+def test_details_are_bounded_and_show_no_secret():
+    signed = {"message": "see https://h/a?sig=canary and Bearer canary-of-the-test"}
+    details = [signed, *({"message": "x" * 299, "target": "y" * 299} for _ in range(1_000))]
+    error = refusal(422, encode({"error": {"message": "No.", "details": details}}), None)
+    assert len(str(error)) < 400
+    assert "canary" not in str(error)
+    error.details = (ErrorDetail(message="a\nb https://h/a?sig=canary"),)  # as a user's test may
+    assert str(error) == "422: No. a b https://h/a?…"
+
+
+def test_a_detail_that_repeats_the_message_is_not_said_twice():
+    body = {"message": "No.", "details": [{"message": "No."}]}
+    assert str(refusal(400, encode({"error": body}), None)) == "400: No."
+
+
+def test_a_404_says_what_was_asked_for():
+    error = refusal(404, b"", None)
+    assert str(error) == "404: Not Found"
+    error.path = "/imodels/i"
+    assert str(error) == "404: Not Found. /imodels/i is missing, or not visible to this caller."
+
+
 def test_the_line_does_without_a_code():
     assert str(refusal(502, b"", None)) == "502: Bad Gateway"
 

@@ -853,7 +853,7 @@ async def test_a_refusal_keeps_what_the_platform_said():
         with pytest.raises(InvalidRequestError) as caught:
             await itwin.packages.get_package("P")
         error = caught.value
-        assert str(error) == "422 InvalidX: Cannot."
+        assert str(error) == "422 InvalidX: Cannot. $skip: m"
         assert error.target == "x"
         (detail,) = error.details
         assert (detail.code, detail.message, detail.target) == ("InvalidValue", "m", "$skip")

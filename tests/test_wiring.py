@@ -67,4 +67,8 @@ async def test_a_refusal_becomes_its_error(mocked, itwin):
     mocked.get(f"{BASE}/imodels/i", status=404, payload=body)
     with pytest.raises(NotFoundError) as caught:
         await itwin.imodels.get_imodel("i")
-    assert str(caught.value) == "404 iModelNotFound: Requested iModel is not available."
+    assert str(caught.value) == (
+        "404 iModelNotFound: Requested iModel is not available. "
+        "/imodels/i is missing, or not visible to this caller."
+    )
+    assert caught.value.path == "/imodels/i"

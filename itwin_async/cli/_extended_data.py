@@ -190,6 +190,10 @@ def export(
     except (TransportError, ServerError, RateLimitError) as error:
         error.add_note(_GO_ON)
         raise
+    except _OF_ONE as error:
+        if not keep_going and (itwin or len(imodel or ()) > 1):
+            error.add_note("--keep-going leaves out such an iModel.")
+        raise
     result = {
         "output": path_text(done.output),
         "rows": done.rows,

@@ -122,6 +122,24 @@ async def test_rate_limit_says_when_to_try_again(emulator):
     failed(ended, 5, r"429 .*\. Try again in 3,60\d s\.")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("imodels", "list", "White River"), 1, "422 .* 'White River' is not a valid 'iTwinId'"),
+        (("imodels", "show", "x"), 3, "404 .* /imodels/x is missing, or not visible to this cal"),
+        (
+            ("extended-data", "export", "--imodel", "x", "y", "--output", "{}/rows.jsonl"),
+            3,
+            "404 .* /imodels/./changesets/extendeddata is missing.* --keep-going leaves out",
+        ),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_was_wrong(arguments, code, said, capfd, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        main([*(each.format(tmp_path) for each in arguments), "--emulator"])
+    failed(Ended(ended.value.code, *capfd.readouterr()), code, said)
+
+
 async def test_nobody_there_is_code_1():
     ended = await run(
         "itwins", "list",

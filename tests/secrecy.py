@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import itwin_async
 from itwin_async._exchange import Exchange
 from itwin_async.emulator._access import CLIENT_SECRET, Tokens
 from itwin_async.errors import ITwinError
@@ -21,7 +22,8 @@ _given_out: set[str] = set()  # by emulators, in this test
 _standard = frozenset(vars(logging.makeLogRecord({})))
 
 
-TESTS = str(Path(__file__).parent)
+CLIENT = str(Path(itwin_async.__file__).parent)
+OTHERS = (str(Path(__file__).parent), str(Path(CLIENT, "emulator")))
 
 
 def found_in(text: str) -> list[str]:
@@ -53,22 +55,27 @@ def shown(error: BaseException) -> str:
 
 
 def frames(error: BaseException) -> str:
-    """What a report that captures locals shows of the frames that are not the tests' own."""
-    lines = []
+    """What a report that captures locals shows of our frames, and of those they lead to.
+
+    Not so of the tests' own and the emulator's, nor of errors that our client has no part in.
+    """
+    lines, client_was_there = [], False
     for each in chain(error):
         told = traceback.TracebackException(
             type(each), each, each.__traceback__, capture_locals=True, compact=True
         )
+        files = [frame.filename for frame in told.stack if not frame.filename.startswith(OTHERS)]
+        client_was_there |= any(name.startswith(CLIENT) for name in files)
         lines += [
             f"{frame.filename}:{frame.lineno} {frame.name} {name} = {value}"
             for frame in told.stack
-            if not frame.filename.startswith(TESTS)
+            if not frame.filename.startswith(OTHERS)
             for name, value in (frame.locals or {}).items()
         ]
         for frame, _ in traceback.walk_tb(each.__traceback__):
             if frame.f_code.co_flags & inspect.CO_OPTIMIZED and isinstance(frame.f_locals, dict):
                 frame.f_locals.clear()  # before 3.13 a copy, which would keep what it holds alive
-    return "\n".join(lines)
+    return "\n".join(lines) if client_was_there else ""
 
 
 class Watch:
@@ -131,7 +138,7 @@ def canaries() -> Iterator[Watch]:
         logger.removeFilter(watch)
         logger.setLevel(level)
         _given_out.clear()
-    assert not watch.leaks
+    assert not watch.leaks, watch.leaks
 
 
 __all__ = ["Watch", "canaries", "chain", "found_in", "frames", "shown"]

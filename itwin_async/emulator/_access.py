@@ -4,13 +4,13 @@ import base64
 import binascii
 import math
 import re
+import secrets
 import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qs, unquote_plus
 
-from itwin_async.emulator import _seed
 from itwin_async.emulator._answers import Answer, error
 from itwin_async.emulator._routes import Route
 
@@ -34,10 +34,13 @@ def _refused(status: int, code: str, headers: Mapping[str, str] | None = None) -
 
 
 class Tokens:
-    """The token endpoint (RFC 6749) and the tokens it gave out."""
+    """The token endpoint (RFC 6749) and the tokens it gave out.
 
-    def __init__(self, seed: int, lifetime: float) -> None:
-        self._seed = seed
+    Tokens alone do not follow from the seed: who renews one must see that it is another, also
+    when the emulator was started again.
+    """
+
+    def __init__(self, lifetime: float) -> None:
         self._lifetime = lifetime
         self._ends: dict[str, float] = {}
         self._count = 0
@@ -48,8 +51,7 @@ class Tokens:
         if self._count % 256 == 0:
             now = time.monotonic()
             self._ends = {token: end for token, end in self._ends.items() if end > now}
-        parts = (_seed.changeset_id(self._seed, "token", self._count, n) for n in range(3))
-        token = ".".join(parts)
+        token = ".".join(secrets.token_hex(20) for _ in range(3))
         self._ends[token] = time.monotonic() + (self._lifetime if lifetime is None else lifetime)
         return token
 

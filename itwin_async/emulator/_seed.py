@@ -1,4 +1,4 @@
-"""Everything generated follows from the seed and its own name; nothing is random."""
+"""All generated data follows from the seed and its own name; nothing of it is random."""
 
 import base64
 import functools

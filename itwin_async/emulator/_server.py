@@ -60,13 +60,13 @@ def _check_files(files: object) -> None:
 class Emulator:
     """An iTwin Platform of your own: a real HTTP server with state, on loopback.
 
-    Same arguments, same data. ``itwins`` counts the iTwins that are listed, two of them accounts;
-    the ``imodels`` belong in turn to the others. Each iModel has so many ``changesets``, and every
-    ``extended_data_every``-th of them, from the first on, has extended data: of ``payload_bytes``
-    bytes of JSON each, or small as the documented sample. ``extensions`` counts the public ones,
-    and also the private ones of each account; each has so many ``versions``. ``packages`` counts
-    integration packages, ``rows`` those of each of their entity sets. The documented examples are
-    always among them.
+    Same arguments, same data, but other tokens each time. ``itwins`` counts the iTwins that are
+    listed, two of them accounts; the ``imodels`` belong in turn to the others. Each iModel has so
+    many ``changesets``, and every ``extended_data_every``-th of them, from the first on, has
+    extended data: of ``payload_bytes`` bytes of JSON each, or small as the documented sample.
+    ``extensions`` counts the public ones, and also the private ones of each account; each has so
+    many ``versions``. ``packages`` counts integration packages, ``rows`` those of each of their
+    entity sets. The documented examples are always among them.
 
     ``per_minute`` is the rate limit: no sixty seconds hold more admitted API requests. ``latency``
     is the wait in seconds before each answer of the API, ``token_lifetime`` and
@@ -136,7 +136,7 @@ class Emulator:
         self._max_top, self._max_items = max_top, max_items
         self._world = World(size)
         self._blobs = Blobs(self._world, download_lifetime)
-        self._tokens = Tokens(seed, token_lifetime)
+        self._tokens = Tokens(token_lifetime)
         self._limit = RateLimit(per_minute)
         self._in_flight = 0
         self._http: web.Server | None = None
@@ -145,7 +145,8 @@ class Emulator:
         self._broken: BrokenFaultError | None = None
 
     def __repr__(self) -> str:
-        return f"<Emulator {'not running' if self._listener is None else self._url}>"
+        listening = getattr(self, "_listener", None) is not None  # not so in its making
+        return f"<Emulator {self._url if listening else 'not running'}>"
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -154,3 +154,14 @@ async def test_latency_is_for_the_api_alone(web):
         await asyncio.gather(*(web(emulator, IMODEL) for _ in range(5)))
         assert 0.2 <= time.monotonic() - started < 0.8
         assert emulator.max_in_flight == 5
+
+
+async def test_an_emulator_that_is_started_again_gives_the_same_data_and_other_tokens(web):
+    tokens, names = [], []
+    for _ in range(2):
+        async with Emulator(seed=7) as emulator:
+            tokens += [(await ask(web, emulator, data=form(emulator)))[1] for _ in range(2)]
+            _, body, _ = await web(emulator, "/itwins/")
+            names.append([each["id"] for each in body["iTwins"]])
+    assert len({answer["access_token"] for answer in tokens}) == 4
+    assert names[0] == names[1]

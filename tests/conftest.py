@@ -13,7 +13,7 @@ from hypothesis import settings
 from secrecy import canaries
 from support import cancel_kind
 
-from itwin_async import ITwinSession, Limiter
+from itwin_async import ITwinSession, Limiter, Retry
 from itwin_async.emulator import Emulator
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=100)
@@ -89,6 +89,7 @@ async def emulator() -> AsyncIterator[Emulator]:
 
 @pytest.fixture
 async def itwin(emulator: Emulator) -> AsyncIterator[ITwinSession]:
-    """A session with it."""
-    async with ITwinSession(emulator.credentials, base_url=emulator.url) as session:
+    """A session with it that does not wait long to try again."""
+    retry = Retry(base=0.001)
+    async with ITwinSession(emulator.credentials, base_url=emulator.url, retry=retry) as session:
         yield session

@@ -115,7 +115,7 @@ class RawServer:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
-            self._accept, "127.0.0.1", self.port, ssl=self._ssl
+            self._accept, "127.0.0.1", self.port, ssl=self._ssl, backlog=1_024
         )
         scheme = "https" if self._ssl else "http"
         self.port = self._server.sockets[0].getsockname()[1]

@@ -160,6 +160,7 @@ async def test_signed_urls_are_fetched_without_the_token_and_byte_for_byte(
 
 
 async def test_downloads_are_concurrent_within_the_limiter(emulator, tmp_path):
+    emulator.publish(EXTENSION, NUMBER, dict(list(FILES.items())[:15]))
     at_once, most = 0, 0
     emulator.faults.add("download", Delay(0.1), times=None)
     options = {"base_url": emulator.url, "limiter": Limiter(5)}

@@ -119,7 +119,7 @@ FAULTS = {
 async def test_a_fault_is_tried_again_where_twice_is_as_good_as_once(fault, method):
     async with (
         RawServer(FAULTS[fault]) as server,
-        session_at(server, retry=THREE, timeout=0.25 if fault == "silent" else 60) as itwin,
+        session_at(server, retry=THREE, timeout=0.1 if fault == "silent" else 60) as itwin,
     ):
         with pytest.raises(ITwinError):
             await itwin.request(method, "/x")
@@ -132,7 +132,7 @@ async def test_a_fault_is_tried_again_where_twice_is_as_good_as_once(fault, meth
 async def test_a_fault_of_a_write_in_doubt_is_final_and_says_so(fault, method):
     async with (
         RawServer(FAULTS[fault]) as server,
-        session_at(server, retry=THREE, timeout=0.25 if fault == "silent" else 60) as itwin,
+        session_at(server, retry=THREE, timeout=0.1 if fault == "silent" else 60) as itwin,
     ):
         with pytest.raises(ITwinError, match="may have been carried out") as caught:
             await itwin.request(method, "/x", body={})

@@ -249,7 +249,7 @@ async def test_no_frame_of_a_provider_that_gives_no_token_holds_what_it_gave():
 async def test_no_log_of_a_session_at_work_shows_a_secret(emulator, caplog):
     caplog.set_level(logging.DEBUG)
     secret = emulator.credentials.client_secret
-    for fault in (Status(500), Reset(), Status(429, headers={}), Status(401)):
+    for fault in (Status(500), Reset(), Status(429, headers={"Retry-After": "0"}), Status(401)):
         emulator.faults.add("list_extensions", fault)
     retry = Retry(base=0.001)
     async with ITwinSession(emulator.credentials, base_url=emulator.url, retry=retry) as itwin:

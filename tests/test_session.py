@@ -804,7 +804,7 @@ async def test_stats_count_what_happened():
     async def provider() -> Token:
         return Token("t", 3600)
 
-    answers = (answer(status="500 No"), answer(status="429 Slow"), OK)
+    answers = (answer(status="500 No"), answer(b"", "Retry-After: 0", status="429 Slow"), OK)
     async with (
         RawServer(*answers) as server,
         ITwinSession(provider, base_url=server.url, retry=Retry(base=0.001)) as itwin,
@@ -824,7 +824,7 @@ async def test_stats_are_frozen():
 
 async def test_events_tell_the_same_as_the_counts():
     events = []
-    answers = (answer(status="500 No"), answer(status="429 Slow"), OK)
+    answers = (answer(status="500 No"), answer(b"", "Retry-After: 0", status="429 Slow"), OK)
     async with (
         RawServer(*answers) as server,
         session_at(server, on_event=events.append, retry=Retry(base=0.001)) as itwin,

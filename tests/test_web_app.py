@@ -18,6 +18,7 @@ from itwin_async import (
     ITwinSession,
     LinkError,
     RateLimitError,
+    Retry,
     ServerError,
     TransportError,
     UnauthorizedError,
@@ -29,7 +30,8 @@ CHANGES = f"/api/imodels/{SUN_CITY}/changes"
 
 @asynccontextmanager
 async def web_client(emulator, monkeypatch):
-    """A client of the example, which runs in front of this emulator."""
+    """A client of the example, which runs in front of this emulator and tries again soon."""
+    monkeypatch.setattr(fastapi_app, "PATIENCE", Retry(3, base=0.001, max_throttled=10))
     for name, value in emulator.environment.items():
         monkeypatch.setenv(name, value)
     async with serving(fastapi_app.app) as url, aiohttp.ClientSession(url) as http:
@@ -253,7 +255,7 @@ async def stalled(monkeypatch):
         assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
         seen = -1
         while seen != (seen := emulator.count("list_extended_data")):
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.2)
         yield emulator, reader, writer
         writer.close()
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from support import Running, cancelled_at_each_await, until
 
-from itwin_async import ITwinSession, NotFoundError, StaticToken, TransportError
+from itwin_async import ITwinSession, NotFoundError, Retry, StaticToken, TransportError
 from itwin_async.emulator import Cut, Edit, Emulator, Reset, Status, Throttle
 from itwin_async.export import ExportProgress, export_extended_data
 from itwin_async.export import _job as job
@@ -606,7 +606,9 @@ async def test_a_directory_is_no_output(itwin, tmp_path):
 async def test_a_platform_that_is_away_is_its_own_error(tmp_path):
     async with Emulator() as emulator:
         pass
-    async with ITwinSession(emulator.credentials, base_url=emulator.url, retry=None) as itwin:
+    async with ITwinSession(
+        emulator.credentials, base_url=emulator.url, retry=Retry(2, base=0.001)
+    ) as itwin:
         with pytest.raises(TransportError):
             await export_extended_data(itwin, ["x"], tmp_path / "a.jsonl")
 

@@ -82,7 +82,14 @@ async def platform(monkeypatch):
         yield itwin, imodels
 
 
-@pytest.mark.parametrize(("name", "since"), [("a.jsonl", None), ("a.jsonl", 10), ("a.parquet", 10)])
+@pytest.mark.parametrize(
+    ("name", "since"),
+    [
+        pytest.param("a.jsonl", None, marks=pytest.mark.slow),
+        pytest.param("a.jsonl", 10, marks=pytest.mark.slow),
+        ("a.parquet", 10),
+    ],
+)
 async def test_killed_at_each_thing_it_does_to_a_file(name, since, platform, tmp_path, monkeypatch):
     itwin, imodels = platform
     expected = [(imodel_id, index) for imodel_id in sorted(imodels) for index in range(1, 25)]
@@ -141,7 +148,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+@pytest.mark.parametrize("name", ["a.jsonl", pytest.param("a.parquet", marks=pytest.mark.slow)])
 async def test_killed_for_real_again_and_again(name, tmp_path):
     output = tmp_path / name
     async with Emulator(imodels=20, changesets=150, latency=0.005) as emulator:

@@ -1,4 +1,4 @@
-"""Work off the loop, which a cancellation does not leave half done."""
+"""Work that a cancellation does not leave half done, in a thread or in a task of its own."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,11 @@ T = TypeVar("T")
 
 async def in_thread(function: Callable[..., T], *args: Any) -> T:
     """Run a function in a thread, to its end: a cancellation waits for it, so nothing is half."""
-    running = asyncio.get_running_loop().run_in_executor(None, function, *args)
+    return await completed(asyncio.get_running_loop().run_in_executor(None, function, *args))
+
+
+async def completed(running: asyncio.Future[T]) -> T:
+    """The result of work that has begun. A cancellation waits for its end, and is raised then."""
     cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):  # else anyio would cancel at each turn of the loop
         while not running.done():

@@ -2,14 +2,14 @@
 
 import asyncio
 import hashlib
-import itertools
 import json
 import pickle
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
-from support import RawServer, answer, head, session_at, until
+from support import RawServer, Running, answer, cancelled_at_each_await, head, session_at, until
 
 from itwin_async import (
     DecodeError,
@@ -577,29 +577,33 @@ async def test_two_downloads_into_one_directory_do_not_disturb_each_other(
 # Ends from outside
 
 
-async def test_a_download_that_is_cancelled_at_any_turn_of_the_loop_leaves_nothing(
-    emulator, itwin, tmp_path
+@pytest.mark.parametrize("when", ["waiting", "ready"])
+async def test_a_download_that_is_cancelled_at_any_await_leaves_nothing(
+    cancel_kind, when, emulator, itwin, tmp_path
 ):
-    emulator.publish(EXTENSION, NUMBER, dict(list(FILES.items())[:4]))
-    for turns in itertools.count(1):
-        task = asyncio.create_task(download(itwin, tmp_path / "new"))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        if task.done():
-            break
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert is_untouched(tmp_path), turns
-    await task
-    assert turns > 10
+    files = dict(list(FILES.items())[:4])
+    emulator.publish(EXTENSION, NUMBER, files)
+
+    new = tmp_path / "new"
+
+    async def check(number: int) -> None:
+        if new.exists():  # it was done when the cancellation came
+            assert on_disk(new) == files, number
+            shutil.rmtree(new)
+        assert is_untouched(tmp_path), number
+
+    awaits, _ = await cancelled_at_each_await(
+        cancel_kind, lambda: download(itwin, new), check, when=when
+    )
+    assert awaits > 10
+    assert on_disk(new) == files
 
 
 async def test_a_download_that_is_cancelled_while_files_arrive_leaves_nothing(
-    emulator, itwin, tmp_path
+    cancel_kind, emulator, itwin, tmp_path
 ):
     emulator.faults.add("download", Delay(60), times=None, after=30)
-    task = asyncio.create_task(download(itwin, tmp_path / "new"))
+    task = Running(cancel_kind, download(itwin, tmp_path / "new"))
     await until(lambda: sum(r.ended is not None for r in emulator.requests) >= 31)
     assert not is_untouched(tmp_path)
     task.cancel()
@@ -608,8 +612,8 @@ async def test_a_download_that_is_cancelled_while_files_arrive_leaves_nothing(
     assert is_untouched(tmp_path)
 
 
-async def test_a_download_that_is_cancelled_as_files_get_their_names_leaves_nothing(
-    itwin, tmp_path, monkeypatch
+async def test_a_download_that_is_cancelled_as_files_get_their_names_is_whole_or_nothing(
+    cancel_kind, itwin, tmp_path, monkeypatch
 ):
     from itwin_async import _downloads  # noqa: PLC0415 - of this test alone
 
@@ -621,10 +625,14 @@ async def test_a_download_that_is_cancelled_as_files_get_their_names_leaves_noth
 
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(_downloads._Place, "settle", settled)
-    task = asyncio.create_task(download(itwin, tmp_path / "new"))
-    with pytest.raises(asyncio.CancelledError):
+    task = Running(cancel_kind, download(itwin, tmp_path / "new"))
+    try:
         await task
-    assert is_untouched(tmp_path)
+    except asyncio.CancelledError:
+        assert is_untouched(tmp_path)
+    else:  # anyio's comes at the next await, and there is none
+        assert cancel_kind == "level"
+        assert on_disk(tmp_path / "new") == FILES
 
 
 async def test_an_anyio_deadline_ends_a_download_and_leaves_nothing(emulator, itwin, tmp_path):

@@ -11,7 +11,7 @@ import fastapi_app
 import pytest
 from fastapi import BackgroundTasks, FastAPI, Request
 from serving import FOREVER, SUN_CITY, serving, under_way
-from support import until
+from support import cancelled_at_each_await, until
 
 from itwin_async import (
     DecodeError,
@@ -234,6 +234,44 @@ async def test_a_page_that_is_cut_short_is_not_noticed_downstream(client, emulat
     async with client.get(CHANGES) as answer:
         found = await lines(answer)
     assert [each["index"] for each in found if each["kind"] == "files"] == list(range(1, 26))
+
+
+@pytest.mark.parametrize("when", ["waiting", "ready"])
+@pytest.mark.parametrize("path", ["/api/itwins", CHANGES], ids=["json", "stream"])
+async def test_a_handler_that_is_cancelled_at_any_await_leaves_nothing(
+    cancel_kind, when, path, emulator, itwin
+):
+    """As by a server that stops, or another middleware."""
+
+    async def handle() -> bytes:
+        sent = []
+        received = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive():
+            if not received:
+                await asyncio.sleep(FOREVER)  # the client stays
+            return received.pop()
+
+        async def send(message) -> None:
+            await asyncio.sleep(0)
+            sent.append(message)
+
+        scope = {
+            "type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [],
+            "state": {"itwin": itwin},
+        }  # fmt: skip
+        await fastapi_app.app(scope, receive, send)
+        assert sent[0]["status"] == 200
+        return b"".join(message["body"] for message in sent[1:])
+
+    async def check(number: int) -> None:
+        await until(lambda: all(record.ended for record in emulator.requests))
+        await until(lambda: not itwin.limiter.in_use)
+        assert not itwin.limiter.waiting
+
+    awaits, body = await cancelled_at_each_await(cancel_kind, handle, check, when=when)
+    assert awaits >= 4
+    assert len(body.splitlines()) == (1 if path == "/api/itwins" else 50)
 
 
 @pytest.fixture

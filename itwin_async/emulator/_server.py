@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from itwin_async._threads import completed
 from itwin_async.auth import ClientCredentials
 from itwin_async.emulator import _checks
 from itwin_async.emulator._access import (
@@ -172,8 +173,14 @@ class Emulator:
         loop = asyncio.get_running_loop()
         self._http = web.Server(self._handle, handler_cancellation=True, access_log=None)
         host, port = self._address
-        self._listener = await loop.create_server(self._http, host, port)
-        bound, port = self._listener.sockets[0].getsockname()[:2]
+        listener = await loop.create_server(self._http, host, port, start_serving=False)
+        try:
+            await listener.start_serving()
+        except BaseException:  # cancelled: nobody is going to close it
+            listener.close()
+            raise
+        self._listener = listener
+        bound, port = listener.sockets[0].getsockname()[:2]
         host = _LOOPBACK.get(bound, host)
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -193,6 +200,16 @@ class Emulator:
         if listener is None or http is None:
             return
         self._listener = None
+        await completed(asyncio.create_task(self._end(listener, http)))
+
+    async def _end(self, listener: asyncio.Server, http: web.Server) -> None:
+        # asyncio fails over a connection that was accepted and has no transport yet when its
+        # listener closes: it gets a few turns of the loop, and no other is accepted meanwhile.
+        for each in listener.sockets:
+            with contextlib.suppress(NotImplementedError):  # Windows' loop accepts otherwise
+                asyncio.get_running_loop().remove_reader(each.fileno())
+        for _ in range(5):
+            await asyncio.sleep(0)
         listener.close()
         # The loss of its connection cancels a handler, and none shields itself: a few turns of the
         # loop are enough.

@@ -4,6 +4,7 @@ import time
 
 import aiohttp
 import pytest
+from support import Running, until
 
 from itwin_async import ITwinSession, ResponseError
 from itwin_async.emulator import Cut, Delay, Edit, Emulator, Garbage, Reset, Slow, Status, Throttle
@@ -185,19 +186,14 @@ async def test_a_page_that_is_made_bit_by_bit_has_the_same_faults(web):
         assert body["extendedData"] == []
 
 
-async def test_a_client_that_leaves_is_noticed(web, emulator):
+async def test_a_client_that_leaves_is_noticed(cancel_kind, web, emulator):
     emulator.faults.add("get_imodel", Delay(60))
-    task = asyncio.create_task(web(emulator, SUN_CITY))
-    while not emulator.requests:
-        await asyncio.sleep(0.01)
-    task.cancel()
+    running = Running(cancel_kind, web(emulator, SUN_CITY))
+    await until(lambda: emulator.requests)
+    running.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await task
-    for _ in range(100):
-        if emulator.requests[0].ended:
-            break
-        await asyncio.sleep(0.01)
-    assert emulator.requests[0].ended
+        await running
+    await until(lambda: emulator.requests[0].ended)
     assert emulator.requests[0].status is None
     assert (await web(emulator, SUN_CITY))[0] == 200
     assert emulator.max_in_flight == 1
@@ -398,22 +394,27 @@ async def test_a_failure_explains_the_error_of_the_block(web):
     assert isinstance(caught.value.__context__, ValueError)
 
 
-async def test_a_cancelled_block_stays_cancelled(web):
+async def test_a_cancelled_block_stays_cancelled(cancel_kind, web):
     met = asyncio.Event()
+    notes = []
 
     async def block():
-        async with Emulator() as emulator:
-            emulator.faults.add("get_imodel", Edit(raises(OwnError("cause"))))
-            await web(emulator, SUN_CITY)
-            met.set()
-            await asyncio.sleep(60)
+        try:
+            async with Emulator() as emulator:
+                emulator.faults.add("get_imodel", Edit(raises(OwnError("cause"))))
+                await web(emulator, SUN_CITY)
+                met.set()
+                await asyncio.sleep(60)
+        except asyncio.CancelledError as error:
+            notes.extend(error.__notes__)
+            raise
 
-    task = asyncio.create_task(block())
+    running = Running(cancel_kind, block())
     await met.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError) as caught:
-        await task
-    (note,) = caught.value.__notes__
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    (note,) = notes
     assert note.endswith(f"GET {SUN_CITY}: OwnError('cause')")
 
 

@@ -14,6 +14,7 @@ import time
 
 import aiohttp
 import pytest
+from support import cancelled_at_each_await, until
 from yarl import URL
 
 from itwin_async.auth import ClientCredentials
@@ -134,6 +135,28 @@ async def test_closing_in_the_middle_of_everything_is_quick():
         assert all(
             isinstance(result, (aiohttp.ClientError, asyncio.CancelledError)) for result in results
         )
+
+
+@pytest.mark.parametrize("when", ["waiting", "ready"])
+async def test_a_block_that_is_cancelled_at_any_await_leaves_nothing(cancel_kind, when):
+    async def serve() -> None:
+        nonlocal emulator
+        emulator = Emulator(imodels=1, changesets=1)
+        with socket.socket() as client:
+            async with emulator:
+                emulator.faults.add("get_imodel", Delay(60))
+                client.connect(("127.0.0.1", URL(emulator.url).port))
+                client.sendall(f"GET {SUN_CITY} HTTP/1.1\r\nHost: me\r\n\r\n".encode())
+                await until(lambda: emulator.requests)
+
+    async def check(number: int) -> None:
+        assert "not running" in repr(emulator), number
+        assert all(record.ended for record in emulator.requests)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    emulator = Emulator()
+    awaits, _ = await cancelled_at_each_await(cancel_kind, serve, check, when=when)
+    assert awaits > 3
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])

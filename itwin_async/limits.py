@@ -95,13 +95,13 @@ class Limiter:
     def __init__(
         self, concurrency: int = 16, *, per_minute: int | None = None, per_hour: int | None = None
     ) -> None:
+        self.concurrency: Final = concurrency
+        self.per_minute: Final = per_minute
+        self.per_hour: Final = per_hour
         for name, value in (("per_minute", per_minute), ("per_hour", per_hour)):
             if value is not None:
                 _check(name, value)
         _check("concurrency", concurrency)
-        self.concurrency: Final = concurrency
-        self.per_minute: Final = per_minute
-        self.per_hour: Final = per_hour
         self._windows = [
             _Window(span, limit)
             for span, limit in ((60.0, per_minute), (3_600.0, per_hour))

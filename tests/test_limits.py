@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import random
 import sys
+import traceback
 from bisect import bisect_left
 
 import anyio
@@ -472,6 +473,13 @@ def test_a_cancelled_scope_is_no_deadline_but_a_cancellation():
         assert limiter.waiting == 0
 
     run(main())
+
+
+def test_a_refused_bound_can_be_reported_with_its_frames():
+    with pytest.raises(ValueError, match="concurrency must be") as caught:
+        Limiter(0)
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "Limiter(0, " in "".join(told.format())
 
 
 # Guesses

@@ -4,13 +4,14 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from types import MappingProxyType, NoneType
-from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
+from itwin_async._dates import with_dates_mended
+from itwin_async._silent import SilentValue
 from itwin_async.errors import DecodeError, one_line
 
 T_co = TypeVar("T_co", covariant=True)
@@ -113,7 +114,11 @@ class Operation(Generic[T_co]):
             try:
                 return decoder(self.returns).decode(body)
             except msgspec.ValidationError:
-                return msgspec.convert(_with_dates_mended(msgspec.json.decode(body)), self.returns)
+                answer = SilentValue(msgspec.json.decode(body))
+                mended = SilentValue(with_dates_mended(answer.value, self.returns))
+                if mended.value is answer.value:
+                    raise
+                return msgspec.convert(mended.value, self.returns)
         except NOT_DECODED as error:
             why, empty = why_not_decoded(error), not body
         del body  # no frame of an error shows it, nor an error of msgspec's that has frames
@@ -127,36 +132,6 @@ class Operation(Generic[T_co]):
         error = DecodeError(f"{self} was answered with {what}{declared}")
         error.operation = str(self)
         return error
-
-
-_DATE: Final = re.compile(r"(?:Time|At|On|Change)$")
-
-
-def _with_dates_mended(value: Any) -> Any:
-    """JSON in which a date that is none (empty, a placeholder) is null: it must not cost a page."""
-    if isinstance(value, list):
-        items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]  # mypy knows
-        return [_with_dates_mended(each) for each in items]
-    if not isinstance(value, dict):
-        return value
-    fields = cast("dict[str, Any]", value)
-    return {
-        name: _mended(each)
-        if isinstance(each, str) and _DATE.search(name)
-        else _with_dates_mended(each)
-        for name, each in fields.items()
-    }
-
-
-def _mended(date: str) -> str | None:
-    try:
-        msgspec.convert(date, datetime)
-    except msgspec.ValidationError:
-        try:
-            return datetime.fromisoformat(date).isoformat()
-        except ValueError:
-            return None
-    return date
 
 
 @dataclass(frozen=True, slots=True)

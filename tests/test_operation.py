@@ -1,5 +1,7 @@
 """Operations become requests: quoted ids, encoded queries, versions; and answers become values."""
 
+from datetime import UTC, datetime
+from decimal import Decimal
 from types import NoneType, SimpleNamespace
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -9,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from itwin_async import DecodeError, ITwinSession, Operation, StaticToken
+from itwin_async import DecodeError, IModel, ITwinSession, Operation, StaticToken
 from itwin_async._operation import check_count, check_text, decoder, quoted
 from itwin_async.emulator import Garbage
 
@@ -338,3 +340,63 @@ async def test_ids_arrive_at_the_server_as_they_were(emulator, itwin):
         assert request.operation == "get_package"
         assert unquote(request.path.removeprefix("/edfs/packages/")) == name
         assert request.query == {}
+
+
+# Dates that are none
+
+
+class Door(msgspec.Struct, rename="camel"):
+    created_at: datetime | None = None
+    due_on: str | None = None
+    last_change: str = ""
+
+
+DOOR = {"dueOn": "next week", "lastChange": "renamed door"}
+
+
+def test_a_struct_of_the_users_gets_its_data_as_it_is_or_an_error():
+    operation = Operation("GET", "/doors", Door)
+    text = msgspec.json.encode({**DOOR, "createdAt": "2020-10-21T10:51:33Z"})
+    assert operation.decode(text).due_on == "next week"
+    with pytest.raises(DecodeError, match=r"`\$.createdAt`"):
+        operation.decode(msgspec.json.encode({**DOOR, "createdAt": ""}))
+
+
+@pytest.mark.parametrize("kind", [list[Door], dict[str, Door], tuple[Door, ...]])
+def test_a_date_of_the_users_in_a_container_is_not_mended(kind):
+    door = {**DOOR, "createdAt": ""}
+    text = msgspec.json.encode({"a": door} if kind == dict[str, Door] else [door])
+    with pytest.raises(DecodeError):
+        Operation("GET", "/doors", kind).decode(text)
+
+
+def test_a_record_inside_a_struct_of_the_users_is_not_mended():
+    class House(msgspec.Struct):
+        imodel: IModel
+        price: Decimal
+
+    text = b'{"imodel":{"id":"a","createdDateTime":""},"price":1.10}'
+    with pytest.raises(DecodeError, match="createdDateTime"):
+        Operation("GET", "/houses", House).decode(text)
+
+
+@pytest.mark.parametrize("kind", [list[IModel], dict[str, IModel], tuple[IModel, ...], IModel])
+def test_a_date_that_is_none_is_none_in_a_record(kind):
+    imodel = {
+        "id": "a", "displayName": "", "description": "0001", "createdDateTime": "",
+        "lastChangesetPushDateTime": "2020-10-21T10:51:33Z", "lastChange": "x", "state": "At",
+    }  # fmt: skip
+    shapes = {IModel: imodel, dict[str, IModel]: {"a": imodel}}
+    answer = Operation("GET", "/x", kind).decode(msgspec.json.encode(shapes.get(kind, [imodel])))
+    found = answer if kind is IModel else next(iter(dict(enumerate(answer)).values()))
+    found = answer["a"] if kind == dict[str, IModel] else found
+    assert found.created_date_time is None
+    assert found.last_changeset_push_date_time == datetime(2020, 10, 21, 10, 51, 33, tzinfo=UTC)
+    assert (found.display_name, found.description, found.state) == ("", "0001", "At")
+
+
+def test_an_answer_without_a_bad_date_gets_the_error_it_has():
+    with pytest.raises(DecodeError, match=r"Expected `str`, got `int` - at `\$.id`"):
+        Operation("GET", "/x", IModel).decode(b'{"id":5,"createdDateTime":"2020-10-21T10:51:33Z"}')
+    with pytest.raises(DecodeError, match=r"`\$.id`"):
+        Operation("GET", "/x", IModel).decode(b'{"id":5,"createdDateTime":""}')

@@ -97,7 +97,6 @@ async def serve(seed: int) -> None:
             }.get(weather, Line())
             done[f"line {weather}"] += 1
             if weather == "broken":
-                # The budget of a session is a hundred retries: more at once would be a storm.
                 proxy.drop(dice.choice(("FIN", "RST")), most=BROKEN_AT_ONCE)
             await asyncio.sleep(dice.uniform(0.5, 2.0))
 

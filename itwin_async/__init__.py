@@ -24,7 +24,17 @@ from itwin_async.errors import (
     TransportError,
     UnauthorizedError,
 )
-from itwin_async.events import Event, Finished, Paused, Renewed, Requested, Retried, Stats
+from itwin_async.events import (
+    Event,
+    Finished,
+    OutageEnded,
+    OutageStarted,
+    Paused,
+    Renewed,
+    Requested,
+    Retried,
+    Stats,
+)
 from itwin_async.extensions import (
     Checksum,
     DownloadedVersion,
@@ -95,6 +105,8 @@ __all__ = [
     "Merged",
     "NotFoundError",
     "Operation",
+    "OutageEnded",
+    "OutageStarted",
     "Packages",
     "Page",
     "PageIterator",

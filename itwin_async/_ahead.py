@@ -182,6 +182,8 @@ class Ahead:
 
     def _ask(self, following: str) -> None:
         exchange, guesses, size = self._exchange, self._guesses, self._size
+        if not exchange.breaker.clear:
+            return  # during an outage probes alone are sent
         if guesses and guesses[0].target != following:
             self.drop()
         token = exchange.tokens.ready(exchange.elsewhere, asyncio.get_running_loop().time())

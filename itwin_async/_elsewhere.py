@@ -15,6 +15,7 @@ from itwin_async._interrupt import visible_deadline
 from itwin_async._life import Life
 from itwin_async._links import Origin, secure_origin, split
 from itwin_async._operation import NOT_DECODED
+from itwin_async._outages import CircuitBreaker, Outages, Probe
 from itwin_async._silent import SilentBytes, SilentForm, SilentStr, SilentStrs, SilentValue
 from itwin_async._telling import Call, Telling
 from itwin_async._transport import Answer, Transport
@@ -26,8 +27,8 @@ from itwin_async.errors import (
     TransportError,
     UnauthorizedError,
 )
-from itwin_async.limits import Limiter
-from itwin_async.retries import Attempts, Budget, Retry
+from itwin_async.limits import Limiter, Slot
+from itwin_async.retries import Attempts, Retry
 
 R = TypeVar("R")
 SIGNED: Final = "GET (signed URL)"  # what an error of a download says it was
@@ -48,7 +49,7 @@ class Elsewhere:
         telling: Telling,
         limiter: Limiter,
         retry: Retry,
-        budget: Budget,
+        outages: Outages,
         base_url: str,
         user_agent: str,
         *,
@@ -60,7 +61,7 @@ class Elsewhere:
         self._telling = telling
         self._limiter = limiter
         self._retry = retry
-        self._budget = budget
+        self._outages = outages
         self._user_agent = user_agent
         self.timeout: Final = transport.timeout
         self.allow_plain_http: Final = allow_plain_http
@@ -78,12 +79,19 @@ class Elsewhere:
         parts = cast("tuple[Origin, str]", split(url))
         attempts = Attempts(self._retry, "GET")  # asking for a token twice does no harm
         with self._told("token") as call:
+            breaker = self._outages.of(str(parts[0]))
             while True:
+                probe = await breaker.enter(attempts, "token")
                 try:
-                    return await self._post_once(parts, form, call)
+                    return await self._post_once(parts, form, call, breaker)
                 except ITwinError as error:
                     error.operation = "token"
-                    await self._again(attempts, error, call)
+                    breaker.failed(error, parts[1], attempts, probe)
+                    failure = error
+                finally:
+                    if probe is not None:
+                        probe.release()
+                await self._again(attempts, failure, call, breaker)
 
     @contextlib.contextmanager
     def _told(self, operation: str) -> Generator[Call | None, None, None]:
@@ -98,13 +106,16 @@ class Elsewhere:
         if call is not None:
             call.end()
 
-    async def _again(self, attempts: Attempts, error: ITwinError, call: Call | None) -> None:
+    async def _again(
+        self, attempts: Attempts, error: ITwinError, call: Call | None, breaker: CircuitBreaker
+    ) -> None:
         """Like `again`, for a host that is not the platform: its 429 closes no door."""
         retry = self._retry
         if not isinstance(error, RateLimitError):
-            return await again(attempts, error, self._budget, self._telling)
+            return await again(attempts, error, breaker, self._telling)
         self._telling.throttled(call)
-        wait = error.retry_after or UNTOLD
+        attempts.throttles += 1
+        wait = error.retry_after or max(UNTOLD, retry.backoff(attempts.throttles))
         attempts.throttled += wait
         patience = visible_deadline() - asyncio.get_running_loop().time()
         patience = min(patience, retry.max_retry_after)
@@ -113,7 +124,11 @@ class Elsewhere:
         return await asyncio.sleep(wait)
 
     async def _post_once(
-        self, parts: tuple[Origin, str], form: SilentForm, call: Call | None
+        self,
+        parts: tuple[Origin, str],
+        form: SilentForm,
+        call: Call | None,
+        breaker: CircuitBreaker,
     ) -> object:
         origin, target = parts
         if call is not None:
@@ -122,12 +137,15 @@ class Elsewhere:
         answer = await self._transport.open("POST", origin.host, f"{origin}{target}", headers, form)
         if call is not None:
             call.status = answer.status
+        if answer.status < 500 and answer.status != 407:
+            breaker.answered()
         if not 200 <= answer.status < 300:
             denied = 400 <= answer.status < 500 and answer.status not in {408, 425, 429}
             kind = UnauthorizedError if denied else None
             error = await refused(answer, origin, secrets=_secrets_of(form), kind=kind)
-            error.message = f"the sign-in host {origin.host} refused: {error.message}"
-            error.args = (error.message,)
+            if not isinstance(error, TransportError):
+                error.message = f"the sign-in host {origin.host} refused: {error.message}"
+                error.args = (error.message,)
             raise error
         text = SilentBytes()
         try:
@@ -148,60 +166,79 @@ class Elsewhere:
         concern another host.
         """
         attempts = Attempts(self._retry, "GET")
+        origin, target = url
+        breaker = self._outages.of(str(origin))
         with self._told(SIGNED) as call:
             while True:
                 with self._life.running():
+                    queued = time.monotonic()
+                    probe = await breaker.enter(attempts, SIGNED)
+                    slot: Slot | None = None
                     try:
-                        made = await self._fetch_once(*url, finish, call)
+                        slot = await self._limiter.acquire_read()
+                        if call is not None:
+                            call.waited += time.monotonic() - queued
+                        if probe is None and breaker.open:
+                            continue  # it began while we queued: nobody waits for its end in a slot
+                        answer = await self._open_signed(
+                            origin, target, call, breaker, attempts, probe
+                        )
+                        try:
+                            return await finish(self._pull(answer, call))
+                        finally:
+                            answer.close()
                     except ITwinError as error:
                         error.operation = SIGNED
-                        await self._again(attempts, error, call)
-                    else:
-                        self._budget.succeeded()
-                        return made
+                        error.request_id = error.request_id or attempts.request_id
+                        failure = error
+                    finally:
+                        if slot is not None:
+                            slot.release()
+                        if probe is not None:
+                            probe.release()
+                    await self._again(attempts, failure, call, breaker)
 
-    async def _fetch_once(
+    def _pull(self, answer: Answer, call: Call | None) -> Pull:
+        async def pull() -> bytes:
+            return self._telling.received(await answer.read(), call)
+
+        return pull
+
+    async def _open_signed(  # noqa: PLR0917 - what an attempt has in hand
         self,
         origin: Origin,
         target: str,
-        finish: Callable[[Pull], Awaitable[R]],
         call: Call | None,
-    ) -> R:
-        request_id = str(uuid.uuid4())
+        breaker: CircuitBreaker,
+        attempts: Attempts,
+        probe: Probe | None,
+    ) -> Answer:
+        """Send a request for a signed URL once; the answer of a success."""
+        request_id = attempts.request_id = str(uuid.uuid4())
         headers = {
             "Accept-Encoding": "identity",  # a checksum is that of the bytes as they are stored
             "User-Agent": self._user_agent,
             "X-Correlation-Id": request_id,
         }
-        answer: Answer | None = None
-        queued = time.monotonic()
-        slot = await self._limiter.acquire_read()
+        since = self._telling.sent(call)
         try:
-            since = self._telling.sent(call)
-            if call is not None:
-                call.waited += since - queued
             try:
-                answer = opened = await self._transport.open(
+                answer = await self._transport.open(
                     "GET", origin.host, SilentStr(f"{origin}{target}"), headers
                 )
             except TransportError:
                 self._telling.answered(SIGNED, 0, since, request_id, call)
                 raise
             self._telling.answered(SIGNED, answer.status, since, request_id, call)
-            if not 200 <= answer.status < 300:
-                raise await refused(answer, origin, secrets=_secrets_in(target))
-
-            async def pull() -> bytes:
-                return self._telling.received(await opened.read(), call)
-
-            return await finish(pull)
+            if answer.status < 500 and answer.status != 407:
+                breaker.answered()
+            if 200 <= answer.status < 300:
+                return answer
+            raise await refused(answer, origin, secrets=_secrets_in(target))
         except ITwinError as error:
             error.request_id = request_id
+            breaker.failed(error, target.partition("?")[0], attempts, probe)
             raise
-        finally:
-            if answer is not None:
-                answer.close()
-            slot.release()
 
 
 def _secrets_of(form: SilentForm) -> SilentStrs:

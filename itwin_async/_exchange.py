@@ -11,6 +11,7 @@ from itwin_async._failures import again, refused, retry_after
 from itwin_async._life import Life
 from itwin_async._links import Origin
 from itwin_async._operation import Request
+from itwin_async._outages import Outages, Probe
 from itwin_async._silent import SilentStr, SilentStrs
 from itwin_async._telling import Call, Telling
 from itwin_async._tokens import Tokens
@@ -26,7 +27,7 @@ from itwin_async.errors import (
 )
 from itwin_async.events import OnEvent
 from itwin_async.limits import Limiter, Slot
-from itwin_async.retries import Attempts, Budget, Retry
+from itwin_async.retries import Attempts, Retry
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -173,7 +174,8 @@ class Exchange:
         self.tokens: Final = Tokens(source)
         self.life: Final = Life(transport, self.tokens)
         self._transport = transport
-        self._budget = Budget()
+        outages = Outages(retry, self.telling)
+        self.breaker: Final = outages.of(self.base_url)
         self._pauses_in_a_row = 0  # without a success between them
         self._user_agent = user_agent
         self.elsewhere: Final = Elsewhere(
@@ -182,7 +184,7 @@ class Exchange:
             self.telling,
             limiter,
             retry,
-            self._budget,
+            outages,
             self.base_url,
             user_agent,
             allow_plain_http=allow_plain_http,
@@ -219,32 +221,35 @@ class Exchange:
         try:
             while True:
                 body: LiveBody | None = None
+                probe: Probe | None = None
+                slot: Slot | None = None
                 with self.life.running():
                     try:
-                        slot, token = await self._enter(attempts, call)
-                    except RateLimitError as turned_away:
-                        failure = throttle or turned_away
-                        failure.retry_after = turned_away.retry_after
-                        failure.operation = failure.operation or operation
-                        failure.may_have_happened = attempts.in_doubt(failure)
-                        _tell_wait(failure, attempts.throttled)
-                        raise failure from None
-                    try:
-                        body = await self.attempt(request, operation, token, slot, call)
-                        made = await finish(body)
-                    except ITwinError as error:
-                        failure = error
+                        probe = await self._wait_for_outage(attempts, operation, call)
+                        slot, token = await self._enter(attempts, call, operation, throttle)
+                        if probe is None and self.breaker.open:
+                            slot.release(sent=False)  # it began while we queued: nobody waits for
+                            continue  # its end in a slot
+                        try:
+                            body = await self.attempt(request, operation, token, slot, call)
+                            made = await finish(body)
+                        except ITwinError as error:
+                            failure = error
+                        else:
+                            body.hand_over()
+                            self._pauses_in_a_row = 0
+                            return made
+                        if body is None:
+                            self.breaker.failed(failure, request.target, attempts, probe)
                     except BaseException:
                         if body is not None:
                             body.close()
                         raise
-                    else:
-                        body.hand_over()
-                        self._budget.succeeded()
-                        self._pauses_in_a_row = 0
-                        return made
                     finally:
-                        slot.release()  # type: ignore[possibly-undefined]  # or it was raised above
+                        if slot is not None:
+                            slot.release()
+                        if probe is not None:
+                            probe.release()
                     if body is not None:
                         body.close()
                         failure.request_id = failure.request_id or body.request_id
@@ -254,7 +259,7 @@ class Exchange:
                     elif isinstance(failure, UnauthorizedError) and denied is None:
                         denied = token
                         self.tokens.drop(token)
-                        if (await self.tokens.get(self.elsewhere)).value == token.value:
+                        if (await self._token(attempts)).value == token.value:
                             failure.may_have_happened = attempts.in_doubt(failure)
                             raise failure  # noqa: TRY301 - caught below only to be told
                     else:
@@ -268,13 +273,37 @@ class Exchange:
 
     async def again(self, attempts: Attempts, failure: ITwinError) -> None:
         """Wait until a failed request may be tried again; raise the failure if it may not."""
-        await again(attempts, failure, self._budget, self.telling)
+        await again(attempts, failure, self.breaker, self.telling)
 
-    async def _enter(self, attempts: Attempts, call: Call | None) -> tuple[Slot, Token]:
-        """A slot and a token that can be used while it is held."""
+    async def _wait_for_outage(
+        self, attempts: Attempts, operation: str, call: Call | None
+    ) -> Probe | None:
+        if self.breaker.clear:
+            return None
+        since = time.monotonic()
+        try:
+            return await self.breaker.enter(attempts, operation)
+        finally:
+            if call is not None:
+                call.waited += time.monotonic() - since
+
+    async def _token(self, attempts: Attempts) -> Token:
+        try:
+            return await self.tokens.get(self.elsewhere)
+        except ITwinError as error:  # this call's own object
+            error.may_have_happened = error.may_have_happened or attempts.doubted
+            raise
+
+    async def _enter(
+        self, attempts: Attempts, call: Call | None, operation: str, throttle: RateLimitError | None
+    ) -> tuple[Slot, Token]:
+        """A slot and a token that can be used while it is held.
+
+        Raises ``throttle``, the 429 that this call had before, where the limiter turns it away.
+        """
         limiter, retry = self.limiter, self.retry
         for last_look in (False, True):
-            token = await self.tokens.get(self.elsewhere)
+            token = await self._token(attempts)
             slot = limiter.acquire_now()
             if slot is not None:
                 return slot, token
@@ -283,6 +312,13 @@ class Exchange:
                 slot = await limiter.acquire(
                     retry.max_retry_after, retry.max_throttled - attempts.throttled
                 )
+            except RateLimitError as turned_away:
+                failure = throttle or turned_away
+                failure.retry_after = turned_away.retry_after
+                failure.operation = failure.operation or operation
+                failure.may_have_happened = attempts.in_doubt(failure)
+                _tell_wait(failure, attempts.throttled + limiter.closed_so_far() - closed_before)
+                raise failure from None
             finally:
                 attempts.throttled += limiter.closed_so_far() - closed_before
                 if call is not None:
@@ -321,6 +357,8 @@ class Exchange:
         request_id = _correlated(answer, request_id)
         status = answer.status
         self.telling.answered(operation, status, since, request_id, call)
+        if status < 500 and status != 407:  # that is a proxy's
+            self.breaker.answered()
         if 200 <= status < 300:
             return LiveBody(self, answer, token, slot, request_id, call)
         if status == 429:

@@ -86,6 +86,19 @@ class Timeout(Interruptible):
         self._left = self.seconds
         self._extended = False
 
+    def suspend(self) -> None:
+        """Count no time from now on; within a block."""
+        self._deadline = math.inf
+
+    def resume(self) -> None:
+        """Grant the whole time anew from now on; within a block."""
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.time() + self.seconds
+        self._extended = False
+        self._turns = 0
+        if self._handle is None:
+            self._handle = loop.call_at(self._deadline, self._expire)
+
     def cancel(self) -> None:
         """Stop the timer: no block follows."""
         if self._handle is not None:

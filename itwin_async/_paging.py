@@ -5,10 +5,9 @@ it has open it closes at once, synchronously, when it is closed or dropped.
 """
 
 import contextlib
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, NoReturn, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from itwin_async._exchange import Exchange
 from itwin_async._feed import Feed
@@ -16,6 +15,7 @@ from itwin_async._interrupt import Interruptible
 from itwin_async._operation import check_count
 from itwin_async._pages import Listing, Place
 from itwin_async._shown import hint, rows_table
+from itwin_async.errors import ITwinError, is_own, own_copy
 
 T = TypeVar("T")
 
@@ -118,7 +118,7 @@ class _ListIterator(Generic[T]):
     def __init__(self, feed: Feed[T]) -> None:
         self._feed = feed
         self._wait: Interruptible | None = None  # while a task waits for an item
-        self._end: BaseException | None = None
+        self._end: Exception | None = None  # of which each further call raises a copy
 
     def __aiter__(self) -> Self:
         return self
@@ -147,7 +147,7 @@ class _ListIterator(Generic[T]):
 
     def _begin(self) -> Interruptible:
         if self._end is not None:
-            self._raise_end(self._end)
+            raise own_copy(self._end)
         if self._wait is not None:
             raise RuntimeError("two tasks iterate over one list: give each its own aiter(pager)")
         self._wait = Interruptible()
@@ -160,13 +160,24 @@ class _ListIterator(Generic[T]):
                 "this list was cancelled while it was waited for: go on with pager.resume(cursor)"
             )
         if self._end is None:
-            # A copy: the error itself leads to frames that lead to this iterator.
-            self._end = copy.copy(error)
+            self._end = _end_like(error)
         self._feed.close()
 
-    @staticmethod
-    def _raise_end(end: BaseException) -> NoReturn:
-        raise end.with_traceback(None)
+
+_OWN_WORDS: Final = (StopAsyncIteration, RuntimeError)  # what a list raises besides `ITwinError`
+
+
+def _end_like(error: Exception) -> Exception:
+    """What a list raises that ended with this error, when it is asked again.
+
+    Not the error itself, which leads to frames that lead to the iterator; and a foreign one is not
+    ours to make again.
+    """
+    if is_own(error) or type(error) in _OWN_WORDS:
+        return own_copy(error)
+    return ITwinError(
+        f"this list ended with {type(error).__qualname__}: go on with pager.resume(cursor)"
+    )
 
 
 class ItemIterator(_ListIterator[T]):

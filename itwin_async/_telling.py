@@ -11,6 +11,8 @@ from itwin_async.events import (
     Event,
     Finished,
     OnEvent,
+    OutageEnded,
+    OutageStarted,
     Paused,
     Renewed,
     Requested,
@@ -32,13 +34,15 @@ class Telling:
         self._pauses = 0
         self._renewals = 0
         self._bytes_received = 0
+        self._outages = 0
+        self._probes = 0
 
     @property
     def stats(self) -> Stats:
         """The counts as they are now."""
         return Stats(
             self._requests, self._retries, self._throttled, self._pauses, self._renewals,
-            self._bytes_received,
+            self._bytes_received, self._outages, self._probes,
         )  # fmt: skip
 
     def call(self, operation: str) -> "Call | None":
@@ -74,8 +78,7 @@ class Telling:
     def retried(self, failure: ITwinError, faults: int, delay: float) -> None:
         """A request that failed will be sent again."""
         self._retries += 1
-        operation = failure.operation or ""
-        reason = failure.reason if isinstance(failure, TransportError) else str(failure)
+        operation, reason = failure.operation or "", _reason(failure)
         _logger.info(
             "%s is tried again in %.2f s after fault %d: %s", operation, delay, faults, reason
         )
@@ -95,6 +98,26 @@ class Telling:
         if self._on_event is not None:
             self.tell(Paused(operation, seconds, request_id))
 
+    def outage_started(self, origin: str, failure: ITwinError) -> None:
+        """An origin is out of service."""
+        self._outages += 1
+        reason = _reason(failure)
+        _logger.warning("%s is out of service (%s): calls wait while one probes", origin, reason)
+        if self._on_event is not None:
+            self.tell(OutageStarted(origin, reason, failure.request_id))
+
+    def probe_failed(self) -> None:
+        """A request during an outage failed."""
+        self._probes += 1
+
+    def outage_ended(self, origin: str, seconds: float, failed_probes: int) -> None:
+        """An origin answers again."""
+        _logger.info(
+            "%s answers again after %.1f s and %d failed probes", origin, seconds, failed_probes
+        )
+        if self._on_event is not None:
+            self.tell(OutageEnded(origin, seconds, failed_probes))
+
     def renewed(self, token: Token) -> None:
         """There is a new token."""
         self._renewals += 1
@@ -109,6 +132,10 @@ class Telling:
                 self._on_event(event)
             except Exception:
                 _logger.exception("on_event failed; the request goes on")
+
+
+def _reason(failure: ITwinError) -> str:
+    return failure.reason if isinstance(failure, TransportError) else str(failure)
 
 
 class Call:

@@ -3,13 +3,14 @@
 import asyncio
 import inspect
 import logging
-from typing import Final, Protocol
+from collections.abc import Awaitable, Mapping
+from typing import Final, NoReturn, Protocol, cast
 
 from itwin_async._interrupt import Timeout
 from itwin_async._loops import background
 from itwin_async._silent import SilentValue
 from itwin_async.auth import SignIn, Token, TokenProvider, TokenSource
-from itwin_async.errors import ITwinError
+from itwin_async.errors import is_own, own_copy
 
 _logger = logging.getLogger("itwin_async")
 # Shares of a token's life, and seconds at most: early is tolerant (the old token still serves),
@@ -24,12 +25,33 @@ class Lender(SignIn, Protocol):
 
     @property
     def timeout(self) -> float:
-        """Seconds that a provider without time limits of its own may take."""
+        """Seconds that a provider may take, besides the time of the requests sent for it."""
         ...
 
     def renewed(self, token: Token) -> None:
         """A token was fetched."""
         ...
+
+
+class _BoundedSignIn:
+    """What a provider is lent: its requests have limits of their own, and stop the provider's."""
+
+    def __init__(self, lender: Lender, timeout: Timeout) -> None:
+        self.base_url: Final = lender.base_url
+        self._lender = lender
+        self._timeout = timeout
+        self._under_way = 0
+
+    async def post(self, url: str, form: Mapping[str, str]) -> object:
+        """The decoded JSON of a successful answer; everything else raises the library's errors."""
+        self._under_way += 1
+        self._timeout.suspend()
+        try:
+            return await self._lender.post(url, form)
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._timeout.resume()
 
 
 class Tokens:
@@ -55,7 +77,10 @@ class Tokens:
         return token
 
     async def get(self, lender: Lender) -> Token:
-        """A token that can be used. Raises what the provider raises, the same for all waiters."""
+        """A token that can be used. Raises what the provider raises, to each waiter its own copy.
+
+        A foreign error that cannot be copied is the same object for all.
+        """
         loop = asyncio.get_running_loop()
         token = self.ready(lender, loop.time())
         if token is None:
@@ -69,7 +94,7 @@ class Tokens:
                 )
                 raise RuntimeError(f"{who} while it fetched a token")
             if renewal.exception() is not None:
-                raise _again(renewal)
+                _raise_copy(renewal)
             token = self.ready(lender, loop.time()) or renewal.result()
         return token
 
@@ -95,21 +120,23 @@ class Tokens:
         if not renewal.cancelled() and renewal.exception() is not None and self._token is not None:
             _logger.warning("A token could not be renewed ahead of its end; it will be tried again")
 
-    async def _fetch(self, lender: Lender) -> Token:
+    def _coming(self, sign_in: SignIn) -> Awaitable[object]:
         source = self._source
         if isinstance(source, TokenProvider):
-            token = await source.get_token(lender)
-        else:
-            coming: object = source()
-            if not inspect.isawaitable(coming):
-                raise TypeError("a token provider must be an async callable or have get_token()")
-            limit = lender.timeout
-            with Timeout(limit, f"the token provider gave nothing within {limit:g} s") as timeout:
-                try:
-                    given = SilentValue(await coming)
-                finally:
-                    timeout.cancel()
-            token = given.value if isinstance(given.value, Token) else Token(given.value)
+            return source.get_token(sign_in)
+        coming: object = source()
+        if not inspect.isawaitable(coming):
+            raise TypeError("a token provider must be an async callable or have get_token()")
+        return coming
+
+    async def _fetch(self, lender: Lender) -> Token:
+        limit = lender.timeout
+        with Timeout(limit, f"the token provider gave nothing within {limit:g} s") as timeout:
+            try:
+                given = SilentValue(await self._coming(_BoundedSignIn(lender, timeout)))
+            finally:
+                timeout.cancel()
+        token = Token(given.value) if isinstance(given.value, str) else given.value
         if not isinstance(token, Token):
             raise TypeError(f"a token provider must give a Token, not {type(token).__name__}")
         life = token.expires_in
@@ -122,8 +149,12 @@ class Tokens:
         return token
 
 
-def _again(renewal: "asyncio.Task[Token]") -> BaseException:
-    """The error of a shared renewal for one waiter, without the tracebacks of the others."""
-    error = renewal.exception()
-    assert error is not None  # noqa: S101 - the caller has looked
-    return error.with_traceback(None) if isinstance(error, ITwinError) else error
+def _raise_copy(renewal: "asyncio.Task[Token]") -> NoReturn:
+    """Raise the error of a shared renewal for one waiter, without the tracebacks of the others."""
+    error = cast("BaseException", renewal.exception())
+    copied = own_copy(error)
+    if copied is error:
+        renewal.result()  # which raises it as it was when it came
+    if not is_own(error):  # where a foreign one comes from is its provider's affair
+        copied = copied.with_traceback(error.__traceback__)
+    raise copied from error.__cause__

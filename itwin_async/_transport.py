@@ -156,7 +156,7 @@ class Transport:
             return _HttpAnswer(self, response, host, timeout)
         except (aiohttp.ClientError, OSError) as error:
             timeout.cancel()
-            failure = _translated(error, host)
+            failure = _translated(error, host, url=URL(url, encoded=True))
         except BaseException as error:
             timeout.cancel()
             if isinstance(error, asyncio.CancelledError):
@@ -221,10 +221,29 @@ class Transport:
                 await http.close()
 
 
-def _translated(error: Exception, host: str, *, in_body: bool = False) -> TransportError:
-    """A foreign exception as one of ours."""
+def _translated(
+    error: Exception, host: str, *, url: URL | None = None, in_body: bool = False
+) -> TransportError:
+    """A foreign exception as one of ours, which names the host that it comes from."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return proxy_refusal(error.status, host)
+    if isinstance(error, aiohttp.ClientConnectorError) and url is not None:
+        connected = (error.host, error.port)
+        if connected != (url.raw_host, url.port):
+            host = f"the proxy {connected[0]}:{connected[1]}"
     reason = _reason(error, in_body=in_body)
     return TransportError(_SENTENCES[reason].format(host=host, why=_why(error)), reason)
+
+
+def proxy_refusal(status: int, host: str) -> TransportError:
+    """The error of a proxy that answered itself, instead of the host behind it."""
+    if status >= 500:  # of a tunnel: nothing went through it
+        why = f"{host} cannot be reached: the proxy answered {status}"
+        return TransportError(why, "unreachable")
+    hint = ", it wants credentials" if status == 407 else ""
+    return TransportError(
+        f"the proxy refused a request to {host}: it answered {status}{hint}", "proxy"
+    )
 
 
 _SENTENCES: Final[dict[Reason, str]] = {

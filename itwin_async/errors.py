@@ -16,7 +16,7 @@ ITwinError                    str() is one line: 404 iModelNotFound: Requested i
 """
 
 import re
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -96,7 +96,16 @@ class ITwinError(Exception):
 
 
 Reason: TypeAlias = Literal[
-    "dns", "refused", "unreachable", "tls", "reset", "timeout", "cut", "malformed", "too large"
+    "dns",
+    "refused",
+    "unreachable",
+    "proxy",
+    "tls",
+    "reset",
+    "timeout",
+    "cut",
+    "malformed",
+    "too large",
 ]
 
 
@@ -112,7 +121,7 @@ class TransportError(ITwinError):
     @property
     def sent(self) -> bool:
         """Whether the request, or a part of it, may have reached the platform."""
-        return self.reason not in {"dns", "refused", "unreachable", "tls"}
+        return self.reason not in {"dns", "refused", "unreachable", "tls", "proxy"}
 
 
 class ErrorDetail(msgspec.Struct, frozen=True):
@@ -222,3 +231,31 @@ _BY_STATUS: Final[dict[int, type[ResponseError]]] = {
 def error_class(status: int) -> type[ResponseError]:
     """The class of a refusal with this status."""
     return _BY_STATUS.get(status, ServerError if status >= 500 else ResponseError)
+
+
+E = TypeVar("E", bound=BaseException)
+_HEAP_TYPE: Final = 1 << 9  # of a class's ``__flags__``: made by a class statement
+
+
+def is_own(error: BaseException) -> bool:
+    """Whether an error is of a class of this library."""
+    return isinstance(error, ITwinError) and type(error).__module__.startswith("itwin_async")
+
+
+def own_copy(error: E) -> E:
+    """An equal error without a traceback, for one more task that has to raise it.
+
+    No constructor runs: a foreign class may want arguments that nobody knows. An error that keeps
+    data in slots or in C cannot be copied so, and is returned itself.
+    """
+    for kind in type(error).__mro__[:-1]:
+        builtin = not kind.__flags__ & _HEAP_TYPE
+        if (builtin and kind.__basicsize__ != BaseException.__basicsize__) or vars(kind).get(
+            "__slots__"
+        ):
+            return error
+    copied = BaseException.__new__(type(error), *error.args)
+    vars(copied).update(vars(error))
+    if notes := getattr(error, "__notes__", None):
+        copied.__notes__ = list(notes)
+    return copied

@@ -13,7 +13,8 @@ class Stats:
 
     ``requests`` counts what was sent to the API, ``retries`` those sent again after a fault,
     ``throttled`` the answers of status 429, ``pauses`` how often they closed the limiter's door,
-    ``renewals`` the tokens fetched.
+    ``renewals`` the tokens fetched, ``outages`` how often an origin went out of service, ``probes``
+    the requests that found it still so.
     """
 
     requests: int = 0
@@ -22,6 +23,8 @@ class Stats:
     pauses: int = 0
     renewals: int = 0
     bytes_received: int = 0
+    outages: int = 0
+    probes: int = 0
 
     def _repr_html_(self) -> str:
         return fields_table(
@@ -91,5 +94,31 @@ class Finished:
     request_id: str | None
 
 
-Event: TypeAlias = Requested | Retried | Paused | Renewed | Finished
+@dataclass(frozen=True, slots=True)
+class OutageStarted:
+    """An origin gave no answer, or 5xx, on two targets: calls to it wait, and one at a time probes.
+
+    ``origin`` is such as ``https://api.bentley.com``, the platform, a sign-in host or the host of a
+    download; ``reason`` says what the last request met with.
+    """
+
+    origin: str
+    reason: str
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutageEnded:
+    """An origin answers again, and the calls that waited start one after another.
+
+    ``seconds`` is the time from the first fault to this answer, ``failed_probes`` the number of
+    requests sent during the outage in vain.
+    """
+
+    origin: str
+    seconds: float
+    failed_probes: int
+
+
+Event: TypeAlias = Requested | Retried | Paused | Renewed | OutageStarted | OutageEnded | Finished
 OnEvent: TypeAlias = Callable[[Event], object]

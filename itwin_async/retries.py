@@ -1,5 +1,6 @@
 """Which failures may be tried again, and when: functions from values to values, without a clock."""
 
+import math
 import random
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,7 +16,8 @@ from itwin_async.errors import (
 # Doing these twice does the same as doing them once (RFC 9110, section 9.2.2).
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _UNSENT: Final = frozenset({"dns", "refused", "unreachable"})
-_FINAL: Final = frozenset({"tls", "too large"})
+_FINAL: Final = frozenset({"tls", "too large", "proxy"})
+_NOT_OF_A_TARGET: Final = _UNSENT | {"reset"}  # faults that no single resource causes
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,14 @@ class Retry:
     two attempts lies a random time of up to ``base``, doubled each time, at most ``cap``. Throttles
     (429) use up no attempt: a single wait longer than ``max_retry_after``, or a sum of waits
     longer than ``max_throttled``, raises `RateLimitError` instead.
+
+    When an origin gives no answer, or 5xx, on two different targets with no success between, it is
+    an outage: all calls to it wait, one of them at a time probes, and each failed probe is an
+    attempt of every waiting call. ``max_outage`` replaces ``attempts`` meanwhile: the seconds from
+    a call's own first fault for which it goes on trying; None counts attempts. It also holds for a
+    single call that cannot connect or whose connection is reset. A ``Retry-After`` beyond
+    ``max_retry_after`` ends a call in any case. Writes that may have been carried out are never
+    sent again.
     """
 
     attempts: int = 4
@@ -33,6 +43,7 @@ class Retry:
     cap: float = field(default=20.0, kw_only=True)
     max_retry_after: float = field(default=120.0, kw_only=True)
     max_throttled: float = field(default=900.0, kw_only=True)
+    max_outage: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         attempts: object = self.attempts
@@ -40,8 +51,10 @@ class Retry:
             raise TypeError(f"attempts must be an int, not {type(attempts).__name__}")
         if attempts < 1:
             raise ValueError(f"attempts must be at least 1, not {attempts}")
-        for name in ("base", "cap", "max_retry_after", "max_throttled"):
+        for name in ("base", "cap", "max_retry_after", "max_throttled", "max_outage"):
             seconds: object = getattr(self, name)
+            if seconds is None and name == "max_outage":
+                continue
             if not isinstance(seconds, int | float) or isinstance(seconds, bool):
                 raise TypeError(f"{name} must be a number of seconds, not {type(seconds).__name__}")
             if not seconds >= 0:
@@ -53,27 +66,6 @@ class Retry:
 
 
 @dataclass(slots=True)
-class Budget:
-    """Retries that a session has left: a storm of failures empties it, successes fill it again."""
-
-    capacity: float = 100.0
-    refill: float = 0.1  # of a retry, for each success: one failure in ten can go on for ever
-    left: float = 100.0
-
-    def succeeded(self) -> None:
-        """Give back a part of a retry."""
-        if self.left < self.capacity:
-            self.left = min(self.capacity, self.left + self.refill)
-
-    def take(self) -> bool:
-        """One retry, if there is one left."""
-        if self.left < 1.0:
-            return False
-        self.left -= 1.0
-        return True
-
-
-@dataclass(slots=True)
 class Attempts:
     """What one call has gone through so far, and so what its next failure leads to."""
 
@@ -81,34 +73,65 @@ class Attempts:
     method: str
     faults: int = 0
     throttled: float = 0.0
+    throttles: int = 0
     undecoded: int = 0
     doubted: bool = False
+    request_id: str | None = None  # of the last one that failed
+    _excused: int = 0  # faults that ``max_outage`` bounds instead of ``attempts``
+    _failing_since: float | None = None
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether sending it twice does the same as once."""
+        return self.method in _REPEATABLE
+
+    @property
+    def outage_end(self) -> float:
+        """When ``max_outage`` is over for this call; infinite where it has not begun."""
+        if self._failing_since is None or self.retry.max_outage is None:
+            return math.inf
+        return self._failing_since + self.retry.max_outage
 
     def progressed(self) -> None:
         """Something new arrived: the faults before it no longer count."""
-        self.faults = self.undecoded = 0
+        self.faults = self.undecoded = self._excused = 0
+        self._failing_since = None
 
-    def delay(self, error: ITwinError, budget: Budget) -> float | None:
+    def fault(self, error: ITwinError, now: float, *, outage: bool) -> bool:
+        """Count a fault, or a probe that failed meanwhile; whether another attempt is allowed."""
+        self.faults += 1
+        if self._failing_since is None:
+            self._failing_since = now
+        wait = (error.retry_after if isinstance(error, ResponseError) else None) or 0.0
+        if wait > self.retry.max_retry_after:
+            return False
+        if self.retry.max_outage is not None and outage:
+            self._excused += 1
+            return now + wait < self.outage_end
+        return self.faults - self._excused < self.retry.attempts
+
+    def delay(self, error: ITwinError, now: float, *, outage: bool = False) -> float | None:
         """Seconds until the next attempt, or None: this failure is final.
 
-        A throttle is always None: its wait is the limiter's business.
+        ``now`` is any monotonic time, ``outage`` whether the origin is out of service. A throttle
+        is always None: its wait is the limiter's business.
         """
         if isinstance(error, RateLimitError) or not self._repeatable(error):
             return None
-        self.faults += 1
         self.doubted = self.doubted or self.in_doubt(error)
+        if isinstance(error, TransportError) and error.reason in _NOT_OF_A_TARGET:
+            outage = True
+        if not self.fault(error, now, outage=outage):
+            return None
         if isinstance(error, DecodeError):
             self.undecoded += 1
             if self.undecoded > 1:
                 return None
         wait = self.retry.backoff(self.faults)
-        if isinstance(error, ResponseError) and error.retry_after is not None:
-            if error.retry_after > self.retry.max_retry_after:
-                return None
-            wait = max(wait, error.retry_after)
-        if self.faults >= self.retry.attempts or not budget.take():
-            return None
-        return wait
+        if outage:  # the last attempt is that at the end of its time
+            wait = min(wait, self.outage_end - now)
+        asked = error.retry_after if isinstance(error, ResponseError) else None
+        return wait if asked is None else max(wait, asked)
 
     def _repeatable(self, error: ITwinError) -> bool:
         match error:

@@ -249,15 +249,6 @@ async def test_a_conflict_at_first_is_nobodys_doing_but_the_servers():
         assert not caught.value.may_have_happened
 
 
-async def test_the_budget_ends_a_storm_of_retries():
-    retry = Retry(attempts=4, base=0)
-    async with RawServer(refused(500)) as server, session_at(server, retry=retry) as itwin:
-        calls = (itwin.request("GET", "/x") for _ in range(60))
-        failed = await asyncio.gather(*calls, return_exceptions=True)
-        assert {type(error) for error in failed} == {ServerError}
-        assert len(server.requests) == 60 + 100
-
-
 async def test_no_slot_is_held_between_attempts():
     limiter = Limiter(concurrency=1)
     retry = Retry(base=600.0, cap=600.0)
@@ -718,7 +709,6 @@ async def test_a_call_cancelled_at_any_instant_leaves_nothing(how):
             for instant in range(400):
                 seen = 0
                 itwin._exchange.tokens._token = None
-                itwin._exchange._budget.left = 100.0
                 scope = anyio.CancelScope()
 
                 async def call(scope=scope):
@@ -756,7 +746,6 @@ async def test_a_call_that_is_cancelled_at_any_await_leaves_nothing(cancel_kind,
         nonlocal turn
         turn = itertools.cycle(turns)
         itwin._exchange.tokens._token = None
-        itwin._exchange._budget.left = 100.0
         return await itwin.packages.get_package("P")
 
     async def serve(connection) -> None:

@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 
 from itwin_async import DecodeError, LinkError, PayloadError, Retry, TransportError
 from itwin_async.errors import error_class
-from itwin_async.retries import Attempts, Budget
+from itwin_async.retries import Attempts
 
 METHODS = ("GET", "HEAD", "PUT", "DELETE", "POST", "PATCH")
 IDEMPOTENT = {"GET", "HEAD", "PUT", "DELETE"}
 READS = {"GET", "HEAD"}
 WRITES = {"PUT", "DELETE", "POST", "PATCH"}
 NONE: set[str] = set()
+NOW = 1_000.0  # seconds
 
 
 def status(number: int, retry_after: float | None = None):
@@ -37,6 +38,7 @@ TABLE = [
     (transport("timeout"), IDEMPOTENT, WRITES),
     (transport("cut"), IDEMPOTENT, WRITES),
     (transport("tls"), NONE, NONE),
+    (transport("proxy"), NONE, NONE),
     (transport("too large"), NONE, WRITES),
     *((status(number), IDEMPOTENT, WRITES) for number in (408, 500, 502, 503, 504, 599)),
     (status(425), IDEMPOTENT, NONE),
@@ -57,7 +59,7 @@ def attempts(method: str = "GET", **patience: float) -> Attempts:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_table_of_what_is_tried_again(method):
     for error, retried, _ in TABLE:
-        delay = attempts(method).delay(error, Budget())
+        delay = attempts(method).delay(error, NOW)
         assert (delay is not None) is (method in retried), repr(error)
 
 
@@ -71,7 +73,7 @@ def test_the_table_of_what_may_have_happened(method):
 def test_gone_or_there_already_after_a_failure_in_doubt_may_be_this_very_call(number):
     for method in ("PUT", "DELETE"):
         going = attempts(method)
-        assert going.delay(transport("reset"), Budget()) is not None
+        assert going.delay(transport("reset"), NOW) is not None
         assert going.in_doubt(status(number))
         # Nor does another refusal say that the attempt before it did nothing.
         assert going.in_doubt(status(422))
@@ -80,70 +82,69 @@ def test_gone_or_there_already_after_a_failure_in_doubt_may_be_this_very_call(nu
 
 def test_gone_after_a_connection_that_was_refused_is_no_doubt():
     going = attempts("DELETE")
-    assert going.delay(transport("refused"), Budget()) is not None
+    assert going.delay(transport("refused"), NOW) is not None
     assert not going.in_doubt(status(404))
 
 
 @pytest.mark.parametrize("most", [1, 2, 4, 9])
 def test_attempts_count_the_first_one(most):
     going, delays = attempts(attempts=most), 0
-    while delays < 20 and going.delay(transport("reset"), Budget()) is not None:
+    while delays < 20 and going.delay(transport("reset"), NOW) is not None:
         delays += 1
     assert delays == most - 1
 
 
 def test_faults_of_all_kinds_use_up_the_same_attempts():
     going = attempts(attempts=3)
-    assert going.delay(transport("refused"), Budget()) is not None
-    assert going.delay(status(503), Budget()) is not None
-    assert going.delay(transport("cut"), Budget()) is None
+    assert going.delay(transport("refused"), NOW) is not None
+    assert going.delay(status(503), NOW) is not None
+    assert going.delay(transport("cut"), NOW) is None
 
 
 def test_throttles_use_up_no_attempt():
-    going, budget = attempts(attempts=2), Budget()
+    going = attempts(attempts=2)
     for _ in range(50):
-        assert going.delay(status(429, 1.0), budget) is None
+        assert going.delay(status(429, 1.0), NOW) is None
     assert going.faults == 0
-    assert budget.left == budget.capacity
-    assert going.delay(status(500), budget) is not None
+    assert going.delay(status(500), NOW) is not None
 
 
 def test_what_does_not_decode_is_tried_again_once():
     going = attempts(attempts=9)
-    assert going.delay(DecodeError("no"), Budget()) is not None
-    assert going.delay(status(500), Budget()) is not None
-    assert going.delay(DecodeError("no"), Budget()) is None
+    assert going.delay(DecodeError("no"), NOW) is not None
+    assert going.delay(status(500), NOW) is not None
+    assert going.delay(DecodeError("no"), NOW) is None
 
 
 def test_what_does_not_decode_is_an_attempt_too():
-    assert attempts(attempts=1).delay(DecodeError("no"), Budget()) is None
+    assert attempts(attempts=1).delay(DecodeError("no"), NOW) is None
 
 
 def test_progress_starts_the_attempts_anew():
     going = attempts(attempts=2)
     for _ in range(20):
-        assert going.delay(transport("cut"), Budget()) is not None
+        assert going.delay(transport("cut"), NOW) is not None
         going.progressed()
-        assert going.delay(DecodeError("no"), Budget()) is not None
+        assert going.delay(DecodeError("no"), NOW) is not None
         going.progressed()
 
 
 def test_a_failure_that_is_final_uses_up_nothing():
-    going, budget = attempts(), Budget()
+    going = attempts()
     for error in (status(404), transport("tls"), LinkError("no")):
-        assert going.delay(error, budget) is None
-    assert (going.faults, budget.left) == (0, budget.capacity)
+        assert going.delay(error, NOW) is None
+    assert going.faults == 0
 
 
 def test_a_server_error_waits_as_long_as_it_asks():
     for _ in range(20):
-        assert attempts().delay(status(503, 30.0), Budget()) == 30.0
-        assert attempts(base=0.5).delay(status(503, 0.0), Budget()) <= 0.5
+        assert attempts().delay(status(503, 30.0), NOW) == 30.0
+        assert attempts(base=0.5).delay(status(503, 0.0), NOW) <= 0.5
 
 
 def test_a_server_error_that_asks_for_too_long_is_final():
-    assert attempts(max_retry_after=30.0).delay(status(503, 30.0), Budget()) == 30.0
-    assert attempts(max_retry_after=30.0).delay(status(503, 30.1), Budget()) is None
+    assert attempts(max_retry_after=30.0).delay(status(503, 30.0), NOW) == 30.0
+    assert attempts(max_retry_after=30.0).delay(status(503, 30.1), NOW) is None
 
 
 def test_backoff_doubles_up_to_its_cap_and_is_random_within_half():
@@ -162,42 +163,53 @@ def test_backoff_never_breaks_and_never_exceeds_its_cap(fault, base, cap):
     assert 0 <= Retry(base=base, cap=cap).backoff(fault) <= cap
 
 
-def test_a_storm_empties_the_budget_and_successes_fill_it_again():
-    budget = Budget(capacity=5.0, left=5.0)
-    assert [budget.take() for _ in range(7)] == [True] * 5 + [False] * 2
-    for _ in range(9):
-        budget.succeeded()
-    assert not budget.take()
-    budget.succeeded()
-    budget.succeeded()
-    assert budget.take()
+def test_max_outage_replaces_attempts_in_an_outage_from_the_first_fault_on():
+    going = attempts(attempts=1, max_outage=60.0)
+    assert going.delay(status(503), NOW, outage=True) is not None
+    assert going.fault(status(503), NOW + 59.9, outage=True)
+    assert not going.fault(status(503), NOW + 60.0, outage=True)
+    assert going.outage_end == NOW + 60.0
 
 
-def test_the_budget_is_never_more_than_full():
-    budget = Budget(capacity=3.0, left=3.0)
-    for _ in range(100):
-        budget.succeeded()
-    assert [budget.take() for _ in range(4)] == [True] * 3 + [False]
+def test_after_an_outage_attempts_count_anew_what_max_outage_had_replaced():
+    going = attempts(attempts=2, max_outage=60.0)
+    for _ in range(20):
+        assert going.delay(status(503), NOW, outage=True) is not None
+    assert going.delay(status(500), NOW) is not None
+    assert going.delay(status(500), NOW) is None
 
 
-def test_one_failure_in_ten_can_go_on_for_ever():
-    budget = Budget()
-    for _ in range(5_000):
-        assert budget.take()
-        for _ in range(10):
-            budget.succeeded()
+def test_without_max_outage_attempts_count_in_an_outage_too():
+    going = attempts(attempts=3)
+    assert going.delay(status(503), NOW, outage=True) is not None
+    assert going.fault(transport("refused"), NOW, outage=True)
+    assert not going.fault(transport("refused"), NOW, outage=True)
 
 
-def test_an_empty_budget_makes_a_fault_final():
-    budget = Budget(left=1.0)
-    assert attempts().delay(status(500), budget) is not None
-    assert attempts().delay(status(500), budget) is None
+@pytest.mark.parametrize("reason", ["dns", "refused", "unreachable", "reset"])
+def test_max_outage_holds_for_one_call_that_finds_no_server(reason):
+    going = attempts(attempts=1, max_outage=60.0)
+    assert going.delay(transport(reason), NOW) is not None
+    assert going.delay(transport(reason), NOW + 60.0) is None
 
 
-def test_the_last_attempt_takes_nothing_from_the_budget():
-    budget = Budget()
-    assert attempts(attempts=1).delay(status(500), budget) is None
-    assert budget.left == budget.capacity
+@pytest.mark.parametrize("error", [status(500), transport("timeout"), transport("cut")])
+def test_max_outage_is_not_for_one_bad_resource(error):
+    assert attempts(attempts=1, max_outage=60.0).delay(error, NOW) is None
+
+
+def test_progress_begins_the_time_of_an_outage_anew():
+    going = attempts(max_outage=60.0)
+    assert going.delay(transport("reset"), NOW) is not None
+    going.progressed()
+    assert going.delay(transport("reset"), NOW + 1_000.0) is not None
+
+
+def test_a_retry_after_beyond_max_retry_after_or_max_outage_is_final_in_an_outage_too():
+    patient = {"max_outage": 1_000.0, "max_retry_after": 30.0}
+    assert attempts(**patient).fault(status(503, 30.0), NOW, outage=True)
+    assert not attempts(**patient).fault(status(503, 30.1), NOW, outage=True)
+    assert not attempts(max_outage=20.0).fault(status(503, 30.0), NOW, outage=True)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +222,7 @@ def test_the_last_attempt_takes_nothing_from_the_budget():
         ({"base": -0.1}, ValueError), ({"base": "1"}, TypeError), ({"base": None}, TypeError),
         ({"cap": float("nan")}, ValueError), ({"cap": True}, TypeError),
         ({"max_retry_after": -1}, ValueError), ({"max_throttled": "x"}, TypeError),
+        ({"max_outage": -1}, ValueError), ({"max_outage": "x"}, TypeError),
     ],
 )  # fmt: skip
 def test_patience_that_is_none_is_told_at_once(patience, error):

@@ -112,14 +112,17 @@ async def test_the_waits_of_a_request_share_one_timer(monkeypatch):
         return call_at(when, callback, *args, **options)
 
     async def slowly(connection) -> None:
-        await connection.request()
-        await connection.send(head(f"Content-Length: {len(text)}"))
-        for at in range(0, len(text), 5_000):
-            await asyncio.sleep(0.001)
-            await connection.send(text[at : at + 5_000])
+        while True:
+            await connection.request()
+            await connection.send(head(f"Content-Length: {len(text)}"))
+            for at in range(0, len(text), 5_000):
+                await asyncio.sleep(0.001)
+                await connection.send(text[at : at + 5_000])
 
     monkeypatch.setattr(loop, "call_at", counted)
     async with RawServer(slowly) as server, session_at(server, retry=ONCE) as itwin:
+        await itwin.packages.get_package("P")
+        made.clear()  # the token's is among them
         await itwin.packages.get_package("P")
     assert len(made) == 1
 

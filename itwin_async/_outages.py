@@ -1,0 +1,266 @@
+"""Circuit breaker of an origin: during an outage calls wait together, and one of them probes."""
+
+import asyncio
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from itwin_async._interrupt import visible_deadline
+from itwin_async._telling import Telling
+from itwin_async.errors import ITwinError, ResponseError, TransportError, own_copy
+from itwin_async.retries import Attempts, Retry
+
+_RAMP: Final = 1.0  # seconds over which the calls that waited start again
+_TICK: Final = 0.01  # seconds between two starts at least; more than one start at once beyond that
+_APART: Final = 0.5  # seconds between two probes, however many calls end
+_NO_ANSWER: Final = frozenset({"dns", "refused", "unreachable", "reset", "timeout", "malformed"})
+
+
+def is_fault(failure: ITwinError) -> bool:
+    """Whether a request that failed says that its origin may be out of service."""
+    if isinstance(failure, TransportError):
+        return failure.reason in _NO_ANSWER
+    return isinstance(failure, ResponseError) and failure.status >= 500
+
+
+@dataclass(slots=True)
+class OutageState:
+    """Whether an origin is out of service: from faults on two targets until its next answer."""
+
+    active: bool = False
+    since: float | None = None  # the first fault after the last answer
+    target: str | None = None  # of that fault
+
+    def fault(self, target: str, now: float) -> bool:
+        """A request to ``target`` got no answer, or 5xx; whether an outage begins with that."""
+        if self.since is None:
+            self.since, self.target = now, target
+        elif not self.active and target != self.target:
+            self.active = True
+            return True
+        return False
+
+    def answer(self) -> float | None:
+        """An answer below 500 came; when the outage began that it ends, if there was one."""
+        began = self.since if self.active else None
+        self.active, self.since, self.target = False, None, None
+        return began
+
+
+class Probe:
+    """The right to send a request during an outage; one call has it at a time."""
+
+    __slots__ = ("_breaker",)
+
+    def __init__(self, breaker: "CircuitBreaker") -> None:
+        self._breaker = breaker
+
+    def release(self) -> None:
+        """Give it up; if it brought no result, another call probes at once."""
+        self._breaker.release(self)
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    attempts: Attempts
+    deadline: float  # of an anyio scope around the call
+    future: "asyncio.Future[Probe | None]"
+    spent: bool = False  # it may not wait for another probe
+
+
+class CircuitBreaker:
+    """The outages of one origin. Holds no slot, and keeps nobody while the origin answers."""
+
+    def __init__(self, origin: str, retry: Retry, telling: Telling) -> None:
+        self._origin: Final = origin
+        self._retry: Final = retry
+        self._telling: Final = telling
+        self._state: Final = OutageState()
+        self._failed_probes = 0
+        self._failure = ITwinError()  # the last one, without a traceback
+        self._waiting: dict[_Waiter, None] = {}  # in the order of their turns
+        self._probe: Probe | None = None
+        self._due = 0.0  # when the next probe is sent
+        self._soonest = 0.0  # how far a call whose time is up may bring that forward
+        self._asked = 0.0  # when a `Retry-After` of the outage is over
+        self._restart_at = self._interval = 0.0
+        self._batch = 1  # calls that start again at each interval
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether there is an outage."""
+        return self._state.active
+
+    @property
+    def clear(self) -> bool:
+        """Whether nobody has to wait: no outage, and no call that waited for the end of one."""
+        return not self._state.active and not self._waiting
+
+    def until_probe(self) -> float:
+        """Seconds until the next probe of an outage."""
+        return max(0.0, self._due - asyncio.get_running_loop().time())
+
+    async def enter(self, attempts: Attempts, operation: str) -> Probe | None:
+        """Wait while there is an outage; a `Probe` if this call is to try whether it is over.
+
+        Raises an error like that of the last probe as soon as ``attempts`` or an anyio deadline
+        around this call leave no time for another one.
+        """
+        if self.clear:
+            return None
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(attempts, visible_deadline(), loop.create_future())
+        if self.open and self._probe is None:
+            now = loop.time()
+            self._due = min(self._due, max(self._soonest, attempts.outage_end))
+            if self._due > waiter.deadline or self._asked - now > attempts.retry.max_retry_after:
+                raise self._final(attempts, operation)
+            if self._due <= now and not self._waiting:
+                return self._new_probe()
+        self._waiting[waiter] = None
+        self._schedule()
+        try:
+            probe = await waiter.future
+        except asyncio.CancelledError:
+            self._waiting.pop(waiter, None)
+            if waiter.future.done() and not waiter.future.cancelled():
+                granted = waiter.future.result()
+                if granted is not None:
+                    self.release(granted)
+            self._schedule()
+            raise
+        if waiter.spent:
+            raise self._final(attempts, operation)
+        return probe
+
+    def failed(
+        self, failure: ITwinError, target: str, attempts: Attempts, probe: Probe | None
+    ) -> None:
+        """A request failed before an answer below 500 came; not counted in ``attempts`` yet."""
+        now = asyncio.get_running_loop().time()
+        fault = is_fault(failure)
+        begins = fault and self._state.fault(target, now)
+        probed = probe is not None and probe is self._probe
+        if begins:
+            self._failed_probes = 0
+            self._soonest = self._asked = now
+            self._telling.outage_started(self._origin, failure)
+        elif probed:
+            self._probe = None
+            self._failed_probes += 1
+            self._telling.probe_failed()
+            for waiter in list(self._waiting):
+                if not waiter.attempts.fault(failure, now, outage=True):
+                    self._turn_away(waiter)
+        elif not (fault and self.open):
+            return
+        wait = (failure.retry_after if isinstance(failure, ResponseError) else None) or 0.0
+        self._asked = max(self._asked, now + wait)
+        self._soonest = max(self._soonest, self._asked)
+        if begins or probed:
+            self._failure = own_copy(failure)
+            # As long as the call that was tried least would wait by itself.
+            faults = [waiter.attempts.faults for waiter in self._waiting]
+            delay = self._retry.backoff(max(1, min([attempts.faults + 1, *faults])))
+            self._soonest = max(self._soonest, now + min(delay, _APART))
+            ends = min((waiter.attempts.outage_end for waiter in self._waiting), default=math.inf)
+            self._due = max(self._soonest, min(now + delay, ends))
+        self._due = max(self._due, self._asked)
+        if self._probe is None:
+            for waiter in list(self._waiting):
+                if self._due > waiter.deadline:
+                    self._turn_away(waiter)
+        self._schedule()
+
+    def answered(self) -> None:
+        """An answer below 500 came: an outage is over, and the calls start one after another."""
+        if self._state.since is None:
+            return
+        began = self._state.answer()
+        if began is None:
+            return
+        self._probe = None
+        now = asyncio.get_running_loop().time()
+        self._telling.outage_ended(self._origin, now - began, self._failed_probes)
+        count = max(1, len(self._waiting))
+        self._interval = max(_TICK, _RAMP / count)
+        self._batch = math.ceil(count * self._interval / _RAMP)
+        self._restart_at = now
+        self._schedule()
+
+    def release(self, probe: Probe) -> None:
+        """A call gives up its probe."""
+        if probe is self._probe:
+            self._probe = None
+            self._due = max(asyncio.get_running_loop().time(), self._asked)
+            self._schedule()
+
+    def _new_probe(self) -> Probe:
+        self._probe = Probe(self)
+        return self._probe
+
+    def _turn_away(self, waiter: _Waiter) -> None:
+        del self._waiting[waiter]
+        waiter.spent = True
+        if not waiter.future.done():
+            waiter.future.set_result(None)
+
+    def _final(self, attempts: Attempts, operation: str) -> ITwinError:
+        """The outage as the error of one of its calls."""
+        error = own_copy(self._failure)
+        if self._state.since is not None:
+            seconds = asyncio.get_running_loop().time() - self._state.since
+            error.message = f"{error.message} (an outage for {seconds:.1f} s)"
+            error.args = (error.message,)
+        error.operation, error.request_id = operation, attempts.request_id
+        error.may_have_happened = attempts.doubted
+        return error
+
+    def _schedule(self) -> None:
+        """Set the one timer for what comes next; none while nobody waits or a probe is sent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting and not (self.open and self._probe is not None):
+            when = self._due if self.open else self._restart_at
+            self._timer = asyncio.get_running_loop().call_at(when, self._proceed)
+
+    def _proceed(self) -> None:
+        """Let one call probe; after an outage, let the next ones start."""
+        self._timer = None
+        if self.open:
+            # What may be sent twice goes first: a probe is likely to fail.
+            repeatable = (waiter for waiter in self._waiting if waiter.attempts.repeatable)
+            self._grant(next(repeatable, next(iter(self._waiting), None)), self._new_probe())
+            return
+        for waiter in list(self._waiting)[: self._batch]:
+            self._grant(waiter, None)
+        self._restart_at = asyncio.get_running_loop().time() + self._interval
+        self._schedule()
+
+    def _grant(self, waiter: _Waiter | None, probe: Probe | None) -> None:
+        if waiter is None or waiter.future.done():  # cancelled just now
+            if waiter is not None:
+                del self._waiting[waiter]
+            if probe is not None:
+                self.release(probe)
+            return
+        del self._waiting[waiter]
+        waiter.future.set_result(probe)
+
+
+class Outages:
+    """The circuit breakers of a session, one for each origin."""
+
+    def __init__(self, retry: Retry, telling: Telling) -> None:
+        self._retry = retry
+        self._telling = telling
+        self._breakers: dict[str, CircuitBreaker] = {}
+
+    def of(self, origin: str) -> CircuitBreaker:
+        """The circuit breaker of an origin."""
+        breaker = self._breakers.get(origin)
+        if breaker is None:
+            breaker = self._breakers[origin] = CircuitBreaker(origin, self._retry, self._telling)
+        return breaker

@@ -825,7 +825,7 @@ try:
     asyncio.run(main())
 except KeyboardInterrupt:
     print("interrupted", flush=True)
-assert time.monotonic() - getattr(main, "since", since) < 1.5
+assert time.monotonic() - getattr(main, "since", since) < 30  # half of what it could wait for
 """
 
 
@@ -842,7 +842,7 @@ async def test_a_process_ends_quietly_with_open_lists(way):
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         try:
-            out, err = await asyncio.wait_for(process.communicate(), 20)
+            out, err = await asyncio.wait_for(process.communicate(), 60)
         finally:
             if process.returncode is None:
                 process.kill()

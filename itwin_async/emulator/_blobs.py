@@ -66,7 +66,7 @@ class Blobs:
             return _refused(400, "InvalidAuthenticationInfo")
         if not hmac.compare_digest(signature.encode(), self._signature(path, expires).encode()):
             return _refused(403, "AuthenticationFailed")
-        if datetime.fromisoformat(expires) <= datetime.now(UTC):
+        if datetime.fromisoformat(expires).timestamp() <= time.time():
             return _refused(403, "AuthenticationFailed")
         content = self._content(params["extension_id"], params["number"], params.get("name"))
         if content is None:

@@ -2,13 +2,15 @@
 
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
 from yarl import URL
 
-from itwin_async.emulator import Emulator
+from itwin_async.emulator import Emulator, _access, _blobs
 
 
 class Web:
@@ -39,6 +41,21 @@ class Web:
 
     async def items(self, emulator, target, key, **kw):
         return [item async for page in self.pages(emulator, target, **kw) for item in page[key]]
+
+
+@pytest.fixture
+def forward(monkeypatch) -> Callable[[float], None]:
+    """A clock for tokens, limits and signed addresses that stands still but for these seconds."""
+    began, since, passed = time.time(), time.monotonic(), 0.0
+
+    def forward(seconds: float) -> None:
+        nonlocal passed
+        passed += seconds
+
+    clock = SimpleNamespace(time=lambda: began + passed, monotonic=lambda: since + passed)
+    for module in (_access, _blobs):
+        monkeypatch.setattr(module, "time", clock)
+    return forward
 
 
 @pytest.fixture

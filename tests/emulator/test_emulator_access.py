@@ -1,9 +1,9 @@
 import asyncio
-import time
 from urllib.parse import quote
 
 import aiohttp
 import pytest
+from support import Clock, until
 
 from itwin_async.emulator import Emulator, Throttle
 
@@ -79,13 +79,13 @@ async def test_the_three_documented_401(web, emulator, refused):
         refused(answer, 401, code)
 
 
-async def test_tokens_end(web, refused):
+async def test_tokens_end(web, refused, forward):
     async with Emulator(token_lifetime=0.2) as emulator:
         _, body, _ = await ask(web, emulator, data=form(emulator))
         assert body["expires_in"] == 0.2
         bearer = {"Authorization": f"Bearer {body['access_token']}"}
         assert (await web(emulator, IMODEL, token=False, headers=bearer))[0] == 200
-        await asyncio.sleep(0.25)
+        forward(0.2)
         refused(await web(emulator, IMODEL, token=False, headers=bearer), 401, "Unauthorized")
         bearer = {"Authorization": f"Bearer {emulator.issue_token(60)}"}
         assert (await web(emulator, IMODEL, token=False, headers=bearer))[0] == 200
@@ -123,12 +123,12 @@ async def test_the_rate_limit_says_how_long(web, refused):
         assert status == 200
 
 
-async def test_a_closed_door_opens_by_itself(web, emulator, refused):
+async def test_a_closed_door_opens_by_itself(web, emulator, refused, forward):
     emulator.throttle(0.3)
     answer = await web(emulator, IMODEL)
     refused(answer, 429, "TooManyRequests")
     assert answer[2]["Retry-After"] == "1"
-    await asyncio.sleep(0.35)
+    forward(0.3)
     assert (await web(emulator, IMODEL))[0] == 200
 
 
@@ -147,13 +147,16 @@ async def test_the_correlation_id_comes_back(web, emulator):
 
 
 async def test_latency_is_for_the_api_alone(web):
-    async with Emulator(latency=0.2) as emulator:
-        started = time.monotonic()
-        await ask(web, emulator, data=form(emulator))
-        assert time.monotonic() - started < 0.15
-        await asyncio.gather(*(web(emulator, IMODEL) for _ in range(5)))
-        assert 0.2 <= time.monotonic() - started < 0.8
-        assert emulator.max_in_flight == 5
+    async with Emulator(latency=5) as emulator:
+        with Clock() as clock:
+            await ask(web, emulator, data=form(emulator))
+            calls = [asyncio.create_task(web(emulator, IMODEL)) for _ in range(5)]
+            await until(lambda: emulator.max_in_flight == 5)
+            clock.forward(2)
+            await asyncio.sleep(0.01)
+            assert not any(call.done() for call in calls)
+            clock.forward(3)
+            await asyncio.gather(*calls)
 
 
 async def test_an_emulator_that_is_started_again_gives_the_same_data_and_other_tokens(web):

@@ -1,4 +1,3 @@
-import asyncio
 import hashlib
 import io
 import json
@@ -218,10 +217,10 @@ async def test_a_signed_address_admits_nothing_else(web, emulator):
     assert (await web(emulator, url, token=False, headers={"Range": "bytes=99999-"}))[0] == 416
 
 
-async def test_a_signed_address_expires(web):
+async def test_a_signed_address_expires(web, forward):
     async with Emulator(download_lifetime=0.1) as emulator:
         _, body, _ = await web(emulator, f"/extensions/{SENSORS}/versions/2.0.0")
         url = body["version"]["archiveFile"]["downloadUrl"]
         assert (await web(emulator, url, token=False))[0] == 200
-        await asyncio.sleep(0.15)
+        forward(0.1)
         assert (await web(emulator, url, token=False))[0] == 403

@@ -215,10 +215,16 @@ async def test_the_documented_changeset(web):
 
 
 async def test_a_huge_world_starts_at_once_and_is_always_the_same(web):
+    def seconds(changesets: int) -> float:
+        since = time.process_time()
+        Emulator(imodels=200, changesets=changesets)
+        return time.process_time() - since
+
+    huge = min(seconds(1_000) for _ in range(3))
+    assert huge < 5 * min(seconds(1) for _ in range(3))
+
     async def look():
-        started = time.perf_counter()
         async with Emulator(imodels=200, changesets=1000) as emulator:
-            assert time.perf_counter() - started < 0.3
             imodels = await web.items(emulator, f"/imodels?iTwinId={PROJECT}", "iModels")
             path = f"/imodels/{imodels[-1]['id']}/changesets/extendeddata?$skip=900"
             _, body, _ = await web(emulator, path)

@@ -111,9 +111,11 @@ async def test_closing_in_the_middle_of_everything_is_quick():
     emulator.faults.add("list_itwins", Slow(1, chunk=1))
     bearer = {"Authorization": f"Bearer {emulator.issue_token()}"}
     async with aiohttp.ClientSession(headers=bearer) as session:
+        begun = []
 
         async def get(path):
             async with session.get(URL(emulator.url + path, encoded=True)) as answer:
+                begun.append(path)
                 if path.startswith(DATA):
                     await asyncio.sleep(60)
                 return await answer.read()
@@ -122,12 +124,9 @@ async def test_closing_in_the_middle_of_everything_is_quick():
         tasks = [asyncio.create_task(get(path)) for path in paths]
         async with session.get(f"{emulator.url}/itwins/myprimaryaccount") as idle:
             await idle.read()
-        while len(emulator.requests) < 5:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.3)
-        started = time.monotonic()
-        await emulator.aclose()
-        assert time.monotonic() - started < 0.5
+        await until(lambda: len(emulator.requests) == 5 and len(begun) == 2)
+        async with asyncio.timeout(30):  # half of what there would be to wait for
+            await emulator.aclose()
         assert asyncio.all_tasks() - before <= set(tasks)
         assert all(record.ended for record in emulator.requests)
         tasks[-1].cancel()

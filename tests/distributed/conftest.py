@@ -9,6 +9,8 @@ import pytest
 from clusters import processes
 from emulated import Platform
 
+from itwin_async.distributed import _lanes
+
 for place in ("notebook", "cli"):  # for their kernel and their terminal
     sys.path.append(str(Path(__file__).parents[1] / place))
 
@@ -40,3 +42,9 @@ def world(platform):
     found = [each["id"] for each in platform.ask("world")]
     platform.ask("forget")
     return found
+
+
+@pytest.fixture
+def short_minute(monkeypatch):
+    """A moved lane waits for a moment only: for tests that are not about the rate."""
+    monkeypatch.setattr(_lanes, "_MINUTE", 0.1)

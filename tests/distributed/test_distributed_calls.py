@@ -21,6 +21,7 @@ from distributed import Client
 from emulated import Platform
 from ingested import Payload, keys_of, rows_of
 from kernel import kernel
+from support import Running
 
 from itwin_async import ClientCredentials, StaticToken
 from itwin_async.distributed import IngestProgress, ingest_extended_data
@@ -96,11 +97,13 @@ def quiet_after(platform, seconds: float = 1.0) -> bool:
     return sent(platform) == before
 
 
-async def test_a_cancelled_task_leaves_no_crawl(slow, slow_client, tmp_path):
+async def test_a_cancelled_task_leaves_no_crawl(slow, slow_client, tmp_path, cancel_kind):
     ids = [each["id"] for each in slow.ask("world")]
+    slow.ask("forget")
     async with Client(slow_client.scheduler.address, asynchronous=True) as own:
-        job = asyncio.ensure_future(
-            ingest_extended_data(own, ingested.provider, ids, tmp_path, concurrency=4, **FAST)
+        job = Running(
+            cancel_kind,
+            ingest_extended_data(own, ingested.provider, ids, tmp_path, concurrency=4, **FAST),
         )
         await asyncio.to_thread(slow.wait_for, 4)
         job.cancel()
@@ -233,6 +236,9 @@ def test_what_would_carry_its_secret_is_refused(client, tmp_path, provider):
         ({"imodel_ids": "abc"}, TypeError, "iterables of ids, not one str"),
         ({"itwin_ids": "abc"}, TypeError, "iterables of ids, not one str"),
         ({"data_type": LOCAL}, TypeError, "data_type must be a type that workers can import: put "),
+        ({"max_idle": "1"}, TypeError, "max_idle must be a number of seconds, not str"),
+        ({"max_idle": -1}, ValueError, "max_idle must be a number of seconds from 0, not -1"),
+        ({"max_idle": float("nan")}, ValueError, "max_idle must be a number of seconds from 0"),
         ({"client": None}, TypeError, "client must be a distributed.Client, not NoneType"),
     ],
     ids=str,

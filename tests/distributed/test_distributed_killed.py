@@ -135,8 +135,9 @@ def driverless(home: Path) -> Happened:
             first.communicate()
             at["killed"] = time.monotonic()
             at["done"] = len(done_in(home))
-            (home / "part-of-nobody.parquet").write_bytes(b"stray")
-            (home / "new-of-nobody").write_bytes(b"stray")
+            run = json.loads((home / "manifest.json").read_text())["run"]
+            (home / f"part-{run}-of-no-batch.parquet").write_bytes(b"stray")
+            (home / f"new-{run}-of-no-batch").write_bytes(b"stray")
             second = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         return happened(json.loads(second.stdout), platform, at, home)
 

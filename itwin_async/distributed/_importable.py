@@ -1,0 +1,22 @@
+"""Functions and types that travel to the workers by their names."""
+
+import importlib
+from functools import reduce
+from typing import Any
+
+
+def importable_name(thing: Any) -> str | None:
+    """By what name workers import it; None if they cannot."""
+    module, path = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
+    name = f"{module}:{path}"
+    try:
+        found = None if module in {None, "__main__"} else import_by_name(name)
+    except (ImportError, AttributeError):
+        return None
+    return name if found is not None and found == thing else None
+
+
+def import_by_name(name: str) -> Any:
+    """What has this name here."""
+    module, _, path = name.partition(":")
+    return reduce(getattr, path.split("."), importlib.import_module(module))

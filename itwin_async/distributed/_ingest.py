@@ -1,0 +1,134 @@
+"""The call: what it takes, and what it refuses."""
+
+import os
+from collections.abc import Callable, Iterable
+from math import isfinite
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import msgspec
+from distributed import Client
+
+from itwin_async import TokenProvider
+from itwin_async.distributed._destination import Destination
+from itwin_async.distributed._importable import importable_name
+from itwin_async.distributed._job import CLEANUP_TIMEOUT, Job, Options
+from itwin_async.distributed._progress import IngestProgress, ProgressReport
+
+
+def ingest_extended_data(
+    client: Client,
+    token_provider: Callable[[], TokenProvider],
+    imodel_ids: Iterable[str],
+    destination: str | os.PathLike[str],
+    data_type: Any = None,
+    *,
+    per_minute: int,
+    itwin_ids: Iterable[str] = (),
+    concurrency: int = 64,
+    batch_entries: int = 20_000,
+    base_url: str | None = None,
+    resume: bool = True,
+    on_progress: Callable[[IngestProgress], object] | None = None,
+    show_progress: bool = True,
+    max_idle: float = 120.0,
+) -> Any:
+    """Write the extended data of iModels to Parquet parts, on the workers of a Dask cluster.
+
+    Gives `Ingested`, or an awaitable of it for an asynchronous client. Rows are those of
+    `itwin_async.export.export_extended_data`. A worker that dies is replaced by another; one where
+    three batches in a row fail gets no more, and others run them; a 429 pauses all. Called again in
+    the same way after a failure, it goes on with what is missing.
+
+    Args:
+        client: of a cluster where this library is installed on every worker.
+        token_provider: a function that makes the provider where it is used, such as
+            ``ClientCredentials.from_env``. Workers import it by name: no secret leaves them.
+        imodel_ids: the iModels.
+        destination: a directory, or an fsspec URL without credentials, that client and workers can
+            write to. Nothing but the parts that the manifest there names counts, and nothing but
+            what an ingest wrote there is ever removed.
+        data_type: as in `IModels.list_extended_data`; importable by the workers.
+        per_minute: requests of the whole cluster in any 60 seconds. On a destination that was used
+            before, the first of them waits a minute: nobody knows what was sent in the last one.
+        itwin_ids: iTwins of which every iModel is taken as well.
+        concurrency: requests of the whole cluster at once.
+        batch_entries: entries in a batch, going by the index of each iModel's last changeset.
+        base_url: as of `ITwinSession`; from the worker's environment where None.
+        resume: False begins anew, and removes the parts that an ingest wrote there.
+        on_progress: called with `IngestProgress` as batches are done, in the client's event loop.
+        show_progress: a bar, in a terminal or a notebook.
+        max_idle: seconds to wait for a worker while the cluster has none.
+
+    Raises `TypeError` or `ValueError` for what cannot be, such as a destination that client and
+    workers do not see alike, or one with parts of another type; the error of a discovery that
+    failed, or of the last batch, where batch after batch fails on every worker; `RuntimeError` when
+    the scheduler has gone, or all workers have for ``max_idle`` seconds; `OSError` when parts are
+    not there in the end. What was done before is kept.
+    """
+    if not isinstance(client, Client):
+        raise TypeError(f"client must be a distributed.Client, not {type(client).__name__}")
+    provider = importable_name(token_provider)
+    if provider is None:
+        del token_provider  # whose repr in this frame may show its secret
+        raise TypeError(
+            "token_provider must be a function that workers can import, such as "
+            "ClientCredentials.from_env: a provider, a closure or a partial would carry its secret"
+        )
+    if isinstance(data_type, type) and importable_name(data_type) is None:
+        raise TypeError(
+            f"data_type must be a type that workers can import: put {data_type.__qualname__} in a "
+            "module, for what is sent as a copy is no struct any more"
+        )
+    for name, value in {
+        "per_minute": per_minute, "concurrency": concurrency, "batch_entries": batch_entries
+    }.items():  # fmt: skip
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} must be a number of items, not {type(value).__name__}")
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+    if isinstance(max_idle, bool) or not isinstance(max_idle, int | float):
+        raise TypeError(f"max_idle must be a number of seconds, not {type(max_idle).__name__}")
+    if not (isfinite(max_idle) and max_idle >= 0):
+        raise ValueError(f"max_idle must be a number of seconds from 0, not {max_idle}")
+    if isinstance(imodel_ids, str) or isinstance(itwin_ids, str):
+        raise TypeError("imodel_ids and itwin_ids must be iterables of ids, not one str")
+    options = Options(
+        provider=provider,
+        imodel_ids=list(imodel_ids),
+        itwin_ids=list(itwin_ids),
+        data_type=None if data_type is msgspec.Raw else data_type,  # which is what None gives
+        per_minute=per_minute,
+        concurrency=concurrency,
+        batch_entries=batch_entries,
+        base_url=base_url,
+        resume=resume,
+        max_idle=max_idle,
+    )
+    report = ProgressReport(on_progress, show=show_progress)
+    job = Job(client, Destination(_root(destination)), options, report)
+    try:
+        return cast("Any", client).sync(job.run)
+    except KeyboardInterrupt:
+        job.ended.wait(CLEANUP_TIMEOUT)  # it is cancelled in its own thread, and needs the client
+        raise
+
+
+def _root(destination: str | os.PathLike[str]) -> str:
+    """The destination as it is for everyone: a relative path is another one elsewhere."""
+    root = os.fspath(destination)
+    if not isinstance(root, str):
+        raise TypeError(f"destination must be a path or URL in text, not {type(root).__name__}")
+    if "://" not in root:
+        if not root.strip():
+            raise ValueError("destination must be a directory or an fsspec URL, not an empty text")
+        return str(Path(root).absolute())
+    if not root.rpartition("://")[2].strip("/"):
+        raise ValueError(f"destination must name a directory, and {root} does not")
+    if urlsplit(root).password is not None:
+        raise ValueError(
+            "destination must be a URL without a password: let client and workers find their "
+            "credentials in their own environment"
+        )
+    return root

@@ -1,0 +1,78 @@
+"""How far a job is: for the caller, and as a bar in a terminal or a notebook."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from itwin_async.distributed._manifest import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class IngestProgress:
+    """How far a job is: ``batches``, those ``done``, and what they gave; ``failed`` are iModels."""
+
+    batches: int
+    done: int
+    rows: int
+    bad: int
+    failed: int
+
+
+class ProgressReport:
+    """Calls the caller's function, and shows the bar. A bar that cannot be shown is left out."""
+
+    def __init__(
+        self, on_progress: Callable[[IngestProgress], object] | None, *, show: bool
+    ) -> None:
+        self._on_progress = on_progress
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("batches"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rows]:,} rows"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not (show and (console.is_terminal or console.is_jupyter)),
+        )
+        self._task = self._bar.add_task("", total=None, rows=0)
+
+    def __enter__(self) -> Self:
+        with suppress(OSError):
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with suppress(OSError):
+            self._bar.stop()
+
+    def update(self, batches: Iterable[Batch]) -> None:
+        """Report what the batches are now."""
+        batches = list(batches)
+        progress = IngestProgress(
+            batches=len(batches),
+            done=sum(batch.done for batch in batches),
+            rows=sum(batch.rows or 0 for batch in batches),
+            bad=sum(batch.bad for batch in batches),
+            failed=sum(len(batch.failures) for batch in batches),
+        )
+        with suppress(OSError):
+            self._bar.update(
+                self._task,
+                total=progress.batches,
+                completed=progress.done,
+                rows=progress.rows,
+                refresh=True,  # a notebook does not show the last of them otherwise
+            )
+        if self._on_progress is not None:
+            self._on_progress(progress)

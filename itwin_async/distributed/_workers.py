@@ -1,0 +1,241 @@
+"""What runs on the workers: their sessions, and the tasks in a lane."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from distributed import Reschedule, Status, Worker, WorkerPlugin, get_worker
+
+from itwin_async import (
+    Event,
+    ITwinError,
+    ITwinSession,
+    Limiter,
+    Paused,
+    TransportError,
+    UnauthorizedError,
+)
+from itwin_async._threads import in_thread
+from itwin_async.distributed._destination import Destination
+from itwin_async.distributed._importable import import_by_name
+from itwin_async.distributed._manifest import NamedFile, StoredFile, bad_name, part_name
+from itwin_async.errors import one_line
+from itwin_async.export import export_extended_data
+from itwin_async.export._types import fields_digest, type_name
+
+_LEAVING: Final = (Status.closing, Status.closing_gracefully, Status.closed)
+
+
+@dataclass(slots=True)
+class Lane:
+    """A share, and the id of the worker that may use it now, at ``address``."""
+
+    number: int
+    owner: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crawled:
+    """What a batch gave. ``lane_failed``: another lane may do better, for the reason given."""
+
+    rows: int
+    bad: int
+    part: StoredFile
+    bad_part: StoredFile | None
+    failures: dict[str, str]
+    lane_failed: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a batch is written to, and the type's fields as the client knows them."""
+
+    root: str
+    run: str
+    key: str
+    data_type: Any
+    fields: str
+
+
+class Sessions(WorkerPlugin):
+    """A worker's sessions, one for each lane it has. The token provider travels as a name."""
+
+    def __init__(
+        self, name: str, provider: str, base_url: str | None, concurrency: int, per_minute: int
+    ) -> None:
+        self.name = name
+        self._provider = provider
+        self._base_url = base_url
+        self._concurrency = concurrency
+        self._per_minute = per_minute
+
+    def setup(self, worker: Worker) -> None:
+        self._worker = worker
+        self._sessions: dict[int, ITwinSession] = {}
+        self._paused_until = 0.0
+
+    async def teardown(self, worker: Worker) -> None:  # noqa: ARG002 - as Dask calls it
+        for session in self._sessions.values():
+            await session.aclose()
+
+    def session(self, lane: int) -> ITwinSession:
+        """The lane's session."""
+        if lane not in self._sessions:
+            session = self._sessions[lane] = ITwinSession.from_env(
+                token_provider=import_by_name(self._provider)(),
+                base_url=self._base_url,
+                limiter=Limiter(self._concurrency, per_minute=self._per_minute),
+                on_event=self._heard,
+            )
+            if (left := self._paused_until - time.monotonic()) > 0:
+                session.limiter.pause(left)
+        return self._sessions[lane]
+
+    def _heard(self, event: Event) -> None:
+        if isinstance(event, Paused):
+            self._worker.log_event(self.name, {"seconds": event.seconds})
+
+    def pause(self, seconds: float) -> None:
+        """A lane was throttled, here or elsewhere: all wait."""
+        self._paused_until = max(self._paused_until, time.monotonic() + seconds)
+        for session in self._sessions.values():
+            session.limiter.pause(seconds)
+
+
+async def in_lane(
+    name: str, lane: Lane, task: Callable[..., Awaitable[Any]], *arguments: Any
+) -> tuple[Any] | None:
+    """What the task makes; None where the lane is not this worker's, and its share maybe spent."""
+    worker = get_worker()
+    if worker.id != lane.owner:
+        return None
+    try:
+        itwin = cast("Sessions", worker.plugins[name]).session(lane.number)
+        return (await task(itwin, *arguments),)
+    except BaseException:
+        if worker.status in _LEAVING:
+            raise Reschedule from None  # it was told to go, and this is no failure
+        raise
+
+
+async def discover(itwin: ITwinSession, itwin_ids: list[str]) -> list[str]:
+    """The iModels of iTwins."""
+    return [
+        imodel.id
+        for itwin_id in itwin_ids
+        async for imodel in itwin.imodels.list_imodels(itwin_id, page_size=1_000)
+    ]
+
+
+async def measure(itwin: ITwinSession, imodel_ids: list[str]) -> list[int]:
+    """The index of each iModel's last changeset, the nearest there is to a count; 0 if unknown."""
+    errors: dict[str, ITwinError] = {}
+
+    async def last_index(imodel_id: str) -> int:
+        changesets = itwin.imodels.list_changesets(imodel_id, order="desc", page_size=1)
+        try:
+            async with aiter(changesets) as newest:
+                return (await anext(newest)).index
+        except StopAsyncIteration:
+            return 0
+        except ITwinError as error:  # an iModel that fails will say so when it is crawled
+            errors[imodel_id] = error
+            return 0
+
+    found = await asyncio.gather(*map(last_index, imodel_ids))
+    if len(errors) == len(imodel_ids) and all(map(fails_lane, errors.values())):
+        raise next(iter(errors.values()))
+    return found
+
+
+async def crawl(
+    itwin: ITwinSession, imodel_ids: list[str], target: Target, workers: int
+) -> Crawled:
+    """Write the part of a batch. Raises where nothing came, and it was not the iModels' fault."""
+    if fields_digest(target.data_type) != target.fields:
+        raise TypeError(
+            f"{type_name(target.data_type)} has other fields on this worker than on the client: "
+            "install the same version there"
+        )
+    errors: dict[str, ITwinError] = {}
+    with tempfile.TemporaryDirectory() as home:
+        exported = await export_extended_data(
+            itwin,
+            imodel_ids,
+            Path(home) / "part.parquet",
+            target.data_type,
+            resume=False,
+            on_error=lambda imodel_id, error: errors.update({imodel_id: error}),
+            workers=workers,
+        )
+        if len(errors) == len(imodel_ids) and all(map(fails_lane, errors.values())):
+            raise next(iter(errors.values()))
+        part, bad_part = await in_thread(_put, target, exported.output, exported.bad_rows)
+    refused = [each for each in errors.values() if isinstance(each, UnauthorizedError)]
+    return Crawled(
+        exported.rows,
+        exported.bad,
+        part,
+        bad_part,
+        {imodel_id: one_line(str(error)) for imodel_id, error in errors.items()},
+        reason_of(refused[0]) if refused else None,
+    )
+
+
+def _put(target: Target, part: Path, bad: Path | None) -> tuple[StoredFile, StoredFile | None]:
+    """The files of a batch, the part last."""
+    destination, bad_part = Destination(target.root), bad_name(target.run, target.key)
+    stored = None
+    if bad is None:
+        destination.remove(bad_part)
+    else:
+        stored = destination.put(target.run, bad, bad_part)
+    return destination.put(target.run, part, part_name(target.run, target.key)), stored
+
+
+def fails_lane(error: Exception) -> bool:
+    """Whether an error says more of where it happened than of what was asked for."""
+    return not isinstance(error, ITwinError) or isinstance(
+        error, UnauthorizedError | TransportError
+    )
+
+
+def reason_of(error: BaseException) -> str:
+    """An error in one line."""
+    return one_line(
+        str(error) if isinstance(error, ITwinError) else f"{type(error).__name__}: {error}"
+    )
+
+
+# Beside the lanes, since they ask nothing of the platform
+
+
+def check_files(root: str, files: list[NamedFile]) -> list[bool]:
+    """Whether each file holds what was stored."""
+    destination = Destination(root)
+    return [destination.holds(file) for file in files]
+
+
+async def write_probe(root: str, run: str) -> tuple[str | None, str]:
+    """The name of a file that this worker wrote, or None and why it could not."""
+    try:
+        return await in_thread(lambda: Destination(root).write_probe(run)), ""
+    except Exception as error:  # noqa: BLE001 - told by the client, with the worker's name
+        return None, reason_of(error)
+
+
+def pause(seconds: float, name: str, dask_worker: Worker) -> None:
+    """A 429 that some worker was given."""
+    sessions = dask_worker.plugins.get(name)
+    if isinstance(sessions, Sessions):
+        sessions.pause(seconds)
+
+
+def worker_id(dask_worker: Worker) -> str:
+    """What tells a worker from the next one at its address."""
+    return dask_worker.id

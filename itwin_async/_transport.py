@@ -10,6 +10,7 @@ import aiohttp
 import anyio
 from yarl import URL
 
+from itwin_async._connections import Proxy
 from itwin_async._interrupt import Timeout
 from itwin_async._loops import LoopBinding
 from itwin_async.errors import Reason, TransportError, one_line
@@ -116,10 +117,24 @@ class _HttpAnswer:
 
 
 class Transport:
-    """Sends requests as they are: no redirects, cookies, netrc, proxies or resends of its own."""
+    """Sends requests as they are: no redirects, cookies, netrc or resends of its own.
 
-    def __init__(self, http: ClientSession | None, *, timeout: float, max_body: int) -> None:
+    ``proxy`` and ``tls`` are for its own pool; without them there is no proxy, and the system's
+    certificates are trusted.
+    """
+
+    def __init__(
+        self,
+        http: ClientSession | None,
+        *,
+        timeout: float,
+        max_body: int,
+        proxy: Proxy | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._http = http
+        self._proxy = proxy
+        self._tls = tls
         self._owned = http is None
         self._closed = False
         self.binding: Final = LoopBinding()
@@ -145,13 +160,13 @@ class Transport:
                 response = await http.request(
                     method,
                     URL(url, encoded=True),
-                    headers=headers,
                     data=body,
                     allow_redirects=False,
                     raise_for_status=False,
                     timeout=_NO_LIMITS,
                     auto_decompress=True,
                     read_bufsize=CHUNK,
+                    **self._sent_through(url, headers),
                 )
             return _HttpAnswer(self, response, host, timeout)
         except (aiohttp.ClientError, OSError) as error:
@@ -164,13 +179,25 @@ class Transport:
             raise
         raise failure  # here it does not hold on to the foreign one, which shows headers
 
+    def _sent_through(self, url: str, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Headers, and what aiohttp wants to know of the proxy for a request."""
+        proxy = self._proxy
+        if proxy is None:
+            return {"headers": headers}
+        if proxy.authorization is None:
+            return {"headers": headers, "proxy": proxy.url}
+        own = {"Proxy-Authorization": proxy.authorization}
+        if url.startswith("http:"):  # no tunnel: the proxy reads the request itself
+            return {"headers": {**headers, **own}, "proxy": proxy.url}
+        return {"headers": headers, "proxy": proxy.url, "proxy_headers": own}
+
     def _start(self) -> aiohttp.ClientSession:
         if self._closed:
             raise RuntimeError("the session was closed")
         bytes(_KEEP_MEMORY)
         self._http = http = aiohttp.ClientSession(
             # The limiter bounds requests; a pool with a bound would wait for paused bodies.
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls or True),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         # aiohttp would send a request again by itself, unseen by attempts, budget
@@ -246,6 +273,8 @@ def proxy_refusal(status: int, host: str) -> TransportError:
     )
 
 
+# OpenSSL's codes of a chain that ends at a self-signed certificate or an unknown issuer.
+_UNKNOWN_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21})
 _SENTENCES: Final[dict[Reason, str]] = {
     "dns": "the name {host} cannot be resolved",
     "refused": "{host} refused the connection",
@@ -285,5 +314,7 @@ def _why(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         inner = error.os_error
         said = getattr(inner, "verify_message", None) or inner.strerror
-        return one_line(str(said), longest=120) if said else type(inner).__name__
+        why = one_line(str(said), longest=120) if said else type(inner).__name__
+        unknown = getattr(inner, "verify_code", None) in _UNKNOWN_AUTHORITY
+        return f"{why} (trust its authority with SSL_CERT_FILE or ca_file)" if unknown else why
     return type(error).__name__

@@ -31,6 +31,7 @@ _SECRETS: Final = (
     ),
 )
 _MAX_DETAILS: Final = 300  # characters of a refusal's details in its line
+_USERINFO: Final = re.compile(r"(://)[^\s/?#@:]*:[^\s/?#]*@")
 _URL: Final = re.compile(r"(?i)\s*https?:")
 # Greedy without a query as well, so that no text is looked at twice. A quote ends a query only
 # where it closes something: a URL may hold one.
@@ -52,15 +53,16 @@ def one_line(text: str, *, longest: int = 300, secrets: tuple[str, ...] = ()) ->
 
 
 def unsigned(text: str) -> str:
-    """Text without the queries of its URLs, which may be signatures."""
+    """Text without the queries and passwords of its URLs: a query may be a signature."""
+    text = _USERINFO.sub(r"\1…@", text)
     return _SIGNED.sub(lambda found: f"{found[1]}?…" if found[2] else found[1], text)
 
 
 def unsigned_value(text: str) -> str:
     """The same for a value: what begins as a URL is one, and may hold anything."""
     if _URL.match(text):
-        address, mark, _ = text.partition("?")
-        return f"{address}?…" if mark else text
+        address, mark, _ = _USERINFO.sub(r"\1…@", text).partition("?")
+        return f"{address}?…" if mark else address
     return unsigned(text)
 
 

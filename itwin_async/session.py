@@ -1,6 +1,7 @@
 """The session: what its users hold. It puts the parts together and owns their life."""
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, get_args, overl
 
 import msgspec
 
+from itwin_async._connections import parse_proxy, trusting
 from itwin_async._exchange import Body, Exchange, read_whole
 from itwin_async._links import PRODUCTION, base_origin, follow, secure_origin
 from itwin_async._operation import (
@@ -21,7 +23,7 @@ from itwin_async._operation import (
     check_flag,
     decoder,
 )
-from itwin_async._silent import SilentStr, SilentValue
+from itwin_async._silent import SilentForm, SilentStr, SilentValue
 from itwin_async._transport import ClientSession, Transport
 from itwin_async.auth import ClientCredentials, TokenProvider, TokenSource, environment
 from itwin_async.errors import LinkError, one_line
@@ -49,6 +51,8 @@ class SessionOptions(TypedDict, total=False):
     max_body: int
     http: ClientSession | None
     on_event: OnEvent | None
+    proxy: str | None
+    ca_file: str | os.PathLike[str] | None
     allow_plain_http: bool
 
 
@@ -76,6 +80,12 @@ class ITwinSession:
             decompression are not. Give its connector ``limit=0``: the limiter bounds requests, and
             a full pool would make them wait behind paused pages.
         on_event: called with each `Event`, quickly; None costs nothing.
+        proxy: URL of an http or https proxy through which every request goes, such as
+            ``http://user:password@proxy.example:8080``; none where None, whatever the environment
+            says. Not with ``http``.
+        ca_file: file of certificate authorities (PEM) that are trusted besides the system's own,
+            such as those of a proxy that reads TLS. Read once, here. The variable
+            ``SSL_CERT_FILE`` replaces the system's own instead. Not with ``http``.
         allow_plain_http: let ``base_url``, token URLs and signed URLs be plain ``http://`` on any
             host, such as an emulator in another container. This gives up what https keeps: whoever
             is on the way reads the client secret, the tokens and all data, may change them, and may
@@ -97,10 +107,13 @@ class ITwinSession:
         max_body: int = 320 * _MIB,
         http: ClientSession | None = None,
         on_event: OnEvent | None = None,
+        proxy: str | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
         allow_plain_http: bool = False,
     ) -> None:
-        url = SilentValue(base_url)
-        del base_url  # it may have a password in it, and errors show the locals of their frames
+        url, proxy_url = SilentValue(base_url), SilentValue(proxy)
+        # They may have passwords in them, and errors show the locals of their frames.
+        del base_url, proxy
         check_flag("allow_plain_http", allow_plain_http)
         base = base_origin(url, allow_plain_http=allow_plain_http)
         source: object = token_provider
@@ -124,6 +137,10 @@ class ITwinSession:
             raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
         if not 0 < timeout < math.inf:
             raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
+        if http is not None and (proxy_url.value is not None or ca_file is not None):
+            raise ValueError(
+                "proxy and ca_file are for a pool of its own: give them to http instead"
+            )
         check_count("buffer_bytes", buffer_bytes, least=0)
         check_count("max_body", max_body)
         listener: object = on_event
@@ -132,7 +149,13 @@ class ITwinSession:
         self._exchange: Final = Exchange(
             token_provider,
             base,
-            Transport(http, timeout=timeout, max_body=max_body),
+            Transport(
+                http,
+                timeout=timeout,
+                max_body=max_body,
+                proxy=None if proxy_url.value is None else parse_proxy(proxy_url),
+                tls=None if ca_file is None else trusting(ca_file),
+            ),
             limiter or Limiter(),
             retry or Retry(),
             user_agent=f"itwin-async/{VERSION}",
@@ -162,8 +185,9 @@ class ITwinSession:
         if "allow_plain_http" not in options:
             options["allow_plain_http"] = _plain_http_allowed()
         url = SilentValue(base_url or environment("ITWIN_BASE_URL") or PRODUCTION)
-        del base_url
-        return cls(token_provider or ClientCredentials.from_env(), base_url=url.value, **options)
+        given = SilentForm(options)  # a proxy's URL may have a password in it
+        del base_url, options
+        return cls(token_provider or ClientCredentials.from_env(), base_url=url.value, **given)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_exchange"):  # a report of an error in its making

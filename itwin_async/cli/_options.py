@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
@@ -43,6 +43,8 @@ class Options:
         token_file: File with a token (-: stdin), instead of id and secret.
         base_url: Where the platform is, instead of ITWIN_BASE_URL or production.
         token_url: Where tokens come from, instead of ITWIN_TOKEN_URL.
+        proxy: URL of an http or https proxy for every request, such as http://proxy.example:8080.
+        ca_file: File of certificate authorities (PEM) to trust besides the system's own.
         emulator: Use an emulated platform, the same each time, for as long as the command runs.
         per_minute: Most requests in any minute.
         per_hour: Most requests in any hour.
@@ -58,6 +60,8 @@ class Options:
     token_file: _File = None
     base_url: str | None = None
     token_url: str | None = None
+    proxy: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
     emulator: Flag = False
     per_minute: Count = None
     per_hour: Count = None
@@ -78,7 +82,7 @@ class Options:
         """
         mine = (self.client_id, self.client_secret_file, self.token_file, self.base_url)
         if self.emulator:
-            if any((*mine, self.token_url, self.ask_secret)):
+            if any((*mine, self.token_url, self.ask_secret, self.proxy, self.ca_file)):
                 raise ValueError(
                     "--emulator brings its own platform and credentials: leave out others"
                 )
@@ -106,8 +110,7 @@ class Options:
 
 DEFAULTS: Final = Options()
 SWITCHES: Final = {
-    f"--{field.name.replace('_', '-')}": isinstance(field.default, bool)
-    for field in fields(Options)
+    f"--{each.name.replace('_', '-')}": isinstance(each.default, bool) for each in fields(Options)
 }
 
 
@@ -207,6 +210,8 @@ async def _session(
         base_url=options.base_url,
         limiter=limiter,
         timeout=options.timeout,
+        proxy=options.proxy,
+        ca_file=options.ca_file,
     ) as itwin:
         yield itwin
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from itwin_async._exchange import Body, Exchange, read_whole
 from itwin_async._links import skip_of, with_skip
+from itwin_async._loops import background
 from itwin_async._operation import Request
 from itwin_async.auth import Token
 from itwin_async.errors import ITwinError, TransportError
@@ -15,14 +16,42 @@ from itwin_async.limits import Slot
 _PIECE: Final = 256 * 1024  # bytes decoded between two looks at the loop
 
 
+class Reservation:
+    """Bytes of the session's read-ahead, set aside until they are released or nobody has this."""
+
+    __slots__ = ("_exchange", "_size")
+
+    def __init__(self, exchange: Exchange, size: int) -> None:
+        self._exchange = exchange
+        self._size = size
+        exchange.guessed_bytes += size
+
+    def grow(self, size: int) -> bool:
+        """Set aside so many in all; False where there is no room for more."""
+        more = max(0, size - self._size)
+        if self._exchange.guessed_bytes + more > self._exchange.buffer_bytes:
+            return False
+        self._size += more
+        self._exchange.guessed_bytes += more
+        return True
+
+    def release(self) -> None:
+        """Give all of them back; nothing the second time."""
+        size, self._size = self._size, 0
+        self._exchange.guessed_bytes -= size
+
+    def __del__(self) -> None:
+        self.release()
+
+
 class KeptBody:
     """A body that is in already, handed on in pieces so that decoding it stalls nobody."""
 
-    def __init__(self, text: bytes, source: Body, free_room: Callable[[], None]) -> None:
+    def __init__(self, text: bytes, source: Body, room: Reservation) -> None:
         self._text = text
         self._at = 0
         self._source = source
-        self._free_room = free_room
+        self._room = room
         self.request_id = source.request_id
 
     @property
@@ -43,7 +72,7 @@ class KeptBody:
     def close(self, error: BaseException | None = None) -> None:  # noqa: ARG002 - as of a `Body`
         """Forget it, and give back its room."""
         self._text = b""
-        self._free_room()
+        self._room.release()
 
 
 class Guess:
@@ -57,14 +86,14 @@ class Guess:
         self._request = request
         self._slot = slot
         self._token = token
-        self._room = room
-        exchange.guessed_bytes += room
+        self._room = Reservation(exchange, room)
         exchange.life.owned.add(self)
         self._body: KeptBody | None = None
         self._live: Body | None = None
         self._over = asyncio.Event()
         self._task: asyncio.Task[None] | None = None  # eager tasks run before they are known
-        self._task = asyncio.create_task(self._run(), name="itwin_async read-ahead")
+        self._task = background(self._run(), "read-ahead")
+        self._task.add_done_callback(self._end)  # also of one that was cancelled before it began
 
     async def _run(self) -> None:
         exchange = self._exchange
@@ -75,32 +104,29 @@ class Guess:
                 self._request, operation, self._token, self._slot, call
             )
             text = await read_whole(live, self._check_room)
-            self._body = KeptBody(text, live, self._free_room)
+            self._body = KeptBody(text, live, self._room)
         except (ITwinError, RuntimeError) as error:
             if call is not None:  # nothing more: the page is asked for properly in its turn
                 call.end(error)
         finally:
             if call is not None:
                 call.end(asyncio.CancelledError() if self._body is None else None)
-            self._slot.release()
-            self._exchange.life.owned.discard(self)
-            if self._body is None:
-                if self._live is not None:
-                    self._live.close()
-                self._free_room()
-            self._over.set()
 
-    def _free_room(self) -> None:
-        self._exchange.guessed_bytes -= self._room
-        self._room = 0
+    def _end(self, _: object = None) -> None:
+        """Give back what it has, but for a body that is in, and its room."""
+        self._exchange.life.owned.discard(self)
+        self._slot.release()
+        if self._body is None:
+            self._room.release()
+            if self._live is not None:
+                self._live.close()
+        self._live = None
+        self._over.set()
 
     def _check_room(self, size: int) -> None:
         """Set aside what a body of this size needs, or end the guess."""
-        more = max(0, size - self._room)
-        if self._exchange.guessed_bytes + more > self._exchange.buffer_bytes:
+        if not self._room.grow(size):
             raise TransportError("there is no room to read ahead", "too large")
-        self._exchange.guessed_bytes += more
-        self._room += more
 
     async def body(self) -> Body | None:
         """The body once it is in, or None: then ask for the page properly. The room is its own now.
@@ -113,21 +139,18 @@ class Guess:
         except BaseException:
             self.drop()
             raise
-        body, self._body = self._body, None  # which leads here
+        body, self._body = self._body, None
         return body
 
     def drop(self) -> None:
         """Cancel it and give back its slot and room, now."""
-        self._free_room()
-        self._exchange.life.owned.discard(self)
-        if not self._over.is_set():
-            self._over.set()
-            self._slot.release()
-            if self._live is not None:
-                self._live.close()
-            if self._task is not None:
-                self._task.cancel()
-        self._task = self._live = self._body = None  # they lead here
+        task, self._task = self._task, None
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+        self._end()
+        if task is not None:
+            task.cancel()
 
 
 class Ahead:
@@ -196,10 +219,11 @@ class Ahead:
             target = following
             if guesses and skip is not None:
                 target = with_skip(following, skip + len(guesses) * self._step)
+            request = self._request_at(target)
             slot = exchange.limiter.acquire_idle()
             if slot is None:
                 return
-            guesses.append(Guess(exchange, self._request_at(target), slot, token, size))
+            guesses.append(Guess(exchange, request, slot, token, size))
 
     def drop(self) -> None:
         """Drop every guess, now, and begin with small windows again."""

@@ -263,9 +263,13 @@ class Feed(Generic[T]):
             with self._exchange.life.running():
                 body = await guess.body()
             if body is not None:
-                # Whatever went wrong with a guess, the page is asked for properly.
-                with contextlib.suppress(DecodeError):
+                try:
                     return self._settle(await arrived(body), target)
+                except BaseException as error:
+                    body.close()
+                    # Whatever went wrong with a guess, the page is asked for properly.
+                    if not isinstance(error, DecodeError):
+                        raise
             cast("Ahead", self._ahead).shrink()
         return self._settle(await self._exchange.run(request, arrived, attempts), target)
 

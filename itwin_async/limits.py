@@ -1,6 +1,7 @@
 """When a request may be sent: one queue that grants slot, pace and door together."""
 
 import asyncio
+import contextlib
 import math
 import random
 from collections import deque
@@ -118,6 +119,7 @@ class Limiter:
         self._readers: deque[_Waiter] = deque()
         self._ticket = 0
         self._gone = 0  # waiters cancelled since the last clearing
+        self._pumping = self._pump_again = False
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -221,18 +223,27 @@ class Limiter:
     def landed(self, *, sent: bool) -> None:
         """A request is no longer in flight."""
         self._flying -= 1
-        if sent and self._windows:
-            now = self._bind().time()
+        if sent and self._windows and self._loop is not None:
+            now = self._loop.time()
             for window in self._windows:
                 window.times.append(now)
             if self._senders:
-                self._pump()
+                self._wake()
 
     def free_slot(self) -> None:
         """A slot is free again."""
         self._free += 1
         if self._senders or self._readers:
+            self._wake()
+
+    def _wake(self) -> None:
+        """Grant what was given back. What has a slot may be dropped anywhere: in any thread."""
+        loop = self._loop
+        if asyncio._get_running_loop() is loop:  # noqa: SLF001 - documented, and quick
             self._pump()
+        elif loop is not None:
+            with contextlib.suppress(RuntimeError):  # it is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._pump)
 
     def _bind(self) -> asyncio.AbstractEventLoop:
         loop = self._loop
@@ -308,6 +319,19 @@ class Limiter:
 
     def _pump(self) -> None:
         """Grant what can be granted, in the order of asking; then sleep until the next can."""
+        if self._pumping:  # a collector has dropped who had a slot, in the middle of this
+            self._pump_again = True
+            return
+        self._pumping = True
+        try:
+            self._pump_again = True
+            while self._pump_again:
+                self._pump_again = False
+                self._grant()
+        finally:
+            self._pumping = False
+
+    def _grant(self) -> None:
         now = self._bind().time()
         senders, readers = self._senders, self._readers
         while self._free:

@@ -19,7 +19,7 @@ from raw_pages import (
     page,
     settled,
 )
-from support import Clock, until
+from support import Clock, cancelled_at_each_await, until
 
 from itwin_async import Limiter, Retry
 from itwin_async.emulator import Cut, Emulator, Reset, Status, Throttle
@@ -677,3 +677,40 @@ async def test_a_dropped_list_that_read_ahead_keeps_nothing(read):
             assert gone
         finally:
             gc.enable()
+
+
+@pytest.mark.parametrize("when", ["waiting", "ready"])
+async def test_a_list_cancelled_at_any_await_gives_its_room_back(cancel_kind, when):
+    """Also while a large page, which was asked for ahead and is in, is taken apart."""
+    async with (
+        PageServer(listing(10, 5, 60_000)) as server,
+        client(server, limiter=Limiter(concurrency=4)) as itwin,
+    ):
+        pager = itwin.imodels.list_extended_data(IMODEL).ahead(2)
+
+        async def check(number) -> None:
+            await settled(itwin.limiter)
+            assert itwin._exchange.guessed_bytes == 0
+            assert not itwin._exchange.life.owned
+            assert not itwin._exchange.life.calls
+            assert not itwin._exchange._transport.open_answers
+
+        awaits, got = await cancelled_at_each_await(
+            cancel_kind, lambda: collect(pager), check, when=when
+        )
+        assert got == list(range(10))
+        assert awaits > 10
+
+
+async def test_a_guess_that_is_cancelled_before_it_began_makes_nobody_wait():
+    async with PageServer(listing(20, 5)) as server, client(server) as itwin:
+        items = aiter(itwin.imodels.list_extended_data(IMODEL).ahead(4))
+        seen = [(await anext(items)).changeset_index]  # and asks for the next page
+        for task in asyncio.all_tasks():
+            if "read-ahead" in task.get_name():
+                task.cancel()
+        async with asyncio.timeout(10):
+            seen += [item.changeset_index async for item in items]
+        assert seen == list(range(20))
+        await settled(itwin.limiter)
+        assert itwin._exchange.guessed_bytes == 0

@@ -796,6 +796,7 @@ url, path, way = sys.argv[1:]
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 
 async def main():
+    asyncio.get_running_loop().slow_callback_duration = float("inf")  # of a busy machine
     itwin = ITwinSession(StaticToken("t"), base_url=url)
     if way.endswith("with"):
         async with itwin:

@@ -32,6 +32,9 @@ from itwin_async import (
     TransportError,
     __version__,
 )
+from itwin_async._life import Life
+from itwin_async._tokens import Tokens
+from itwin_async._transport import Transport
 from itwin_async.emulator import Emulator, Status
 
 OK = answer(PACKAGE)
@@ -295,6 +298,141 @@ async def test_dropping_a_session_leaves_the_callers_own_http_session_open():
         assert server.opened == 1
 
 
+async def test_closing_does_not_depend_on_what_a_collector_finalizes_first(caplog):
+    """Here aiohttp's session is older than what closes it, and would complain before."""
+    async with RawServer(OK) as server:
+        transport = Transport(None, timeout=5.0, max_body=10_000)
+        body = await transport.open("GET", "localhost", server.url, {})
+        while await body.read():
+            pass
+        del body
+        gc.collect()
+        life = Life(transport, Tokens(PROVIDER))
+        life.check_open()
+        life.cycle = life
+        del life, transport
+        gc.collect()
+        await until(lambda: server.open == 0)
+    assert not caplog.records
+
+
+CLOSED_LOOP = """
+import asyncio, gc, sys
+from itwin_async import ITwinSession, StaticToken
+
+class Held:
+    pass
+
+async def never():
+    await asyncio.Event().wait()
+
+async def use(url):
+    held = Held()
+    held.itwin = ITwinSession(StaticToken("t"), base_url=url)
+    held.items = aiter(held.itwin.imodels.list_extended_data("i", page_size=1).ahead(4))
+    await anext(held.items)  # and the next page is asked for ahead, and never comes
+    held.other = ITwinSession(never, base_url=url)
+    try:
+        async with asyncio.timeout(0):
+            await held.other.packages.get_package("P")
+    except TimeoutError:
+        pass  # but the token is still asked for
+    return held
+
+loop = asyncio.new_event_loop()
+held = loop.run_until_complete(use(sys.argv[1]))
+if sys.argv[2] == "closed":
+    loop.run_until_complete(held.items.aclose())
+    loop.run_until_complete(held.itwin.aclose())
+loop.close()
+if sys.argv[2] == "cycle":
+    held.held = held
+if sys.argv[2] != "exit":
+    del held
+    gc.collect()
+"""
+
+
+@pytest.mark.parametrize("way", ["dropped", "cycle", "closed", "exit"])
+async def test_what_outlives_a_closed_loop_is_dropped_quietly(way):
+    link = b'{"next":{"href":"/imodels/i/changesets/extendeddata?$top=1&$skip=1"}}'
+    entry = b'{"changesetId":"a","changesetIndex":1,"data":"e30="}'
+
+    async def serve(connection) -> None:
+        await connection.request()
+        await connection.send(answer(b'{"extendedData":[%b],"_links":%b}' % (entry, link)))
+        await connection.request()
+        await connection.gone()
+
+    async with RawServer(serve) as server:
+        await run_script(CLOSED_LOOP, server.url, way, strict=False)
+
+
+# Threads
+
+
+async def test_a_session_dropped_in_another_thread_closes_its_sockets():
+    async with RawServer(OK) as server:
+        sessions = [session_at(server)]
+        await sessions[0].packages.get_package("P")
+        await asyncio.to_thread(sessions.clear)
+        await until(lambda: server.open == 0)
+
+
+@pytest.mark.parametrize("with_loop", [False, True])
+async def test_a_list_dropped_in_another_thread_closes_its_connection(with_loop):
+    async def large(connection) -> None:
+        await connection.request()
+        entry = b'{"changesetId":"a","changesetIndex":1,"data":"e30="},' * 20_000
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n")
+        await connection.send(b'{"extendedData":[', entry)
+        await connection.gone()
+
+    async with RawServer(large) as server, session_at(server) as itwin:
+        lists = [aiter(itwin.imodels.list_extended_data("i"))]
+        await anext(lists[0])
+
+        async def drop() -> None:
+            lists.clear()
+
+        await asyncio.to_thread(lambda: asyncio.run(drop()) if with_loop else lists.clear())
+        await until(lambda: server.open == 0)
+
+
+@pytest.mark.parametrize("with_loop", [False, True])
+async def test_a_slot_given_back_in_another_thread_goes_to_who_waits(with_loop):
+    link = b'{"next":{"href":"/imodels/i/changesets/extendeddata?$top=1&$skip=1"}}'
+    entry = b'{"changesetId":"a","changesetIndex":1,"data":"e30="}'
+
+    async def serve(connection) -> None:
+        while True:
+            got = await connection.request()
+            if "skip" in got.target or got.target.endswith("stuck"):
+                await connection.gone()
+                return
+            page = b'{"extendedData":[%b],"_links":%b}' % (entry, link)
+            await connection.send(answer(page) if "extendeddata" in got.target else OK)
+
+    async with (
+        RawServer(serve) as server,
+        session_at(server, limiter=Limiter(concurrency=2)) as itwin,
+    ):
+        lists = [aiter(itwin.imodels.list_extended_data("i", page_size=1).ahead(1))]
+        await anext(lists[0])
+        stuck = asyncio.create_task(itwin.packages.get_package("stuck"))
+        await until(lambda: len(server.requests) == 3)
+        waiting = asyncio.create_task(itwin.packages.get_package("P"))
+        await until(lambda: itwin.limiter.waiting)
+
+        async def drop() -> None:
+            lists.clear()
+
+        await asyncio.to_thread(lambda: asyncio.run(drop()) if with_loop else lists.clear())
+        assert (await asyncio.wait_for(waiting, 10)).unique_name == "P"
+        stuck.cancel()
+        await asyncio.wait([stuck])
+
+
 # Loops and processes
 
 
@@ -373,10 +511,11 @@ assert asyncio.run(serve()) == "P"
 """
 
 
-async def run_script(script: str, *arguments: str) -> None:
+async def run_script(script: str, *arguments: str, strict: bool = True) -> None:
     """Run a program; it must end well, and silently."""
+    flags = ["-W", "error"] if strict else []
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-W", "error", "-c", script, *arguments,
+        sys.executable, *flags, "-c", script, *arguments,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:

@@ -699,7 +699,7 @@ async def test_a_list_cancelled_at_any_await_gives_its_room_back(cancel_kind, wh
             cancel_kind, lambda: collect(pager), check, when=when
         )
         assert got == list(range(10))
-        assert awaits > 10
+        assert awaits >= 4  # fewer where more had come at once
 
 
 async def test_a_guess_that_is_cancelled_before_it_began_makes_nobody_wait():

@@ -4,7 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 from itwin_async._elsewhere import UNTOLD, Elsewhere
 from itwin_async._failures import again, refused, retry_after
@@ -188,6 +188,11 @@ class Exchange:
             self.base_url,
             user_agent,
             allow_plain_http=allow_plain_http,
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "what belongs to an ITwinSession does not pickle: make a session in each process"
         )
 
     # What a call is made of

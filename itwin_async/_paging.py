@@ -7,7 +7,7 @@ it has open it closes at once, synchronously, when it is closed or dropped.
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, NoReturn, Self, TypeVar
 
 from itwin_async._exchange import Exchange
 from itwin_async._feed import Feed
@@ -76,6 +76,12 @@ class Pager(Generic[T]):
     def _repr_html_(self) -> str:
         return hint(repr(self), "[item async for item in pager]", "await anext(pager.pages())")
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Pager does not pickle: send what it is made of, and make it in each process from a "
+            "session of its own"
+        )
+
     def __aiter__(self) -> "ItemIterator[T]":
         return ItemIterator(self._feed())
 
@@ -119,6 +125,12 @@ class _ListIterator(Generic[T]):
         self._feed = feed
         self._wait: Interruptible | None = None  # while a task waits for an item
         self._end: Exception | None = None  # of which each further call raises a copy
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a running list does not pickle: store iterator.cursor, and go on with "
+            "pager.resume(cursor)"
+        )
 
     def __aiter__(self) -> Self:
         return self

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from inspect import iscoroutinefunction
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, NoReturn, Self, TypeVar
 
 from itwin_async._operation import check_count
 from itwin_async._paging import Pager
@@ -41,6 +41,9 @@ class Merged(Generic[T]):
         self._failure: Exception | None = None
         self._running = 0
         self._state = "new"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a merged stream does not pickle: call merged() in each process")
 
     async def __aenter__(self) -> Self:
         if self._state != "new":

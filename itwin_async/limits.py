@@ -129,7 +129,9 @@ class Limiter:
         )
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Limiter belongs to one event loop: make one in each process")
+        raise TypeError(
+            "a Limiter does not pickle, for it belongs to one event loop: make one in each process"
+        )
 
     @property
     def in_use(self) -> int:

@@ -3,12 +3,23 @@
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version as installed_version
 from inspect import iscoroutinefunction
 from types import TracebackType
-from typing import Any, Final, Self, TypedDict, TypeVar, Unpack, get_args, overload
+from typing import (
+    Any,
+    Final,
+    Generic,
+    NoReturn,
+    Self,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    get_args,
+    overload,
+)
 
 import msgspec
 
@@ -36,6 +47,7 @@ from itwin_async.packages import Packages
 from itwin_async.retries import Retry
 
 T = TypeVar("T")
+G = TypeVar("G")
 VERSION: Final = installed_version("itwin-async")
 _METHODS: Final[tuple[str, ...]] = get_args(Method)
 _MIB: Final = 1 << 20
@@ -54,6 +66,27 @@ class SessionOptions(TypedDict, total=False):
     proxy: str | None
     ca_file: str | os.PathLike[str] | None
     allow_plain_http: bool
+
+
+class _Group(Generic[G]):
+    """A group of operations. The class shows its type, so that mocks and tools find its methods."""
+
+    def __init__(self, kind: Callable[[Exchange], G]) -> None:
+        self._kind = kind
+
+    def __set_name__(self, _: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, session: None, owner: type, /) -> Callable[[Exchange], G]: ...
+    @overload
+    def __get__(self, session: object, owner: type, /) -> G: ...
+    def __get__(self, session: object, owner: type, /) -> Callable[[Exchange], G] | G:
+        if session is None:
+            return self._kind
+        made = vars(session)
+        group = made[self._name] = self._kind(made["_exchange"])  # found there from now on
+        return group
 
 
 class ITwinSession:
@@ -94,6 +127,11 @@ class ITwinSession:
     Raises `TypeError` or `ValueError` for what cannot be used, and `RuntimeError` when it is used
     closed, from a second event loop or in a forked process.
     """
+
+    extensions: Final = _Group(Extensions)
+    imodels: Final = _Group(IModels)
+    packages: Final = _Group(Packages)
+    itwins: Final = _Group(ITwins)
 
     def __init__(
         self,
@@ -163,10 +201,6 @@ class ITwinSession:
             on_event=on_event,
             allow_plain_http=allow_plain_http,
         )
-        self.extensions: Final = Extensions(self._exchange)
-        self.imodels: Final = IModels(self._exchange)
-        self.packages: Final = Packages(self._exchange)
-        self.itwins: Final = ITwins(self._exchange)
 
     @classmethod
     def from_env(
@@ -194,6 +228,9 @@ class ITwinSession:
             return "ITwinSession()"
         state = "closed" if self._exchange.life.closed else "open"
         return f"ITwinSession({self._exchange.base_url}, {state})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an ITwinSession does not pickle: make one in each process")
 
     @property
     def base_url(self) -> str:

@@ -1,13 +1,16 @@
 """The life of a session: made anywhere, opened late, closed once, and never left behind."""
 
 import asyncio
+import copy
 import gc
 import gzip
 import logging
 import os
+import pickle
 import subprocess
 import sys
 import uuid
+from unittest.mock import create_autospec
 
 import aiohttp
 import pytest
@@ -31,6 +34,7 @@ from itwin_async import (
     Token,
     TransportError,
     __version__,
+    merged,
 )
 from itwin_async._life import Life
 from itwin_async._tokens import Tokens
@@ -1053,3 +1057,47 @@ async def test_a_provider_of_ones_own_posts_no_form_in_the_clear(emulator):
     async with ITwinSession(Provider(), base_url=emulator.url) as itwin:
         with pytest.raises(ValueError, match="the token endpoint must be https"):
             await itwin.itwins.get_primary_account()
+
+
+# In tests of others, and in other processes
+
+
+async def test_a_mock_of_the_class_has_the_operations_of_its_groups():
+    for itwin in (create_autospec(ITwinSession), create_autospec(ITwinSession, instance=True)):
+        itwin.imodels.get_imodel.return_value = "an iModel"
+        assert await itwin.imodels.get_imodel("id") == "an iModel"
+        itwin.extensions.list_extensions(search="x")
+        itwin.extensions.list_extensions.assert_called_once_with(search="x")
+        with pytest.raises(AttributeError):
+            _ = itwin.imodels.no_such_method
+        with pytest.raises(TypeError):
+            itwin.packages.list_packages("one too many")
+    assert create_autospec(ITwinSession)(PROVIDER).itwins.get_primary_account
+
+
+async def test_a_session_has_each_group_once(emulator):
+    async with ITwinSession(emulator.credentials, base_url=emulator.url) as itwin:
+        for name in ("extensions", "imodels", "packages", "itwins"):
+            assert getattr(itwin, name) is getattr(itwin, name)
+
+
+@pytest.mark.parametrize("pack", [pickle.dumps, copy.deepcopy])
+async def test_what_cannot_leave_its_process_says_so_and_what_to_do(pack, itwin):
+    pager = itwin.imodels.list_extended_data("5e19bee0-3aea-4355-a9f0-c6df9989ee7d")
+    items, pages = aiter(pager), pager.pages()
+    await anext(items)
+    things = {
+        "an ITwinSession does not pickle: make one in each process": itwin,
+        "make a session in each process": itwin.imodels,
+        "a Limiter does not pickle.*make one in each process": itwin.limiter,
+        "a Pager does not pickle: .* make it in each process": pager,
+        r"store iterator.cursor, and go on with pager.resume\(cursor\)": items,
+        "a running list does not pickle: store iterator.cursor": pages,
+        r"a merged stream does not pickle: call merged\(\)": merged([pager]),
+    }
+    for words, thing in things.items():
+        with pytest.raises(TypeError, match=words):
+            pack(thing)
+        with pytest.raises(TypeError, match=words):
+            pack({"inside": [thing]})
+    await items.aclose()

@@ -2,6 +2,7 @@
 
 import logging
 
+from itwin_async._downloads import DownloadProgress
 from itwin_async._extended_data import ExtendedData
 from itwin_async._operation import Operation
 from itwin_async._paging import ItemIterator, Page, PageIterator, Pager
@@ -75,6 +76,7 @@ __all__ = [
     "ClientCredentials",
     "ConflictError",
     "DecodeError",
+    "DownloadProgress",
     "DownloadedVersion",
     "EntitySet",
     "ErrorDetail",

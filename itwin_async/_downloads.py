@@ -1,33 +1,58 @@
 """Files behind signed URLs: fetched side by side and without the token, all of them or none.
 
-Everything that touches the disk runs in threads. Files are gathered in a hidden directory beside
-their places, and moved there only when all of them are whole.
+A file that was cut goes on where it was, if what there is of it and the rest belong together.
+Everything that touches the disk runs in threads.
 """
 
 import asyncio
 import hashlib
-import os
+import logging
 import re
-import shutil
-import tempfile
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, TypeAlias
 
 import anyio
 
-from itwin_async._elsewhere import Pull
+from itwin_async._elsewhere import FileBody
 from itwin_async._exchange import Exchange
 from itwin_async._links import Origin, split
 from itwin_async._silent import SilentStr
+from itwin_async._staging import PartFile, StagingDirectory, inside
 from itwin_async._threads import in_thread
-from itwin_async.errors import DecodeError, ForbiddenError, LinkError, one_line
+from itwin_async._transport import PROGRESS
+from itwin_async.errors import (
+    DecodeError,
+    ForbiddenError,
+    LinkError,
+    ResponseError,
+    TransportError,
+    one_line,
+)
+from itwin_async.retries import Attempts
 
-# Names that Windows keeps for devices, with any extension.
-_RESERVED: Final = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?")
+_logger = logging.getLogger("itwin_async")
+_RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", re.ASCII)
+_STRONG: Final = re.compile(r'"[\x21\x23-\x7e]{0,200}"')  # a weak entity tag proves no bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadProgress:
+    """How far a download is: ``files_done`` of the ``files`` are whole.
+
+    ``bytes_done`` are on the disk, of all files; they become fewer where a file begins anew.
+    ``bytes_total`` is None until the size of each file is known.
+    """
+
+    files: int
+    files_done: int
+    bytes_done: int
+    bytes_total: int | None
+
+
+OnDownloadProgress: TypeAlias = Callable[[DownloadProgress], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +84,6 @@ def signed(
     return parts
 
 
-def inside(path: str) -> list[str]:
-    """The parts of a relative path; `DecodeError` for one that could lead out of its directory."""
-    parts = path.split("/")
-    for part in parts:
-        if (
-            part in {"", ".", ".."}
-            or not part.isprintable()
-            or "\\" in part
-            or ":" in part
-            or part.endswith((".", " "))  # which Windows drops
-            or _RESERVED.fullmatch(part)
-        ):
-            raise _leaves(path)
-    return parts
-
-
-def _leaves(path: str) -> DecodeError:
-    return DecodeError(
-        f"a file has the relativePath {one_line(repr(path), longest=100)}, which may lead out of "
-        "the directory"
-    )
-
-
 def _by_path(offered: Sequence[Remote]) -> dict[str, Remote]:
     offers = {remote.path: remote for remote in offered}
     if len(offers) < len(offered):
@@ -89,82 +91,13 @@ def _by_path(offered: Sequence[Remote]) -> dict[str, Remote]:
     return offers
 
 
-class _Place:
-    """Where files go, and the hidden directory where they are gathered. All of it blocks."""
-
-    def __init__(self, directory: Path, paths: Sequence[str], *, overwrite: bool) -> None:
-        self._directory = directory
-        self._overwrite = overwrite
-        self._parts = {path: str(nth) for nth, path in enumerate(paths)}
-        self._hidden: Path | None = None
-        self._made: list[Path] = []  # directories that were not there
-        self._placed: list[Path] = []  # files that were not there
-
-    def open(self) -> None:
-        """See that all files may go where they shall, before anything is fetched."""
-        self._make(self._directory)
-        for path in self._parts:
-            self._final(path)
-        self._hidden = Path(tempfile.mkdtemp(".part", ".itwin-", self._directory))
-
-    def write(self, path: str, mode: Literal["wb", "ab"], piece: bytes, digest: Any) -> None:
-        """Write a piece of a file, from its beginning or on."""
-        with self._part(path).open(mode) as file:
-            file.write(piece)
-        digest.update(piece)
-
-    def settle(self) -> dict[str, Path]:
-        """Give all files their names."""
-        found: dict[str, Path] = {}
-        for path in self._parts:
-            final = found[path] = self._final(path)
-            self._make(final.parent)
-            is_new = not os.path.lexists(final)
-            self._part(path).replace(final)
-            if is_new:
-                self._placed.append(final)
-        self._clear()
-        return found
-
-    def discard(self) -> None:
-        """Leave nothing that was not there."""
-        self._clear()
-        for file in self._placed:
-            file.unlink(missing_ok=True)
-        for directory in reversed(self._made):
-            with suppress(OSError):  # somebody else uses it by now
-                directory.rmdir()
-
-    def _part(self, path: str) -> Path:
-        if self._hidden is None:
-            raise RuntimeError("the place of a download is not open")
-        return self._hidden / self._parts[path]
-
-    def _clear(self) -> None:
-        if self._hidden is not None:
-            shutil.rmtree(self._hidden, ignore_errors=True)
-
-    def _final(self, path: str) -> Path:
-        final = self._directory
-        for part in inside(path):
-            final /= part
-            if final.is_symlink():
-                raise _leaves(path)
-        if not self._overwrite and os.path.lexists(final):
-            raise FileExistsError(f"{final} is there already: give overwrite=True to replace it")
-        if final.is_dir():
-            raise IsADirectoryError(f"{final} is a directory, and a file is to go there")
-        return final
-
-    def _make(self, directory: Path) -> None:
-        missing: list[Path] = []
-        while not directory.exists():
-            missing.append(directory)
-            directory = directory.parent
-        for each in reversed(missing):
-            with suppress(FileExistsError):  # by another download, just now
-                each.mkdir()
-                self._made.append(each)
+def _key(offered: Sequence[Remote]) -> str:
+    """What stands for the content of these files, also in another process."""
+    files = [
+        (each.path, each.sha256 or (each.url or "").partition("?")[0])
+        for each in sorted(offered, key=lambda each: each.path)
+    ]
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
 
 
 class Download:
@@ -182,6 +115,8 @@ class Download:
         directory: Path,
         *,
         overwrite: bool,
+        resume: bool,
+        on_progress: OnDownloadProgress | None,
     ) -> None:
         self._exchange = exchange
         self._offers = self._first = _by_path(offered)
@@ -190,25 +125,43 @@ class Download:
             self._signed(remote)
         self._renew = renew
         self._renewing = asyncio.Lock()
-        self._place = _Place(directory, list(self._offers), overwrite=overwrite)
+        key = _key(offered) if resume else None
+        self._staging = StagingDirectory(
+            directory, list(self._offers), overwrite=overwrite, key=key
+        )
+        self._on_progress = on_progress
+        self._files: list[_File] = []
 
     async def run(self) -> dict[str, Path]:
         """Fetch all files; where they are, by relative path. If one fails, none is there."""
-        place = self._place
+        staging = self._staging
         try:
-            await in_thread(place.open)
+            await in_thread(staging.open)
+            self._files = [
+                _File(
+                    path,
+                    remote.sha256,
+                    staging.part(path),
+                    Attempts(self._exchange.retry, "GET"),
+                    self._exchange.elsewhere.max_body,
+                    self._report,
+                )
+                for path, remote in self._offers.items()
+            ]
             await self._fetch_all()
-            return await in_thread(place.settle)
+            found = await in_thread(staging.settle)
+            await in_thread(staging.commit)
         except BaseException:
-            await in_thread(place.discard)
+            await in_thread(staging.rollback)
             raise
+        return found
 
     async def _fetch_all(self) -> None:
-        waiting = iter(self._offers)
+        waiting = iter(self._files)
 
         async def work() -> None:
-            for path in waiting:
-                await self._fetch(path)
+            for file in waiting:
+                await self._fetch(file)
 
         failure: Exception | None = None
         try:
@@ -220,28 +173,26 @@ class Download:
         if failure is not None:  # raised here, it does not hold on to the others
             raise failure
 
-    async def _fetch(self, path: str) -> None:
-        sha256, write = self._offers[path].sha256, self._place.write
+    async def _fetch(self, file: "_File") -> None:
+        if await file.load():
+            return None
+        fetch = self._exchange.elsewhere.fetch
         renewed = False
-
-        async def store(pull: Pull) -> None:
-            digest = hashlib.sha256()
-            await in_thread(write, path, "wb", b"", digest)
-            while piece := await pull():
-                await in_thread(write, path, "ab", piece, digest)
-            if sha256 is not None and digest.hexdigest() != sha256.lower():
-                raise DecodeError(f"{one_line(path)} has another SHA-256 than the platform says")
-
         while True:
             offers = self._offers
-            remote = offers[path]
+            remote = offers[file.path]
             if renewed or not self._has_ended(remote):
                 url = self._signed(remote)
                 try:
-                    return await self._exchange.elsewhere.fetch(url, store)
+                    return await fetch(url, file.receive, file.attempts, file.range_headers)
                 except ForbiddenError:
                     if renewed:
                         raise
+                except ResponseError as error:
+                    if error.status != 416 or not file.range_headers():
+                        raise
+                    await file.restart()
+                    continue
             renewed = True
             async with self._renewing:
                 if self._offers is offers:
@@ -262,3 +213,123 @@ class Download:
             and remote.expires_at is not None
             and remote.expires_at <= datetime.now(UTC)
         )
+
+    def _report(self) -> None:
+        """Call the listener; its first error is logged, and then it is called no more."""
+        if self._on_progress is None:
+            return
+        files = self._files
+        sizes = [file.total for file in files if file.total is not None]
+        progress = DownloadProgress(
+            len(files),
+            sum(file.is_whole for file in files),
+            sum(file.part.size for file in files),
+            sum(sizes) if len(sizes) == len(files) else None,
+        )
+        try:
+            self._on_progress(progress)
+        except Exception:
+            self._on_progress = None
+            _logger.exception("on_progress failed and is called no more; the download goes on")
+
+
+class _File:
+    """One file on its way: what is there of it, and what to ask for next."""
+
+    def __init__(  # noqa: PLR0917 - what it is made of
+        self,
+        path: str,
+        sha256: str | None,
+        part: PartFile,
+        attempts: Attempts,
+        max_size: int,
+        report: Callable[[], None],
+    ) -> None:
+        self.path = path
+        self.part = part
+        self.attempts = attempts
+        self.total: int | None = None  # bytes, once that is known
+        self.is_whole = False
+        self._sha256 = None if sha256 is None else sha256.lower()
+        self._max_size = max_size
+        self._report = report
+        self._has_ranges = True
+        self._furthest = 0  # bytes that were there at the last progress
+
+    async def load(self) -> bool:
+        """Take up what an earlier process left; whether that is the whole file."""
+        if self.part.resume:
+            await in_thread(self.part.load)
+        if self.part.size and self.part.sha256 == self._sha256:
+            self._end()
+        return self.is_whole
+
+    def range_headers(self) -> Mapping[str, str]:
+        """What asks for the rest: of the same content, by entity tag or by checksum."""
+        part = self.part
+        if not part.size or not self._has_ranges or (part.etag is None and self._sha256 is None):
+            return {}
+        wanted = {"Range": f"bytes={part.size}-"}
+        return wanted if part.etag is None else {**wanted, "If-Range": part.etag}
+
+    async def restart(self, etag: str | None = None) -> None:
+        """Begin at the first byte."""
+        await in_thread(self.part.restart, etag)
+
+    async def receive(self, body: FileBody) -> None:
+        """Take the file, or the rest of it."""
+        part, headers = self.part, body.headers
+        if body.status == 206:
+            await self._go_on(headers.get("Content-Range", ""), headers.get("ETag", ""))
+        else:
+            self._has_ranges = headers.get("Content-Encoding", "identity") == "identity"
+            length = headers.get("Content-Length", "")
+            is_known = self._has_ranges and length.isdecimal()
+            self.total = int(length) if is_known else None
+            etag = headers.get("ETag", "")
+            await self.restart(etag if self._has_ranges and _STRONG.fullmatch(etag) else None)
+        while await self._take(await body.pull()):
+            pass
+        if self.total is not None and part.size < self.total:
+            raise TransportError(f"{one_line(self.path)} was cut short", "cut")
+        if self._sha256 is not None and part.sha256 != self._sha256:
+            await self.restart()
+            raise DecodeError(f"{one_line(self.path)} has another SHA-256 than the platform says")
+        self._end()
+
+    async def _take(self, piece: bytes) -> bool:
+        """Store a piece; False behind the last one."""
+        part = self.part
+        if part.size + len(piece) > self._max_size:
+            del piece  # no frame of an error shows what a body holds
+            raise TransportError(
+                f"{one_line(self.path)} is larger than max_body, {self._max_size} bytes",
+                "too large",
+            )
+        if not piece:
+            return False
+        await in_thread(part.append, piece)
+        if part.size >= self._furthest + PROGRESS:
+            self._furthest = part.size
+            self.attempts.progressed()
+        self._report()
+        return True
+
+    async def _go_on(self, content_range: str, etag: str) -> None:
+        """See that a partial answer begins where this file ends; begin anew if it does not."""
+        part, match = self.part, _RANGE.fullmatch(content_range)
+        is_same = not etag or part.etag in {None, etag}
+        if match is not None and int(match[1]) == part.size and is_same and self.range_headers():
+            total = None if match[2] == "*" else int(match[2])
+            if self.total is None or total is None or total == self.total:
+                self.total = self.total if total is None else total
+                return
+        await self.restart()
+        raise TransportError(
+            f"{one_line(self.path)} was answered with another range than was asked for", "malformed"
+        )
+
+    def _end(self) -> None:
+        self.is_whole = True
+        self.total = self.part.size
+        self._report()

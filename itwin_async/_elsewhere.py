@@ -5,7 +5,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from typing import Final, TypeAlias, TypeVar, cast
+from typing import Final, TypeVar, cast
 from urllib.parse import quote_plus, unquote
 
 import msgspec
@@ -35,8 +35,22 @@ SIGNED: Final = "GET (signed URL)"  # what an error of a download says it was
 UNTOLD: Final = 1.0  # seconds to wait at least where a 429 does not say
 _SHOWN: Final = {"grant_type", "scope", "client_id", "redirect_uri"}  # of a form, when refused
 
-Pull: TypeAlias = Callable[[], Awaitable[bytes]]
-"""Gives the next piece of a body, empty at its end."""
+
+class FileBody:
+    """The body of a file on its way, with the status and the headers before it."""
+
+    __slots__ = ("_answer", "_call", "_telling", "headers", "status")
+
+    def __init__(self, answer: Answer, telling: Telling, call: Call | None) -> None:
+        self._answer = answer
+        self._telling = telling
+        self._call = call
+        self.status: Final = answer.status
+        self.headers: Final = answer.headers
+
+    async def pull(self) -> bytes:
+        """The next piece, empty at the end."""
+        return self._telling.received(await self._answer.read(), self._call)
 
 
 class Elsewhere:
@@ -65,6 +79,7 @@ class Elsewhere:
         self._user_agent = user_agent
         self.timeout: Final = transport.timeout
         self.allow_plain_http: Final = allow_plain_http
+        self.max_body: Final = transport.max_body
 
     def renewed(self, token: Token) -> None:
         """Count a new token."""
@@ -159,13 +174,19 @@ class Elsewhere:
             pass
         raise DecodeError("the token endpoint's answer is not JSON")
 
-    async def fetch(self, url: tuple[Origin, str], finish: Callable[[Pull], Awaitable[R]]) -> R:
+    async def fetch(
+        self,
+        url: tuple[Origin, str],
+        finish: Callable[[FileBody], Awaitable[R]],
+        attempts: Attempts,
+        ask_for: Callable[[], Mapping[str, str]],
+    ) -> R:
         """Get a signed URL, without the token, until ``finish`` made something of its body.
 
-        Each attempt has a slot of the limiter. Its pace and its door are the platform's, and do not
-        concern another host.
+        ``ask_for`` gives the headers that say what part of it each attempt is to ask for;
+        ``attempts`` counts on from an earlier fetch of the same file. Each attempt has a slot of
+        the limiter; rate windows and pauses are the platform's, and do not concern another host.
         """
-        attempts = Attempts(self._retry, "GET")
         origin, target = url
         breaker = self._outages.of(str(origin))
         with self._told(SIGNED) as call:
@@ -181,10 +202,10 @@ class Elsewhere:
                         if probe is None and breaker.open:
                             continue  # it began while we queued: nobody waits for its end in a slot
                         answer = await self._open_signed(
-                            origin, target, call, breaker, attempts, probe
+                            origin, target, ask_for(), call, breaker, attempts, probe
                         )
                         try:
-                            return await finish(self._pull(answer, call))
+                            return await finish(FileBody(answer, self._telling, call))
                         finally:
                             answer.close()
                     except ITwinError as error:
@@ -198,16 +219,11 @@ class Elsewhere:
                             probe.release()
                     await self._again(attempts, failure, call, breaker)
 
-    def _pull(self, answer: Answer, call: Call | None) -> Pull:
-        async def pull() -> bytes:
-            return self._telling.received(await answer.read(), call)
-
-        return pull
-
     async def _open_signed(  # noqa: PLR0917 - what an attempt has in hand
         self,
         origin: Origin,
         target: str,
+        ask_for: Mapping[str, str],
         call: Call | None,
         breaker: CircuitBreaker,
         attempts: Attempts,
@@ -216,6 +232,7 @@ class Elsewhere:
         """Send a request for a signed URL once; the answer of a success."""
         request_id = attempts.request_id = str(uuid.uuid4())
         headers = {
+            **ask_for,
             "Accept-Encoding": "identity",  # a checksum is that of the bytes as they are stored
             "User-Agent": self._user_agent,
             "X-Correlation-Id": request_id,

@@ -85,7 +85,10 @@ class _HttpAnswer:
                 with timeout:
                     piece = await content.readany()
         except (aiohttp.ClientError, OSError) as error:
-            failure = _translated(error, self.host, in_body=True)
+            # aiohttp would throw away what arrived before the fault. A test guards this.
+            piece = content._read_nowait(-1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            if not piece:  # else the next read raises it
+                failure = _translated(error, self.host, in_body=True)
         except BaseException:
             self.close()
             raise

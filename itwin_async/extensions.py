@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from datetime import datetime
+from inspect import iscoroutinefunction
 from pathlib import Path
 from types import NoneType
 from typing import ClassVar, Final
@@ -11,7 +12,7 @@ from urllib.parse import unquote
 import anyio
 import msgspec
 
-from itwin_async._downloads import Download, Remote
+from itwin_async._downloads import Download, OnDownloadProgress, Remote
 from itwin_async._exchange import Exchange
 from itwin_async._interrupt import Timeout
 from itwin_async._operation import Operation, check_count, check_flag, check_text, quoted
@@ -310,20 +311,31 @@ class Extensions:
         *,
         archive: bool = False,
         overwrite: bool = False,
+        resume: bool = False,
+        on_progress: OnDownloadProgress | None = None,
     ) -> DownloadedVersion:
         """Download the files of a version to a directory, and its archive where asked for.
 
         All of them or none: files get their names when every one has arrived with the SHA-256 that
-        the platform says; after an error or a cancellation none of them is there. As many are
-        fetched at once as the session's limiter allows, without the token, and again after a fault;
-        ended URLs are renewed once. The session's ``timeout`` and ``max_body`` hold for each file.
+        the platform says; after an error or a cancellation none of them is there, and what
+        ``overwrite`` replaced is there again. A process that is killed meanwhile leaves a journal
+        in a hidden directory; the next download to the same directory puts everything back first.
+
+        As many are fetched at once as the session's limiter allows, without the token. A file that
+        was cut goes on where it was, and ended URLs are renewed once. The session's ``timeout`` and
+        ``max_body`` (bytes) hold for each file. With ``resume`` what has arrived outlives an error,
+        a cancellation or the process, in the hidden directory, and the same call goes on with it.
+        ``on_progress`` is called in the event loop with `DownloadProgress` as bytes arrive; if it
+        raises, that is logged, and the download goes on without it.
+
         The directory is made if missing; a file that is there already is a `FileExistsError`,
         unless ``overwrite``. Does not wait: a version without files is an `ITwinError`, see
         `wait_until_ready`.
 
         Raises `DecodeError` for wrong checksums and for paths that may lead out of the directory
         (absolute ones, ``..``, drives, links on the way), `LinkError` for URLs that are not https,
-        `ResponseError` for what the storage refuses, and what `get_version` raises.
+        `ResponseError` for what the storage refuses, `RuntimeError` while the same download with
+        ``resume`` is running, and what `get_version` raises.
         Platform page: https://developer.bentley.com/apis/extensions/operations/get-extension-version/
         """
         given: object = directory
@@ -333,6 +345,10 @@ class Extensions:
             raise ValueError("directory must not be empty: '.' is the current one")
         check_flag("archive", archive)
         check_flag("overwrite", overwrite)
+        check_flag("resume", resume)
+        listener: object = on_progress
+        if listener is not None and (not callable(listener) or iscoroutinefunction(listener)):
+            raise TypeError("on_progress must be a plain callable, not a coroutine function")
         version = await self.get_version(extension_id, number)
 
         async def renew() -> list[Remote]:
@@ -341,7 +357,15 @@ class Extensions:
         path = Path(directory)
         try:
             offered = _offered(version, archive=archive)
-            download = Download(self._exchange, offered, renew, path, overwrite=overwrite)
+            download = Download(
+                self._exchange,
+                offered,
+                renew,
+                path,
+                overwrite=overwrite,
+                resume=resume,
+                on_progress=on_progress,
+            )
             found = await download.run()
         except ITwinError as error:
             error.operation = error.operation or str(GET_VERSION)

@@ -29,6 +29,7 @@ from itwin_async import (
 )
 from itwin_async._downloads import inside, signed
 from itwin_async._links import split
+from itwin_async._staging import StagingDirectory
 from itwin_async.emulator import Cut, Delay, Edit, Emulator, Reset, Slow, Status
 
 EXTENSION = "41d94bd4-46b8-48e9-a29a-7c7704a7e662"
@@ -229,7 +230,7 @@ async def test_a_reset_before_the_answer_and_a_bad_day_of_the_storage_are_surviv
 
 
 async def test_a_connection_that_is_always_cut_ends_the_download(emulator, itwin, tmp_path):
-    emulator.faults.add("download", Cut(2_000), times=None, after=10)
+    emulator.faults.add("download", Cut(0), times=None, after=10)
     with pytest.raises(TransportError) as caught:
         await download(itwin, tmp_path / "new")
     assert caught.value.reason == "cut"
@@ -459,12 +460,12 @@ async def test_a_file_where_another_needs_a_directory_is_refused(emulator, itwin
     assert is_untouched(tmp_path)
 
 
-async def test_a_file_that_was_replaced_before_a_failure_stays(emulator, itwin, tmp_path):
+async def test_a_file_that_was_replaced_before_a_failure_is_put_back(emulator, itwin, tmp_path):
     (tmp_path / "kept").write_bytes(b"old")
     emulator.publish(EXTENSION, NUMBER, {"kept": b"new", "a": b"1", "a/c": b"3"})
     with pytest.raises(OSError):
         await download(itwin, tmp_path, overwrite=True)
-    assert on_disk(tmp_path) == {"kept": b"new"}
+    assert on_disk(tmp_path) == {"kept": b"old"}
 
 
 @pytest.mark.parametrize("name", ["..%2F..%2Fx.zip", "..", "C%3A", ""])
@@ -615,16 +616,14 @@ async def test_a_download_that_is_cancelled_while_files_arrive_leaves_nothing(
 async def test_a_download_that_is_cancelled_as_files_get_their_names_is_whole_or_nothing(
     cancel_kind, itwin, tmp_path, monkeypatch
 ):
-    from itwin_async import _downloads  # noqa: PLC0415 - of this test alone
+    settle = StagingDirectory.settle
 
-    settle = _downloads._Place.settle
-
-    def settled(place):
+    def settled(staging):
         loop.call_soon_threadsafe(task.cancel)
-        return settle(place)
+        return settle(staging)
 
     loop = asyncio.get_running_loop()
-    monkeypatch.setattr(_downloads._Place, "settle", settled)
+    monkeypatch.setattr(StagingDirectory, "settle", settled)
     task = Running(cancel_kind, download(itwin, tmp_path / "new"))
     try:
         await task

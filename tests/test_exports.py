@@ -72,7 +72,7 @@ def test_every_error_record_and_event_is_public():
         "ExtensionFile", "IModel", "Changeset", "IntegrationPackage", "ITwin", "ITwinError",
         "TransportError", "ResponseError", "InvalidRequestError", "UnauthorizedError",
         "ForbiddenError", "NotFoundError", "ConflictError", "RateLimitError", "ServerError",
-        "LinkError", "DecodeError", "PayloadError",
+        "LinkError", "DecodeError", "PayloadError", "DownloadProgress",
     ],
 )  # fmt: skip
 def test_the_contracts_names_are_public(name):

@@ -509,6 +509,17 @@ async def test_a_connector_can_still_be_closed_without_waiting():
         await until(lambda: server.open == 0)
 
 
+async def test_what_arrived_before_a_fault_is_read_and_then_the_fault_is_raised():
+    text = head("Content-Length: 999") + PACKAGE
+    async with RawServer(once(text)) as server, session_at(server) as itwin:
+        transport = itwin._exchange._transport
+        got = await transport.open("GET", "127.0.0.1", f"{server.url}/x", {})
+        await until(lambda: got._response.content.exception())
+        assert await got.read() == PACKAGE
+        with pytest.raises(TransportError, match="cut short"):
+            await got.read()
+
+
 async def test_our_own_pool_is_bounded_by_the_limiter_alone():
     gate = asyncio.Event()
 

@@ -135,6 +135,7 @@ def download(
     *,
     archive: Flag = False,
     overwrite: Flag = False,
+    resume: Flag = False,
     wait: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     options: Options = DEFAULTS,
 ) -> None:
@@ -146,6 +147,7 @@ def download(
         directory: Where to; the current directory by default. Made if missing.
         archive: The archive as well.
         overwrite: Replace files that are there already.
+        resume: Keep what has arrived if it fails or is stopped, and go on with what was kept.
         wait: Seconds to wait for the version to be unpacked.
         options: See `Options`.
     """
@@ -155,7 +157,12 @@ def download(
             if wait is not None:
                 await session.extensions.wait_until_ready(extension, number, timeout=wait)
             return await session.extensions.download_version(
-                extension, number, directory, archive=archive, overwrite=overwrite
+                extension,
+                number,
+                directory,
+                archive=archive,
+                overwrite=overwrite,
+                resume=resume,
             )
 
     try:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from itwin_async.emulator._extension_data import sha256
 from itwin_async.emulator._seed import JSON
 from itwin_async.emulator._world import World
 
+_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 _ERROR: Final = (
     '<?xml version="1.0" encoding="utf-8"?>'
     "<Error><Code>{0}</Code><Message>The file cannot be read.</Message></Error>"
@@ -71,25 +73,30 @@ class Blobs:
         content = self._content(params["extension_id"], params["number"], params.get("name"))
         if content is None:
             return _refused(404, "BlobNotFound")
-        return _ranged(content, headers.get("Range", ""))
+        return _ranged(content, headers)
 
 
-def _refused(status: int, code: str) -> Answer:
+def _refused(status: int, code: str, **headers: str) -> Answer:
     text = _ERROR.format(code).encode()
-    headers = {"x-ms-error-code": code}
-    return Answer(status=status, raw=text, content_type="application/xml", headers=headers)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    named["x-ms-error-code"] = code
+    return Answer(status=status, raw=text, content_type="application/xml", headers=named)
 
 
-def _ranged(content: bytes, wanted: str) -> Answer:
+def _ranged(content: bytes, sent: Mapping[str, str]) -> Answer:
+    """The whole content, or the one range of it that was asked for (RFC 9110, section 14)."""
     kind = "application/octet-stream"
-    headers = {"Accept-Ranges": "bytes"}
-    unit, _, span = wanted.partition("=")
-    first, _, last = span.partition("-")
-    if unit.strip() != "bytes" or not first.isdecimal() or (last and not last.isdecimal()):
+    etag = f'"{sha256(content)[:16]}"'
+    headers = {"Accept-Ranges": "bytes", "ETag": etag}
+    match = _RANGE.fullmatch(sent.get("Range", ""))
+    first, last = match.groups() if match else ("", "")
+    is_range = (first or last) and not (first and last and int(last) < int(first))
+    if not is_range or sent.get("If-Range", etag) != etag:
         return Answer(raw=content, content_type=kind, headers=headers)
-    start, end = int(first), min(int(last or len(content)), len(content) - 1)
+    size = len(content)
+    start = int(first) if first else max(0, size - int(last))
+    end = min(int(last), size - 1) if first and last else size - 1
     if start > end:
-        headers["Content-Range"] = f"bytes */{len(content)}"
-        return Answer(status=416, headers=headers)
-    headers["Content-Range"] = f"bytes {start}-{end}/{len(content)}"
+        return _refused(416, "InvalidRange", Content_Range=f"bytes */{size}")
+    headers["Content-Range"] = f"bytes {start}-{end}/{size}"
     return Answer(status=206, raw=content[start : end + 1], content_type=kind, headers=headers)

@@ -217,6 +217,31 @@ async def test_a_signed_address_admits_nothing_else(web, emulator):
     assert (await web(emulator, url, token=False, headers={"Range": "bytes=99999-"}))[0] == 416
 
 
+async def test_a_range_is_of_the_entity_it_was_asked_of(emulator, web):
+    _, body, _ = await web(emulator, f"/extensions/{SENSORS}/versions/2.0.0")
+    urls = [file["downloadUrl"] for file in body["version"]["files"][:2]]
+    (_, whole, first), (_, _, second) = [await web(emulator, url, token=False) for url in urls]
+    size = len(whole)
+    assert first["ETag"] != second["ETag"]
+    assert first["Accept-Ranges"] == "bytes"
+    for headers, status, part in (
+        ({"Range": "bytes=10-19", "If-Range": first["ETag"]}, 206, whole[10:20]),
+        ({"Range": "bytes=10-19", "If-Range": second["ETag"]}, 200, whole),
+        ({"Range": f"bytes={size}-", "If-Range": second["ETag"]}, 200, whole),
+        ({"Range": "bytes=-7"}, 206, whole[-7:]),
+        ({"Range": f"bytes=-{size + 1}"}, 206, whole),
+        ({"Range": "bytes=9-3"}, 200, whole),
+        ({"Range": "bytes=-"}, 200, whole),
+        ({"Range": "lines=1-2"}, 200, whole),
+    ):
+        got = await web(emulator, urls[0], token=False, headers=headers)
+        assert got[:2] == (status, part), headers
+        assert got[2]["ETag"] == first["ETag"]
+    beyond = {"Range": f"bytes={size}-", "If-Range": first["ETag"]}
+    status, _, headers = await web(emulator, urls[0], token=False, headers=beyond)
+    assert (status, headers["Content-Range"]) == (416, f"bytes */{size}")
+
+
 async def test_a_signed_address_expires(web, forward):
     async with Emulator(download_lifetime=0.1) as emulator:
         _, body, _ = await web(emulator, f"/extensions/{SENSORS}/versions/2.0.0")

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Mapping
-from typing import Final, NoReturn, Protocol, cast
+from typing import Final, NoReturn, Protocol
 
 from itwin_async._interrupt import Timeout
 from itwin_async._loops import background
@@ -31,6 +31,19 @@ class Lender(SignIn, Protocol):
     def renewed(self, token: Token) -> None:
         """A token was fetched."""
         ...
+
+
+class _Failure:
+    """A renewal that failed: for each waiter an error without the tracebacks of the others."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+        # Where a foreign error comes from is its provider's affair; ours say what happened.
+        self._traceback = None if is_own(error) else error.__traceback__
+
+    def throw(self) -> NoReturn:
+        """Raise it once more."""
+        raise own_copy(self._error).with_traceback(self._traceback) from self._error.__cause__
 
 
 class _BoundedSignIn:
@@ -61,7 +74,7 @@ class Tokens:
         self._source = source
         self._token: Token | None = None
         self._early = self._late = 0.0
-        self._renewal: asyncio.Task[Token] | None = None
+        self._renewal: asyncio.Task[Token | _Failure] | None = None
         self._closed = False
 
     def ready(self, lender: Lender, now: float) -> Token | None:
@@ -93,9 +106,10 @@ class Tokens:
                     "the session was closed" if self._closed else "the token provider was cancelled"
                 )
                 raise RuntimeError(f"{who} while it fetched a token")
-            if renewal.exception() is not None:
-                _raise_copy(renewal)
-            token = self.ready(lender, loop.time()) or renewal.result()
+            outcome = renewal.result()
+            if isinstance(outcome, _Failure):
+                outcome.throw()
+            token = self.ready(lender, loop.time()) or outcome
         return token
 
     def drop(self, token: Token) -> None:
@@ -109,15 +123,16 @@ class Tokens:
         if self._renewal is not None:
             self._renewal.cancel()
 
-    def _renew(self, lender: Lender) -> "asyncio.Task[Token]":
+    def _renew(self, lender: Lender) -> "asyncio.Task[Token | _Failure]":
         if self._renewal is None:
-            self._renewal = background(self._fetch(lender), "token")
+            self._renewal = background(self._try(lender), "token")
             self._renewal.add_done_callback(self._done)
         return self._renewal
 
-    def _done(self, renewal: "asyncio.Task[Token]") -> None:
+    def _done(self, renewal: "asyncio.Task[Token | _Failure]") -> None:
         self._renewal = None
-        if not renewal.cancelled() and renewal.exception() is not None and self._token is not None:
+        failed = not renewal.cancelled() and isinstance(renewal.result(), _Failure)
+        if failed and self._token is not None:
             _logger.warning("A token could not be renewed ahead of its end; it will be tried again")
 
     def _coming(self, sign_in: SignIn) -> Awaitable[object]:
@@ -128,6 +143,12 @@ class Tokens:
         if not inspect.isawaitable(coming):
             raise TypeError("a token provider must be an async callable or have get_token()")
         return coming
+
+    async def _try(self, lender: Lender) -> "Token | _Failure":
+        try:
+            return await self._fetch(lender)
+        except Exception as error:  # noqa: BLE001 - raised to each waiter
+            return _Failure(error)
 
     async def _fetch(self, lender: Lender) -> Token:
         limit = lender.timeout
@@ -147,14 +168,3 @@ class Tokens:
         self._token = token
         lender.renewed(token)
         return token
-
-
-def _raise_copy(renewal: "asyncio.Task[Token]") -> NoReturn:
-    """Raise the error of a shared renewal for one waiter, without the tracebacks of the others."""
-    error = cast("BaseException", renewal.exception())
-    copied = own_copy(error)
-    if copied is error:
-        renewal.result()  # which raises it as it was when it came
-    if not is_own(error):  # where a foreign one comes from is its provider's affair
-        copied = copied.with_traceback(error.__traceback__)
-    raise copied from error.__cause__

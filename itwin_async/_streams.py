@@ -7,11 +7,16 @@ from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Any, Final, Generic, NoReturn, Self, TypeVar
 
+import anyio
+
+from itwin_async._loops import background
 from itwin_async._operation import check_count
 from itwin_async._paging import Pager
 
 T = TypeVar("T")
 OnError = Callable[[Any, Exception], object]
+# Seconds that lists of the caller's have to close undisturbed in a cancelled scope of anyio.
+_SHIELDED: Final = 10.0
 
 
 class Merged(Generic[T]):
@@ -52,10 +57,9 @@ class Merged(Generic[T]):
         self._source = aiter(pagers) if isinstance(pagers, AsyncIterable) else iter(pagers)
         self._state = "open"
         self._running = self._workers
-        self._tasks = [
-            asyncio.create_task(self._work(), name="itwin_async merged")
-            for _ in range(self._workers)
-        ]
+        self._tasks = [background(self._work(), "merged") for _ in range(self._workers)]
+        for task in self._tasks:
+            task.add_done_callback(self._done)  # also of one that was cancelled before it began
         return self
 
     async def __aexit__(
@@ -64,21 +68,33 @@ class Merged(Generic[T]):
         self._state = "closed"
         self._items.clear()
         self._arrived.set()
-        # Our own lists end in a turn or two of the loop. A source of the caller's may take
-        # longer, and is cancelled again whenever we are.
+        # Our own lists end in a turn or two of the loop. Those of the caller's may take longer, and
+        # a scope of anyio would cancel them at each turn.
+        with anyio.CancelScope(shield=True) as scope:
+            patience = asyncio.get_running_loop().call_later(_SHIELDED, _unshield, scope)
+            try:
+                await self._end()
+            finally:
+                patience.cancel()
+
+    async def _end(self) -> None:
+        """Cancel the workers, once for each time that this is cancelled; then close the source."""
         cancelled: asyncio.CancelledError | None = None
-        while pending := [task for task in self._tasks if not task.done()]:
-            for task in pending:
+        for task in self._tasks:
+            if not task.cancelling():
                 task.cancel()
+        while pending := [task for task in self._tasks if not task.done()]:
             try:
                 await asyncio.wait(pending)
             except asyncio.CancelledError as again:
                 cancelled = again
+                for task in pending:
+                    task.cancel()
         self._tasks.clear()
         source, self._source, self._pagers = self._source, None, ()
+        await _close(source)
         if cancelled is not None:
             raise cancelled
-        await _close(source)
 
     def __aiter__(self) -> Self:
         return self
@@ -101,16 +117,15 @@ class Merged(Generic[T]):
         try:
             while (pager := await self._draw()) is not None:
                 await self._read(pager)
-        except asyncio.CancelledError:
-            if self._state == "open" and self._failure is None:
-                self._fail(RuntimeError("a worker of this merged stream was cancelled"))
-            raise
         except Exception as error:  # noqa: BLE001 - raised to the consumer
             if self._failure is None:
                 self._fail(error)
-        finally:
-            self._running -= 1
-            self._arrived.set()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() and self._state == "open" and self._failure is None:
+            self._fail(RuntimeError("a worker of this merged stream was cancelled"))
+        self._running -= 1
+        self._arrived.set()
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
@@ -149,6 +164,10 @@ class Merged(Generic[T]):
             if not isinstance(given, AsyncIterable):
                 raise TypeError(f"merged() takes lists, not {type(given).__name__}")
             return pager
+
+
+def _unshield(scope: anyio.CancelScope) -> None:
+    scope.shield = False
 
 
 async def _close(iterator: object) -> None:

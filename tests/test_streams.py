@@ -3,9 +3,10 @@
 import asyncio
 import gc
 
+import anyio
 import pytest
 from raw_pages import IMODEL, PageServer, client, entries, listing, page, settled
-from support import until
+from support import cancelled_at_each_await, until
 
 from itwin_async import Limiter, NotFoundError, Retry, ServerError, merged
 from itwin_async.emulator import Delay, Emulator, Status
@@ -390,6 +391,98 @@ async def test_nothing_is_left_whenever_it_is_cancelled():
             assert task.cancelled() or len(seen) == 54
             assert own_tasks() == []
             await settled(itwin.limiter)
+
+
+class Slowly:
+    """Async generators that await when they are ended early; counts the begun and the ended."""
+
+    def __init__(self) -> None:
+        self.begun = self.closed = 0
+
+    async def items(self, numbers, then=None):
+        self.begun += 1
+        try:
+            for number in numbers:
+                await asyncio.sleep(0)
+                yield number if then is None else then(number)
+        except (GeneratorExit, asyncio.CancelledError):
+            for _ in range(3):
+                await asyncio.sleep(0)
+            self.closed += 1
+            raise
+        self.closed += 1
+
+
+@pytest.mark.parametrize("when", ["waiting", "ready"])
+@pytest.mark.parametrize("buffer", [1, 100])
+async def test_what_is_merged_is_closed_in_full_at_whatever_await_it_is_cancelled(
+    cancel_kind, when, buffer
+):
+    slowly = Slowly()
+
+    async def consume() -> list[int]:
+        source = slowly.items(range(3), lambda _: slowly.items(range(3)))
+        async with merged(source, workers=2, buffer=buffer) as items:
+            got = []
+            async for item in items:
+                got.append(item)
+                await asyncio.sleep(0)
+            return got
+
+    async def check(number) -> None:
+        assert own_tasks() == []
+        assert slowly.begun == slowly.closed, number
+
+    awaits, got = await cancelled_at_each_await(cancel_kind, consume, check, when=when)
+    assert sorted(got) == sorted([*range(3)] * 3)
+    assert awaits > 10
+
+
+async def test_a_failing_list_does_not_disturb_the_closing_of_the_others():
+    slowly = Slowly()
+
+    async def fails():
+        await asyncio.sleep(0)
+        raise LookupError
+        yield
+
+    with pytest.raises(LookupError):
+        async with merged([slowly.items(range(9)), fails()], buffer=1) as items:
+            async for _ in items:
+                await asyncio.sleep(0)  # in which the other list begins to close
+                await asyncio.sleep(0)
+    assert slowly.begun == slowly.closed == 1
+
+
+async def test_a_list_that_never_closes_is_cancelled_again_after_a_while(monkeypatch):
+    monkeypatch.setattr("itwin_async._streams._SHIELDED", 0.01)
+    ended = asyncio.Event()
+
+    async def stubborn():
+        try:
+            yield 0
+            await asyncio.Event().wait()
+        finally:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+    with anyio.CancelScope() as scope:
+        async with merged([stubborn()]) as items:
+            await anext(items)
+            scope.cancel()
+            await anext(items)
+    assert scope.cancelled_caught
+    assert ended.is_set()
+
+
+async def test_a_worker_that_is_cancelled_before_it_began_ends_the_stream():
+    async with merged([Slowly().items(range(3))], workers=1) as items:
+        own_tasks()[0].cancel()
+        with pytest.raises(RuntimeError, match="cancelled"):
+            async with asyncio.timeout(10):
+                await anext(items)
 
 
 async def test_a_stream_is_used_once():

@@ -34,6 +34,7 @@ from itwin_async.cli._options import (
 )
 from itwin_async.cli._output import BAD, Screen, write, write_json
 from itwin_async.cli._stdio import Stderr, Stdout, as_file, open_streams, say
+from itwin_async.cli._tables import path_text
 
 _FAILED: Final = 1
 _USAGE: Final = 2
@@ -103,7 +104,11 @@ def request(
 
     answer = with_session(options, work)
     if output is not None:
-        output.write_bytes(answer)
+        try:
+            output.write_bytes(answer)
+        except OSError as error:
+            error.filename = error.filename or path_text(output)
+            raise
     elif answer:
         write_json(options, answer)
 

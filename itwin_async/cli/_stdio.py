@@ -74,15 +74,26 @@ class Stdout:
 
     def write_bytes(self, data: bytes) -> None:
         """Write bytes as they are."""
-        _write(self._stream, data, None)
+        with _noted():
+            _write(self._stream, data, None)
 
     def flush(self) -> None:
         """Nothing is left to flush."""
 
     def finish(self) -> None:
         """Ask the file system whether it keeps what it took: some say so only at a close."""
-        with contextlib.suppress(AttributeError, io.UnsupportedOperation):  # it is no file
+        with _noted(), contextlib.suppress(AttributeError, io.UnsupportedOperation):  # no file
             os.close(os.dup(self._stream.fileno()))
+
+
+@contextlib.contextmanager
+def _noted() -> Generator[None]:
+    """The system does not say which file it was that could not be written."""
+    try:
+        yield
+    except OSError as error:
+        error.add_note("Standard output is not complete.")
+        raise
 
 
 class Stderr:

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from itwin_async.emulator._server import Emulator
 
@@ -30,6 +30,12 @@ _OPTIONS: Final[dict[str, tuple[type, str]]] = {
     "rows": (int, "rows of each entity set"),
     "seed": (int, "seed of all data"),
 }
+
+
+class _Parser(argparse.ArgumentParser):
+    def print_help(self, file: Any = None) -> None:
+        """Print the help, or fail: the one of `argparse` keeps to itself that it could not."""
+        (file or sys.stdout).write(self.format_help())
 
 
 async def _serve(emulator: Emulator) -> str | None:
@@ -63,7 +69,7 @@ def main(
 
     ``arguments`` are those of the process where None.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=prog,
         usage="%(prog)s [options]",
         description="An iTwin Platform of your own, on loopback.",

@@ -34,6 +34,7 @@ from itwin_async.imodels import IModels
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
 LIST = ("extended-data", "list", IMODEL)
 BUFFERED = {"": "buffered", "1": "unbuffered"}
+NO_SPACE = b"itwin-async: No space left on device. Standard output is not complete.\n"
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
 
 
@@ -100,13 +101,16 @@ async def test_output_that_does_not_block_gets_every_line(unbuffered):
 
 
 @pytest.mark.parametrize("unbuffered", BUFFERED, ids=BUFFERED.get)
-@pytest.mark.parametrize("arguments", [("itwins", "list", "--emulator"), ("--help",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [("itwins", "list", "--emulator"), ("--help",), ("emulator", "--help"), ("emulator",)],
+)
 def test_a_full_disk_is_no_success(unbuffered, arguments):
     with Path("/dev/full").open("wb") as full:
         process = start(*arguments, variables={"PYTHONUNBUFFERED": unbuffered},
                         stdout=full, stderr=subprocess.PIPE)  # fmt: skip
         _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (1, b"itwin-async: No space left on device\n")
+    assert (process.returncode, err) == (1, NO_SPACE)
 
 
 @pytest.mark.parametrize("unbuffered", BUFFERED, ids=BUFFERED.get)
@@ -126,7 +130,10 @@ def test_a_file_that_may_not_grow_is_no_success(unbuffered, tmp_path):
             stdout=file, stderr=subprocess.PIPE, timeout=60, check=False,
         )  # fmt: skip
     assert output.stat().st_size == 3_000
-    assert (process.returncode, process.stderr) == (1, b"itwin-async: File too large\n")
+    assert (process.returncode, process.stderr) == (
+        1,
+        b"itwin-async: File too large. Standard output is not complete.\n",
+    )
 
 
 def test_a_file_system_that_says_so_at_the_close_is_heard(platform, monkeypatch, capfd):
@@ -136,7 +143,9 @@ def test_a_file_system_that_says_so_at_the_close_is_heard(platform, monkeypatch,
     with monkeypatch.context() as patch:
         patch.setattr(os, "dup", full)
         assert called("itwins", "list", "--emulator") == 1
-    assert capfd.readouterr().err == "itwin-async: Disk quota exceeded\n"
+    assert capfd.readouterr().err == (
+        "itwin-async: Disk quota exceeded. Standard output is not complete.\n"
+    )
 
 
 def test_a_raw_stream_that_takes_a_byte_at_a_time_gets_all_of_them(monkeypatch):
@@ -167,6 +176,11 @@ def test_output_goes_where_the_host_wants_it(platform, arguments):
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert called(*arguments) == 0
     assert out.getvalue().endswith("\n")
+
+
+def test_a_file_that_cannot_be_written_is_named(platform, capfd):
+    assert called("request", "GET", "/itwins/", "--emulator", "--output", "/dev/full") == 1
+    assert capfd.readouterr().err == "itwin-async: /dev/full: No space left on device\n"
 
 
 # What cannot be encoded

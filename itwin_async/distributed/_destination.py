@@ -6,6 +6,7 @@ its digest shows that it is one. Everything here blocks, and is called from thre
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 from uuid import uuid4
@@ -76,11 +77,12 @@ class Destination:
 
     def remove(self, name: str) -> None:
         """Remove a file of ours, if it is there."""
-        if self._fs.exists(self._path(name)):
+        with suppress(FileNotFoundError):
             self._fs.rm_file(self._path(name))
 
     def holds(self, file: NamedFile) -> bool:
         """Whether a file's bytes are those that were stored."""
+        self._fs.invalidate_cache()
         try:
             with self._fs.open(self._path(file.name), "rb") as found:
                 return _digest(found) == file.stored
@@ -102,7 +104,7 @@ class Destination:
         there = set(self.sizes()) - named - {"manifest.json"}
         ours = {name for name in there if is_of_run(manifest.run, name)}
         for name in ours:
-            self._fs.rm_file(self._path(name))
+            self.remove(name)
         return there - ours
 
     # Whether client and workers mean the same place

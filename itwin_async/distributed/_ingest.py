@@ -69,6 +69,8 @@ def ingest_extended_data(
     """
     if not isinstance(client, Client):
         raise TypeError(f"client must be a distributed.Client, not {type(client).__name__}")
+    if cast("Any", client).status == "closed":
+        raise ValueError("client must be connected to a scheduler, and this one is closed")
     provider = importable_name(token_provider)
     if provider is None:
         del token_provider  # whose repr in this frame may show its secret

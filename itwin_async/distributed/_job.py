@@ -90,7 +90,8 @@ class Job:
 
     async def _run(self) -> Ingested:
         options, client = self._options, self._client
-        workers: dict[str, str] = await client.run(worker_id, on_error="ignore")
+        with self._monitor.asking():
+            workers: dict[str, str] = await client.run(worker_id, on_error="ignore")
         if not workers:
             raise ValueError(
                 "the cluster has no workers: wait for some with client.wait_for_workers"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
+from itwin_async import TransportError
 from itwin_async.distributed._monitor import ClusterLostError, Monitor
 from itwin_async.distributed._workers import Lane, fails_lane, in_lane, reason_of, worker_id
 
@@ -18,6 +19,9 @@ _MINUTE: Final = 65.0
 _NOBODY: Final = ""  # owns a lane whose share may be spent
 # As Dask's own `allowed-failures`: workers that may die with a batch until it is the batch.
 _MAX_LOST: Final = 4
+
+# Lanes that do not reach the platform until none will: each has tried for as long as it retries.
+_MAX_UNREACHABLE: Final = 3
 
 
 class WorkersLostError(RuntimeError):
@@ -59,6 +63,7 @@ class Lanes:
             while lane.owner == _NOBODY:
                 await asyncio.sleep(_MINUTE)
                 await self._move(lane)
+            self._monitor.check_connection()
             future = self._client.submit(
                 in_lane,
                 self._name,
@@ -82,7 +87,8 @@ class Lanes:
 
     async def _move(self, lane: Lane) -> None:
         """Give the lane to the worker that has the fewest, if there is one."""
-        workers: dict[str, str] = await self._client.run(worker_id, on_error="ignore")
+        with self._monitor.asking():
+            workers: dict[str, str] = await self._client.run(worker_id, on_error="ignore")
         if workers:
             lanes_at = Counter(each.address for each in self._lanes if each.owner)
             lane.address = min(
@@ -95,20 +101,23 @@ class Lanes:
     ) -> Any:
         """What a task makes in the lane of this number, or in the next one where it fails there.
 
-        Raises the error of the last lane; that of the first where it is about what was asked for.
+        Raises the last error; the first where it is about what was asked for. The first lane has a
+        second try in the end, for there may be no other.
         """
         failed: Exception | None = None
-        for lane in self._lanes[first:] + self._lanes[:first]:
+        unreachable = 0
+        for lane in [*self._lanes[first:], *self._lanes[:first], self._lanes[first]]:
             try:
                 return await self.run(lane, task, *arguments)
             except (ClusterLostError, WorkersLostError):
                 raise
             except Exception as error:
-                if not fails_lane(error):
+                unreachable += isinstance(error, TransportError)
+                if not fails_lane(error) or unreachable == _MAX_UNREACHABLE:
                     raise
                 _logger.warning(
-                    "%s failed at the worker at %s: %s",
-                    task.__name__.capitalize(),
+                    "The task %s failed at the worker at %s: %s",
+                    task.__name__,
                     lane.address,
                     reason_of(error),
                 )

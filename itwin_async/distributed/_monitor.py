@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn, cast
 
 from distributed.client import FutureCancelledError
@@ -75,11 +77,8 @@ class Monitor:
                 waited += _POLL_INTERVAL
             if not asked.done():
                 raise self._scheduler_lost(f"it has not answered for {_SILENCE:g} s")
-            self.check_connection()
-            try:
+            with self.asking():
                 return cast("dict[str, Any]", asked.result())
-            except (OSError, RuntimeError):  # the latter from a client that is closed
-                raise self._scheduler_lost("the connection was lost") from None
         finally:
             asked.cancel()
 
@@ -87,6 +86,15 @@ class Monitor:
         """Raise `ClusterLostError` if the client has no scheduler any more."""
         if self._client.status != "running":
             raise self._scheduler_lost("the connection was lost")
+
+    @contextmanager
+    def asking(self) -> Generator[None, None, None]:
+        """Take errors of what the scheduler itself is asked for its end."""
+        self.check_connection()
+        try:
+            yield
+        except (OSError, RuntimeError):  # the latter from a client that is closed
+            raise self._scheduler_lost("the connection was lost") from None
 
     def _scheduler_lost(self, why: str) -> ClusterLostError:
         return ClusterLostError(

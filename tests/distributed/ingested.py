@@ -26,6 +26,17 @@ def provider() -> ClientCredentials:
     return ClientCredentials.from_env()
 
 
+_calls: list[None] = []
+
+
+def provider_that_fails_first() -> ClientCredentials:
+    """In each process: a vault that is away for a moment."""
+    _calls.append(None)
+    if len(_calls) == 1:
+        raise RuntimeError("the vault is away")
+    return ClientCredentials.from_env()
+
+
 def rows_of(paths) -> pa.Table:
     """All rows, in order."""
     table = pa.concat_tables([pq.read_table(path) for path in paths])

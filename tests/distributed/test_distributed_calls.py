@@ -154,8 +154,7 @@ def test_ctrl_c_leaves_no_crawl(slow, slow_client, tmp_path):
     assert all(not names for names in slow_client.run(plugins_of).values())
 
 
-def test_a_terminal_shows_the_bar(client, world, tmp_path, monkeypatch):
-    monkeypatch.setattr(terminal, "COMMAND", (sys.executable, ingested.__file__))
+def test_a_terminal_shows_the_bar(client, world, tmp_path):
     how = {
         "scheduler": client.scheduler.address,
         "imodel_ids": world,
@@ -163,7 +162,8 @@ def test_a_terminal_shows_the_bar(client, world, tmp_path, monkeypatch):
         "per_minute": 6_000,
         "batch_entries": 90,
     }
-    code, screen = terminal.in_terminal(json.dumps(how))
+    command = (sys.executable, ingested.__file__)
+    code, screen = terminal.in_terminal(json.dumps(how), command=command)
     assert code == 0, screen
     assert re.search(r"batches .* 4/4 .*360 rows", screen), screen
 
@@ -254,6 +254,13 @@ def test_what_cannot_be_is_refused(client, tmp_path, wrong, error, says):
     with pytest.raises(error, match=re.escape(says)):
         ingest_extended_data(**arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_closed_client_is_refused(client, tmp_path):
+    with Client(client.scheduler.address, set_as_default=False) as other:
+        pass
+    with pytest.raises(ValueError, match=r"^client must be connected .* this one is closed$"):
+        ingest_extended_data(other, ingested.provider, [], tmp_path, per_minute=10)
 
 
 def without_secret(dask_worker):

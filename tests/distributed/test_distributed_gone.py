@@ -78,6 +78,14 @@ def test_a_worker_without_tokens_takes_no_batch_from_the_other(
     assert caplog.text.count("A batch failed at the worker") == 3
 
 
+def test_a_provider_may_fail_on_its_first_call(client, world, tmp_path, caplog):
+    found = ingest_extended_data(
+        client, ingested.provider_that_fails_first, world, tmp_path, batch_entries=90, **FAST
+    )
+    assert (found.rows, found.imodels, found.failures) == (360, 12, {})
+    assert "RuntimeError: the vault is away" in caplog.text
+
+
 def test_when_every_worker_fails_the_job_ends_with_the_reason(
     client, platform, world, tmp_path, short_minute
 ):

@@ -92,8 +92,8 @@ class _Group(Generic[G]):
 class ITwinSession:
     """A client of the iTwin Platform: one token, one limiter, one pool of connections.
 
-    Build it anywhere; it opens at its first request and then belongs to that event loop. Close it
-    with ``async with`` or `aclose`.
+    Build it anywhere; from its first use on it belongs to that event loop and process. Close it
+    with ``async with`` or `aclose`, once: a closed session is not opened again.
 
     Args:
         token_provider: `ClientCredentials`, `StaticToken`, another `TokenProvider`, or an async

@@ -10,7 +10,7 @@ from itwin_async._exchange import Body, Exchange, read_whole
 from itwin_async._operation import NOT_DECODED, Request, why_not_decoded
 from itwin_async._pages import Listing, ODataPage, PageStyle, Place, Streaming
 from itwin_async._splitting import Splitter
-from itwin_async.errors import DecodeError, LinkError, TransportError
+from itwin_async.errors import DecodeError, LinkError, TransportError, own_copy
 from itwin_async.retries import Attempts
 
 T = TypeVar("T")
@@ -241,7 +241,7 @@ class Feed(Generic[T]):
 
     def _next_target(self) -> str | None:
         if isinstance(self._next, LinkError):
-            raise self._next
+            raise own_copy(self._next)
         return self._next
 
     def _loop(self, why: str) -> LinkError:
@@ -320,6 +320,6 @@ class Feed(Generic[T]):
             self._next = page.following(self._exchange.base, target)
         except LinkError as error:  # raised when its turn has come
             error.operation = str(self._listing.request.operation)
-            self._next = error
+            self._next = own_copy(error)  # whose frames lead here
         if self._ahead is not None:
             self._ahead.plan(target, self._next if isinstance(self._next, str) else None, size)

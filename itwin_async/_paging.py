@@ -7,7 +7,7 @@ it has open it closes at once, synchronously, when it is closed or dropped.
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Generic, NoReturn, Self, TypeVar
+from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from itwin_async._exchange import Exchange
 from itwin_async._feed import Feed
@@ -15,7 +15,7 @@ from itwin_async._interrupt import Interruptible
 from itwin_async._operation import check_count
 from itwin_async._pages import Listing, Place
 from itwin_async._shown import hint, rows_table
-from itwin_async.errors import ITwinError, is_own, own_copy
+from itwin_async.errors import ended_with, own_copy
 
 T = TypeVar("T")
 
@@ -150,7 +150,7 @@ class _ListIterator(Generic[T]):
             self._end = StopAsyncIteration()
             if self._wait is not None:
                 self._end = RuntimeError("this list was closed while it was waited for")
-                self._wait.interrupt(self._end)
+                self._wait.interrupt(own_copy(self._end))
         self._feed.close()
 
     def __del__(self) -> None:
@@ -172,24 +172,8 @@ class _ListIterator(Generic[T]):
                 "this list was cancelled while it was waited for: go on with pager.resume(cursor)"
             )
         if self._end is None:
-            self._end = _end_like(error)
+            self._end = ended_with(error, "this list", "go on with pager.resume(cursor)")
         self._feed.close()
-
-
-_OWN_WORDS: Final = (StopAsyncIteration, RuntimeError)  # what a list raises besides `ITwinError`
-
-
-def _end_like(error: Exception) -> Exception:
-    """What a list raises that ended with this error, when it is asked again.
-
-    Not the error itself, which leads to frames that lead to the iterator; and a foreign one is not
-    ours to make again.
-    """
-    if is_own(error) or type(error) in _OWN_WORDS:
-        return own_copy(error)
-    return ITwinError(
-        f"this list ended with {type(error).__qualname__}: go on with pager.resume(cursor)"
-    )
 
 
 class ItemIterator(_ListIterator[T]):

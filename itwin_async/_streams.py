@@ -12,6 +12,7 @@ import anyio
 from itwin_async._loops import background
 from itwin_async._operation import check_count
 from itwin_async._paging import Pager
+from itwin_async.errors import ended_with, own_copy
 
 T = TypeVar("T")
 OnError = Callable[[Any, Exception], object]
@@ -44,6 +45,7 @@ class Merged(Generic[T]):
         self._tasks: list[asyncio.Task[None]] = []
         self._drawn = False  # whether the source is over
         self._failure: Exception | None = None
+        self._end: Exception | None = None  # the failure, once it was raised
         self._running = 0
         self._state = "new"
 
@@ -103,8 +105,14 @@ class Merged(Generic[T]):
         while not self._items:
             if self._state != "open":
                 raise RuntimeError("a merged stream is read inside its 'async with' block")
+            if self._end is not None:
+                raise own_copy(self._end)
             if self._failure is not None:
-                raise self._failure
+                failure = self._failure
+                self._failure = self._end = ended_with(
+                    failure, "this stream", "call merged() again"
+                )
+                raise failure
             if not self._running:
                 raise StopAsyncIteration
             self._arrived.clear()

@@ -1,7 +1,7 @@
 """Every way a call can end badly, and nothing else: data that pickles and shows no secret.
 
 ITwinError                    str() is one line: 404 iModelNotFound: Requested iModel is ...
-├── TransportError            no answer: DNS, TLS, refused, reset, timed out, cut short, too large
+├── TransportError            no answer: DNS, a proxy, TLS, refused, reset, timed out, cut, too large
 ├── ResponseError             an answer of 3xx, 4xx or 5xx
 │   ├── InvalidRequestError   400, 422
 │   ├── UnauthorizedError     401, and a token endpoint that refuses
@@ -261,3 +261,14 @@ def own_copy(error: E) -> E:
     if notes := getattr(error, "__notes__", None):
         copied.__notes__ = list(notes)
     return copied
+
+
+def ended_with(error: Exception, what: str, advice: str) -> Exception:
+    """What raises, each time it is asked again, something that ended with an error.
+
+    Raise an `own_copy` of it. It is not the error itself, whose frames would live as long, and a
+    foreign one is not ours to make again: an `ITwinError` names that, and ``advice``.
+    """
+    if is_own(error) or type(error) in {StopAsyncIteration, RuntimeError}:
+        return own_copy(error)
+    return ITwinError(f"{what} ended with {type(error).__qualname__}: {advice}")

@@ -7,18 +7,20 @@ import weakref
 
 import aiohttp
 import pytest
-from raw_pages import IMODEL
+from raw_pages import IMODEL, PageServer, entries, page
 from support import Clock, Connection, RawServer, answer, session_at, until
 
 from itwin_async import (
     ClientCredentials,
     ITwinError,
     ITwinSession,
+    LinkError,
     RateLimitError,
     Retry,
     ServerError,
     Token,
     TransportError,
+    merged,
 )
 from itwin_async.emulator import Emulator, Status, Throttle
 from itwin_async.errors import own_copy
@@ -104,6 +106,57 @@ async def test_a_list_ends_the_same_way_each_time_with_an_object_of_its_own():
         assert len({str(error) for error in errors}) == 1
         depths = [len(traceback.extract_tb(error.__traceback__)) for error in errors[1:]]
         assert len(set(depths)) == 1
+
+
+async def test_a_merged_stream_raises_a_foreign_error_once_and_then_says_so():
+    async with (
+        session(sealed) as itwin,
+        merged([itwin.imodels.list_changesets(IMODEL)]) as items,
+    ):
+        with pytest.raises(VaultError):
+            await anext(items)
+        for _ in range(2):
+            with pytest.raises(ITwinError, match="this stream ended with VaultError") as again:
+                await anext(items)
+            assert len(traceback.extract_tb(again.value.__traceback__)) == 2
+
+
+async def test_a_link_that_is_refused_is_no_growing_error():
+    async def foreign(call) -> None:
+        await call.body(page(entries(0, 2), "https://elsewhere.example/next"))
+
+    async with PageServer(foreign) as server, session_at(server) as itwin:
+        items = aiter(itwin.imodels.list_extended_data(IMODEL))
+        for _ in range(2):
+            await anext(items)
+        cursors = {items.cursor for _ in range(20)}
+        assert len(cursors) == 1
+        assert items._feed._next.__traceback__ is None
+        with pytest.raises(LinkError) as first:
+            await anext(items)
+        with pytest.raises(LinkError) as second:
+            await anext(items)
+        assert first.value is not second.value
+
+
+async def test_a_list_that_is_closed_while_it_is_waited_for_raises_two_objects():
+    async with RawServer(answer(b"{}")) as server, session_at(server) as itwin:
+        hold = asyncio.Event()
+
+        async def waits(body):
+            await hold.wait()
+
+        items = aiter(itwin.imodels.list_changesets(IMODEL))
+        itwin._exchange.run = lambda *_: waits(None)
+        waiter = asyncio.ensure_future(anext(items))
+        await asyncio.sleep(0)
+        await items.aclose()
+        with pytest.raises(RuntimeError, match="was closed") as first:
+            await waiter
+        with pytest.raises(RuntimeError, match="was closed") as second:
+            await anext(items)
+        assert first.value is not second.value
+        assert second.value.__context__ is None
 
 
 # One renewal, many waiters

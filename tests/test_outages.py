@@ -24,6 +24,7 @@ from itwin_async import (
 )
 from itwin_async._links import split
 from itwin_async._outages import OutageState
+from itwin_async.emulator import Reset
 from itwin_async.retries import Attempts
 
 OK = answer(b"{}")
@@ -116,6 +117,26 @@ async def test_two_hundred_calls_outlive_an_outage_that_sees_probes_and_no_storm
     assert begun.origin == ended.origin == origin.url
     assert ended.failed_probes == stats.probes
     assert (stats.outages, ended.seconds > 0) == (1, True)
+
+
+async def test_two_hundred_lists_of_the_emulator_outlive_its_faults_whole(emulator):
+    retry = Retry(12, base=0.005, cap=0.02)
+    async with ITwinSession(emulator.credentials, base_url=emulator.url, retry=retry) as itwin:
+        owner = await anext(aiter(itwin.itwins.list_itwins()))
+        imodels = [imodel async for imodel in itwin.imodels.list_imodels(owner.id)]
+        emulator.faults.add("list_changesets", Reset(), times=24)
+        lists = [
+            collected(itwin.imodels.list_changesets(imodels[number % len(imodels)].id))
+            for number in range(200)
+        ]
+        sizes = await asyncio.gather(*lists)
+        assert set(sizes) == {25}
+        assert 1 <= itwin.stats.outages <= 24 - 16
+        assert emulator.count("list_changesets") == 200 + 24
+
+
+async def collected(pager) -> int:
+    return len([item async for item in pager])
 
 
 async def test_an_outage_beyond_the_attempts_ends_each_call_with_its_own_error():

@@ -6,7 +6,7 @@ from itwin_async._downloads import DownloadProgress
 from itwin_async._extended_data import ExtendedData
 from itwin_async._operation import Operation
 from itwin_async._paging import ItemIterator, Page, PageIterator, Pager
-from itwin_async._records import Link
+from itwin_async._records import Link, plain
 from itwin_async._streams import Merged, merged
 from itwin_async.auth import ClientCredentials, SignIn, StaticToken, Token, TokenProvider
 from itwin_async.errors import (
@@ -134,4 +134,5 @@ __all__ = [
     "VersionLinks",
     "__version__",
     "merged",
+    "plain",
 ]

@@ -118,6 +118,18 @@ class ExtendedData(msgspec.Struct, Generic[T], frozen=True, eq=False, gc=False):
             _set(self, "_data", data)
         return data  # type: ignore[no-any-return]  # what the list's decoder gives
 
+    def to_dict(self) -> dict[str, Any]:
+        """``imodelId``, ``changesetId``, ``changesetIndex`` and ``data``, as a dict that is JSON.
+
+        `data` is what the type that was asked for makes of the payload. Raises as it does.
+        """
+        return {
+            "imodelId": self.imodel_id,
+            "changesetId": self.changeset_id,
+            "changesetIndex": self.changeset_index,
+            "data": msgspec.to_builtins(self.data, str_keys=True),
+        }
+
     def _bad(self, why: str) -> PayloadError:
         error = PayloadError(
             f"extended data of changeset {self.changeset_index} ({one_line(self.changeset_id)}) "

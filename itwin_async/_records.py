@@ -1,10 +1,12 @@
 """How the platform's objects become structs: names, dates, short reprs. No I/O."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 import msgspec
 
+from itwin_async._operation import check_flag
 from itwin_async._shown import fields_table
 from itwin_async.errors import one_line
 
@@ -24,6 +26,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     """Base of the platform's objects: frozen, unknown fields ignored, one line of repr."""
 
     _shown: ClassVar[tuple[str, ...]] = ()
+    _signed: ClassVar[tuple[str, ...]] = ()  # fields that are signed links
 
     def __repr__(self) -> str:
         values = ((name, getattr(self, name)) for name in self._shown)
@@ -48,6 +51,34 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
 
     def _line(self, texts: dict[str, str]) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={texts[name]}' for name in texts)})"
+
+
+def plain(record: object, *, signed_links: bool = False) -> dict[str, Any]:
+    """A record as a dict that is JSON, in the platform's spelling, with the records inside it.
+
+    Dates are ISO 8601 text, what is None is there as None. Links that are signed (of a changeset's
+    file, of the files of an extension) are left out, for whoever has one needs no token; only
+    ``signed_links`` puts them in. Raises `TypeError` for what is no record; of `ExtendedData`, see
+    `ExtendedData.to_dict`.
+    """
+    if not isinstance(record, Record):
+        raise TypeError(f"plain takes a record such as an IModel, not {type(record).__name__}")
+    check_flag("signed_links", signed_links)
+    names = zip(record.__struct_fields__, record.__struct_encode_fields__, strict=True)
+    left_out = () if signed_links else record._signed  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return {
+        encoded: _plain(getattr(record, name), signed_links)
+        for name, encoded in names
+        if name not in left_out
+    }
+
+
+def _plain(value: object, signed_links: bool) -> Any:  # noqa: FBT001 - passed on
+    if isinstance(value, Record):
+        return plain(value, signed_links=signed_links)
+    if isinstance(value, list | tuple):
+        return [_plain(each, signed_links) for each in cast("Sequence[object]", value)]
+    return msgspec.to_builtins(value)
 
 
 _LINE: Final = 120  # characters of a repr, which fit a line of a notebook

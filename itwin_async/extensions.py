@@ -73,6 +73,7 @@ class ExtensionFile(Record, frozen=True, kw_only=True):
     is_main: bool = False
 
     _shown: ClassVar = ("relative_path", "is_main", "download_url_expires_at")
+    _signed: ClassVar = ("download_url",)
 
     def __post_init__(self) -> None:
         make_aware(self, "download_url_expires_at")

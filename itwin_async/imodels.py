@@ -115,6 +115,7 @@ class ChangesetLinks(Record, frozen=True, kw_only=True):
     download: Link | None = None
 
     _shown: ClassVar = ("self_", "creator", "download")
+    _signed: ClassVar = ("download",)
 
 
 class Changeset(Record, frozen=True, kw_only=True):

@@ -1,6 +1,8 @@
 """The seam to the network: the only module that knows aiohttp's client and its exceptions."""
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 - a name is looked up in a thread, …
+import encodings.idna  # noqa: F401 - … and encoded: not to be imported where files are short
 import errno
 import ssl
 from collections.abc import Mapping

@@ -4,6 +4,8 @@ import asyncio
 import itertools
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -179,6 +181,22 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+async def run_script(script: str, *arguments: str, strict: bool = True) -> None:
+    """Run a program; it must end well, and silently."""
+    flags = ["-W", "error"] if strict else []
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *flags, "-c", script, *arguments,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), 30)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert (said, process.returncode) == (b"", 0), said.decode()
 
 
 CancelKind = Literal["native", "level"]

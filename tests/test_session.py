@@ -7,14 +7,12 @@ import gzip
 import logging
 import os
 import pickle
-import subprocess
-import sys
 import uuid
 from unittest.mock import create_autospec
 
 import aiohttp
 import pytest
-from support import PACKAGE, RawServer, answer, session_at, until
+from support import PACKAGE, RawServer, answer, run_script, session_at, until
 
 from itwin_async import (
     ClientCredentials,
@@ -513,22 +511,6 @@ for pid in children:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 assert asyncio.run(serve()) == "P"
 """
-
-
-async def run_script(script: str, *arguments: str, strict: bool = True) -> None:
-    """Run a program; it must end well, and silently."""
-    flags = ["-W", "error"] if strict else []
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *flags, "-c", script, *arguments,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        said, _ = await asyncio.wait_for(process.communicate(), 30)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert (said.decode(), process.returncode) == ("", 0)
 
 
 async def test_a_session_made_before_a_fork_and_not_used_serves_every_process():

@@ -208,7 +208,7 @@ async def errors(itwin: ITwinSession) -> None:
         assert_type(error.target, str | None)
     except TransportError as error:
         reasons: Literal[
-            "dns", "refused", "unreachable", "tls", "reset", "timeout", "cut", "malformed",
+            "dns", "refused", "unreachable", "proxy", "tls", "reset", "timeout", "cut", "malformed",
             "too large",
         ] = error.reason  # fmt: skip
         assert_type(error.sent, bool)

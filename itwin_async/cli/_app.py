@@ -33,7 +33,7 @@ from itwin_async.cli._options import (
     with_session,
 )
 from itwin_async.cli._output import BAD, Screen, write, write_json
-from itwin_async.cli._stdio import Stderr, Stdout, as_file, open_streams, say
+from itwin_async.cli._stdio import Stderr, Stdout, as_file, open_streams, read_stdin, say
 from itwin_async.cli._tables import path_text
 
 _FAILED: Final = 1
@@ -119,9 +119,9 @@ def _body(given: str | None) -> object:
     text = given
     try:
         if given == "-":
-            text = sys.stdin.read()
+            text = read_stdin()
         elif given.startswith("@"):
-            text = Path(given[1:]).read_text(encoding="utf-8")
+            text = Path(given[1:]).read_text(encoding="utf-8-sig")
         return msgspec.json.decode(text)
     except UnicodeError:
         raise ValueError("--body is not UTF-8 text") from None

@@ -16,7 +16,7 @@ from cyclopts.validators import Number
 
 from itwin_async import ClientCredentials, ITwinSession, Limiter, StaticToken, TokenProvider
 from itwin_async.cli._running import run
-from itwin_async.cli._stdio import Stderr
+from itwin_async.cli._stdio import Stderr, read_stdin
 from itwin_async.emulator import Delay, Emulator, Throttle
 
 T = TypeVar("T")
@@ -145,11 +145,11 @@ def _word(option: str, name: str, what: str) -> str:
     if name == "-" and sys.stdin.isatty():
         return _asked(what)
     try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+        text = read_stdin() if name == "-" else Path(name).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise CredentialsError(f"{option} {name} cannot be read: {why}") from None
-    line = text.removeprefix("\ufeff").strip()  # Windows begins files with it
+    line = text.strip()
     if not line or len(line.split()) > 1:
         raise CredentialsError(f"{option} {name} must hold one word, and nothing else")
     return line

@@ -1,4 +1,4 @@
-"""Standard output, of which every byte is out or an error; standard error, which never is one."""
+"""Standard streams as they may be: output is complete or an error, and messages never are one."""
 
 import codecs
 import contextlib
@@ -123,6 +123,25 @@ class Stderr:
         """Nothing is left to flush."""
 
 
+def read_stdin() -> str:
+    """All of standard input, which is UTF-8 whatever the locale says; `UnicodeError` if it is not.
+
+    Waits for more where it does not block: Python takes what is there for all of it.
+    """
+    buffer = getattr(sys.stdin, "buffer", None)
+    if buffer is None:  # a host's own stream of text
+        return sys.stdin.read()
+    pieces: list[bytes] = []
+    while True:
+        piece: bytes | None = buffer.read()
+        if piece is None:
+            _wait_until(selectors.EVENT_READ, buffer, None)
+        elif piece:
+            pieces.append(piece)
+        if piece == b"" or buffer.isatty():  # a terminal would ask for a second end
+            return b"".join(pieces).decode("utf-8-sig")
+
+
 def as_file(stream: Stdout | Stderr) -> TextIO:
     """For functions that want all of a file, and use of it what is there."""
     return cast("TextIO", stream)
@@ -170,7 +189,7 @@ def _write(stream: TextIO, data: bytes, max_wait: float | None) -> None:
             written = raw.write(left)
             if written is not None:
                 left = left[written:]
-            elif not _wait_until_writable(raw, max_wait):
+            elif not _wait_until(selectors.EVENT_WRITE, raw, max_wait):
                 raise BlockingIOError
         raw.flush()
     finally:
@@ -181,9 +200,9 @@ def _is_of_bytes(stream: TextIO) -> bool:
     return isinstance(stream, io.TextIOWrapper)
 
 
-def _wait_until_writable(raw: io.RawIOBase, seconds: float | None) -> bool:
+def _wait_until(event: int, file: io.RawIOBase, seconds: float | None) -> bool:
     with selectors.DefaultSelector() as selector:
-        selector.register(raw, selectors.EVENT_WRITE)
+        selector.register(file, event)
         return bool(selector.select(seconds))
 
 

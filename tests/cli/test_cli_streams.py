@@ -183,6 +183,33 @@ def test_a_file_that_cannot_be_written_is_named(platform, capfd):
     assert capfd.readouterr().err == "itwin-async: /dev/full: No space left on device\n"
 
 
+# Standard input
+
+
+@pytest.mark.parametrize("variables", [ASCII, {}], ids=["ASCII", "UTF-8"])
+@pytest.mark.parametrize("blocking", [True, False])
+async def test_input_is_read_to_its_end_and_is_utf_8(emulator, variables, blocking):
+    body = {"name": "Zürich", "iTwinId": "76c1102e-4f33-4dfa-ad93-bcd9ab717977"}
+    text = b"\xef\xbb\xbf" + json.dumps(body, ensure_ascii=False).encode()
+    reader, writer = os.pipe()
+    os.set_blocking(reader, blocking)
+    process = start(
+        "request", "POST", "/extensions/", "--body", "-",
+        variables={**emulator.environment, **variables},
+        stdin=reader, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    os.close(reader)
+    os.write(writer, text[:20])
+    async with asyncio.timeout(60):
+        while waiting(writer):  # it was read, and there is no more
+            await asyncio.sleep(0.01)
+    os.write(writer, text[20:])
+    os.close(writer)
+    out, err = await anyio.to_thread.run_sync(process.communicate)
+    assert (process.returncode, err) == (0, b"")
+    assert json.loads(out)["extension"]["name"] == "Zürich"
+
+
 # What cannot be encoded
 
 

@@ -1,7 +1,7 @@
 """Every way a call can end badly, and nothing else: data that pickles and shows no secret.
 
 ITwinError                    str() is one line: 404 iModelNotFound: Requested iModel is ...
-├── TransportError            no answer: DNS, a proxy, TLS, refused, reset, timed out, cut, too large
+├── TransportError            no answer: DNS, proxy, TLS, refused, reset, timed out, cut, too large
 ├── ResponseError             an answer of 3xx, 4xx or 5xx
 │   ├── InvalidRequestError   400, 422
 │   ├── UnauthorizedError     401, and a token endpoint that refuses

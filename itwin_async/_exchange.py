@@ -283,7 +283,7 @@ class Exchange:
     async def _wait_for_outage(
         self, attempts: Attempts, operation: str, call: Call | None
     ) -> Probe | None:
-        if self.breaker.clear:
+        if not self.breaker.open:
             return None
         since = time.monotonic()
         try:

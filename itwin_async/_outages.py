@@ -27,23 +27,21 @@ def is_fault(failure: ITwinError) -> bool:
 class OutageState:
     """Whether an origin is out of service: from faults on two targets until its next answer."""
 
-    active: bool = False
-    since: float | None = None  # the first fault after the last answer
-    target: str | None = None  # of that fault
+    since: float | None = None  # when an outage began
+    target: str | None = None  # of the first fault after the last answer
 
     def fault(self, target: str, now: float) -> bool:
         """A request to ``target`` got no answer, or 5xx; whether an outage begins with that."""
-        if self.since is None:
-            self.since, self.target = now, target
-        elif not self.active and target != self.target:
-            self.active = True
+        if self.target is None:
+            self.target = target
+        elif self.since is None and target != self.target:
+            self.since = now
             return True
         return False
 
     def answer(self) -> float | None:
         """An answer below 500 came; when the outage began that it ends, if there was one."""
-        began = self.since if self.active else None
-        self.active, self.since, self.target = False, None, None
+        began, self.since, self.target = self.since, None, None
         return began
 
 
@@ -90,12 +88,12 @@ class CircuitBreaker:
     @property
     def open(self) -> bool:
         """Whether there is an outage."""
-        return self._state.active
+        return self._state.since is not None
 
     @property
     def clear(self) -> bool:
-        """Whether nobody has to wait: no outage, and no call that waited for the end of one."""
-        return not self._state.active and not self._waiting
+        """Whether there is no outage, and no call that is still to start again after one."""
+        return not self.open and not self._waiting
 
     def until_probe(self) -> float:
         """Seconds until the next probe of an outage."""
@@ -107,11 +105,11 @@ class CircuitBreaker:
         Raises an error like that of the last probe as soon as ``attempts`` or an anyio deadline
         around this call leave no time for another one.
         """
-        if self.clear:
+        if not self.open:
             return None
         loop = asyncio.get_running_loop()
         waiter = _Waiter(attempts, visible_deadline(), loop.create_future())
-        if self.open and self._probe is None:
+        if self._probe is None:
             now = loop.time()
             self._due = min(self._due, max(self._soonest, attempts.outage_end))
             if self._due > waiter.deadline or self._asked - now > attempts.retry.max_retry_after:
@@ -175,7 +173,7 @@ class CircuitBreaker:
 
     def answered(self) -> None:
         """An answer below 500 came: an outage is over, and the calls start one after another."""
-        if self._state.since is None:
+        if self._state.target is None:
             return
         began = self._state.answer()
         if began is None:

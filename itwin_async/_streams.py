@@ -45,7 +45,7 @@ class Merged(Generic[T]):
         self._tasks: list[asyncio.Task[None]] = []
         self._drawn = False  # whether the source is over
         self._failure: Exception | None = None
-        self._end: Exception | None = None  # the failure, once it was raised
+        self._raised: Exception | None = None  # the failure, once it was raised
         self._running = 0
         self._state = "new"
 
@@ -105,11 +105,11 @@ class Merged(Generic[T]):
         while not self._items:
             if self._state != "open":
                 raise RuntimeError("a merged stream is read inside its 'async with' block")
-            if self._end is not None:
-                raise own_copy(self._end)
+            if self._raised is not None:
+                raise own_copy(self._raised)
             if self._failure is not None:
                 failure = self._failure
-                self._failure = self._end = ended_with(
+                self._failure = self._raised = ended_with(
                     failure, "this stream", "call merged() again"
                 )
                 raise failure

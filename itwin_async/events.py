@@ -111,7 +111,7 @@ class OutageStarted:
 class OutageEnded:
     """An origin answers again, and the calls that waited start one after another.
 
-    ``seconds`` is the time from the first fault to this answer, ``failed_probes`` the number of
+    ``seconds`` is the time from its beginning to this answer, ``failed_probes`` the number of
     requests sent during the outage in vain.
     """
 

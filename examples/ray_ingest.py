@@ -1,4 +1,4 @@
-"""Extended data to Parquet with Ray: an actor for each share of the rate, a batch at a time.
+"""Extended data to Parquet with Ray: an actor for each share of the rate, a file for each iModel.
 
     pip install itwin-async[arrow] ray
     python ray_ingest.py ITWIN_ID DIRECTORY
@@ -17,7 +17,7 @@ from ray.util import ActorPool
 from itwin_async import ITwinSession, Limiter
 from itwin_async.export import export_extended_data
 
-PER_MINUTE, LANES, BATCH = 3_000, 2, 10  # requests in all, actors, iModels
+PER_MINUTE, LANES = 3_000, 2  # requests in all, actors
 
 
 @ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)
@@ -28,34 +28,33 @@ class Lane:
         self._itwin = ITwinSession.from_env(limiter=Limiter(8, per_minute=per_minute))
         self._waits = ray.get_runtime_context().was_current_actor_reconstructed
 
-    async def export(self, imodel_ids: list[str], output: Path) -> tuple[str, int]:
-        """A batch to one file, unless it is there; an unfinished one is resumed."""
+    async def export(self, imodel_id: str, output: Path) -> tuple[str, int]:
+        """An iModel to its file, unless it is there; an unfinished one is resumed."""
         if self._waits:
             self._itwin.limiter.pause(60)
             self._waits = False
         if output.exists():  # noqa: ASYNC240 - quick
             return f"{output.name} was there", 0
-        exported = await export_extended_data(self._itwin, imodel_ids, output)
+        exported = await export_extended_data(self._itwin, imodel_id, output)
         return output.name, exported.rows
 
 
 async def imodels_of(itwin_id: str) -> list[str]:
-    """The ids of an iTwin's iModels, in an order that stays."""
+    """The ids of an iTwin's iModels."""
     async with ITwinSession.from_env() as itwin:
-        return sorted([each.id async for each in itwin.imodels.list_imodels(itwin_id)])
+        return [each.id async for each in itwin.imodels.list_imodels(itwin_id)]
 
 
 def main(itwin_id: str, directory: str) -> None:
-    """Give batches to whichever lane is free."""
+    """Give iModels to whichever lane is free."""
     home = Path(directory).absolute()
     home.mkdir(parents=True, exist_ok=True)
     ids = asyncio.run(imodels_of(itwin_id))
-    batches = [
-        (ids[at : at + BATCH], home / f"part-{ids[at]}.parquet") for at in range(0, len(ids), BATCH)
-    ]
+    # Named after all that is in it, so that iModels which come later change no file that is there.
+    outputs = [(imodel_id, home / f"part-{imodel_id}.parquet") for imodel_id in ids]
     ray.init()
     lanes = ActorPool([Lane.remote(PER_MINUTE // LANES) for _ in range(LANES)])
-    for name, rows in lanes.map_unordered(lambda lane, batch: lane.export.remote(*batch), batches):
+    for name, rows in lanes.map_unordered(lambda lane, each: lane.export.remote(*each), outputs):
         print(name, rows)
 
 

@@ -236,12 +236,13 @@ def error_class(status: int) -> type[ResponseError]:
 
 
 E = TypeVar("E", bound=BaseException)
+_PACKAGE: Final = __name__.partition(".")[0]
 _HEAP_TYPE: Final = 1 << 9  # of a class's ``__flags__``: made by a class statement
 
 
 def is_own(error: BaseException) -> bool:
     """Whether an error is of a class of this library."""
-    return isinstance(error, ITwinError) and type(error).__module__.startswith("itwin_async")
+    return isinstance(error, ITwinError) and type(error).__module__.partition(".")[0] == _PACKAGE
 
 
 def own_copy(error: E) -> E:

@@ -132,6 +132,12 @@ def test_every_error_can_be_made_of_a_message_alone_and_pickles_then(kind):
     assert attributes(again) == attributes(kind("alone"))
 
 
+def test_a_class_of_a_package_with_a_longer_name_is_not_ours():
+    theirs = type("Theirs", (ITwinError,), {"__module__": "itwin_async_of_mine.errors"})
+    assert not errors.is_own(theirs("no"))
+    assert errors.is_own(LinkError("no"))
+
+
 def test_the_line_is_status_code_and_message():
     body = b'{"error":{"code":"iModelNotFound","message":"Requested iModel is not available."}}'
     assert str(refusal(404, body, None)) == (

@@ -62,9 +62,10 @@ _NO_LIST: Final = _List("", _A_DICT)
 
 @dataclass(frozen=True, slots=True)
 class _NoPayload:
-    """Stands where a payload should be, and tells what was wrong."""
+    """Stands where a payload should be, and tells what was wrong, and what came instead."""
 
     why: str
+    received: Any = None
 
 
 class _Unread:
@@ -102,7 +103,9 @@ class ExtendedData(msgspec.Struct, Generic[T], frozen=True, eq=False, gc=False):
         """The JSON as bytes, base64 undone."""
         payload: bytes | _NoPayload = self._payload
         if isinstance(payload, _NoPayload):
-            raise self._bad(payload.why)
+            error = self._bad(payload.why)
+            error.received = payload.received
+            raise error
         return payload
 
     @property
@@ -333,11 +336,11 @@ def _strict(entry: _LenientEntry, owner: _List) -> ExtendedData[Any]:
         try:
             payload = msgspec.convert(payload, bytes)
         except msgspec.ValidationError:
-            payload = _NoPayload("its data is not base64")
+            payload = _NoPayload("its data is not base64", entry.data)
     elif payload is None:
         payload = _NoPayload("it has no data")
     else:
-        payload = _NoPayload(f"its data is not text but {type(payload).__name__}")
+        payload = _NoPayload(f"its data is not text but {type(payload).__name__}", payload)
     made: ExtendedData[Any] = ExtendedData(
         entry.changeset_id, entry.changeset_index, cast("bytes", payload), owner
     )

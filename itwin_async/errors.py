@@ -211,12 +211,14 @@ class DecodeError(ITwinError):
 class PayloadError(DecodeError):
     """An extended-data payload that is missing or not what was asked for.
 
-    Names its ``imodel_id``, ``changeset_id`` and ``changeset_index``.
+    Names its ``imodel_id``, ``changeset_id`` and ``changeset_index``. ``received`` is what came in
+    the place of base64, as JSON has it; None where the payload was base64.
     """
 
     imodel_id: str = ""
     changeset_id: str = ""
     changeset_index: int = 0
+    received: object = None
 
 
 _BY_STATUS: Final[dict[int, type[ResponseError]]] = {

@@ -1,8 +1,8 @@
 """The job: many lists at once, stored in parts off the loop, and one file at the end."""
 
 import asyncio
-import hashlib
 import os
+import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -15,18 +15,19 @@ from urllib.parse import urlsplit
 import msgspec
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from itwin_async import ExtendedData, ITwinError, ITwinSession, Merged, Pager, PayloadError, merged
+from itwin_async import ITwinError, ITwinSession, Merged, merged
 from itwin_async._threads import in_thread
-from itwin_async.export._rows import BadRow, FileFormat, Format, JsonLines, Row, bad_row
-from itwin_async.export._store import Job, Progress, Store
+from itwin_async.export._files import check_local, resolved
+from itwin_async.export._journal import Indexes, Job, Progress
+from itwin_async.export._lists import ListReader, Piece
+from itwin_async.export._rows import BadRow, FileFormat, Format, JsonLines, Row
+from itwin_async.export._store import Store
 
 # What is lost when the process is killed, and what is held until then.
 _SECONDS: Final = 5.0
 _BYTES: Final = 16 << 20
 _ROWS: Final = 65_536
-# A piece of a list on its way to the store.
-_PIECE_ROWS: Final = 256
-_PIECE_BYTES: Final = 1 << 20
+_ID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _SUFFIXES: Final[dict[str, FileFormat]] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -86,14 +87,27 @@ async def export_extended_data(
     as it came, or the fields of ``data_type``. Rows of an iModel keep their order. Killed at any
     moment and called again in the same way, it goes on where it was: rows lie in
     ``<output>.parts`` until then, and at most five seconds of work are done again. An entry with a
-    bad payload goes to ``<output>.bad.jsonl`` with its changeset and the reason.
+    bad payload, or a value that its column cannot hold, goes to ``<output>.bad.jsonl`` with its
+    changeset, the reason, and what came.
+
+    Each changeset has one row, also where extended data is set for earlier changesets while the
+    export runs or between a stop and its resume: what is set in a list that is still being read is
+    found, and its rows come last. Stored parts that have changed are read again.
+
+    The output is replaced by a rename. Where none can be (it is a mount of its own, or
+    ``<output>.parts`` a link to another file system), it is written in place at the end, and until
+    then another process may see a part of it; interrupted, the next call does it again. A directory
+    or file of somebody else's with the name of one of ours is never touched.
 
     Args:
         itwin: a session; its limiter bounds the requests.
         imodel_ids: one, several, or an async iterable that finds them, drawn as workers get there.
-        output: a file, replaced if it is there.
+        output: a local file, replaced if it is there; its directory must be. ``~`` is no home.
         data_type: what a payload is decoded to, as in `IModels.list_extended_data`. In Parquet and
-            Arrow a struct becomes a nested column, and a field of no fixed type JSON text.
+            Arrow a struct becomes a nested column, a decimal has 18 digits behind the point of its
+            38, a field of several scalar types is text, and one of no fixed type JSON text. A
+            ``datetime`` is in UTC, and one without an offset a bad row, unless its field is
+            ``Annotated[datetime, msgspec.Meta(tz=False)]``.
         resume: False forgets what an unfinished export has stored.
         on_progress: called with `ExportProgress` as pieces arrive.
         on_error: called with the id and the error of an iModel that failed, which is then left out
@@ -102,14 +116,16 @@ async def export_extended_data(
             ``.arrow``, ``.feather``. Parquet and Arrow need the extra ``arrow``.
         since: only entries of changesets with a higher index. An output that an earlier export
             finished is added to: each list is read on from where it ended, and nothing that is
-            there is stored again. Data stored later with an earlier changeset is not found so.
+            there is stored again. Where an iModel got data for earlier changesets meanwhile, its
+            list has moved, which is seen, and is read as a whole.
         workers: lists at once.
         page_size: entries asked for at once, at most 1,000.
 
     Raises `ITwinError`, `ValueError` or `TypeError` for what cannot be, `RuntimeError` when the
     same export is running elsewhere, `OSError`, and `ImportError` without the extra.
     """
-    kind = _format(Path(output), format)
+    given = check_local(output)
+    kind = _format(given, format)
     if data_type is msgspec.Raw:
         data_type = None  # which keeps it as it came, in one line
     if on_progress is not None and iscoroutinefunction(on_progress):
@@ -120,7 +136,7 @@ async def export_extended_data(
     if isinstance(imodel_ids, str):
         imodel_ids = [imodel_ids]
     if not isinstance(imodel_ids, AsyncIterable):
-        imodel_ids = list(dict.fromkeys(imodel_ids))
+        imodel_ids = list(imodel_ids)
     # Checked here, where nothing was begun yet.
     merged((), workers=workers)
     for each in ("-", *(() if isinstance(imodel_ids, AsyncIterable) else imodel_ids)):
@@ -130,9 +146,8 @@ async def export_extended_data(
         data_type=None if data_type is None else f"{_name(data_type)} {form.layout}".strip(),
         since=since,
         platform=_platform(itwin.base_url),
-        imodels=None if isinstance(imodel_ids, AsyncIterable) else _digest(imodel_ids),
     )
-    path = await in_thread(Path(output).resolve)
+    path = await in_thread(resolved, given)
     store = Store(path, job, form)
     run = _Run(
         itwin,
@@ -146,29 +161,22 @@ async def export_extended_data(
     )
     try:
         await in_thread(lambda: store.open(resume=resume))
+        if not isinstance(imodel_ids, AsyncIterable):
+            store.check_found(set(map(_same_id, imodel_ids)))
         await run.read(imodel_ids, workers)
         await checkpoint_if_cancelled()
         steps = store.finish()
-        # Each step is short: a cancelled export waits for one of them, not for the whole file.
-        while await in_thread(lambda: next(steps, False)) is None:
-            await checkpoint_if_cancelled()
+        try:
+            # Each step is short: a cancelled export waits for one of them, not for the whole file.
+            while await in_thread(next, steps, False) is None:
+                await checkpoint_if_cancelled()
+        finally:
+            await in_thread(steps.close)
     finally:
         store.close()
     return Exported(
         path, store.rows, store.bad, len(run.known), store.bad_output if store.bad else None
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Some rows of a list, in order, and the cursors before the last of them and behind it."""
-
-    of: "_List"
-    rows: list[Row]
-    bad: list[BadRow]
-    start: str
-    behind: str
-    done: bool
 
 
 class _Run:
@@ -201,7 +209,7 @@ class _Run:
         self._bad: list[BadRow] = []
         self._places: dict[str, Progress] = {}
         self._size = 0
-        self._lists_open: set[_List] = set()
+        self._lists_open: set[ListReader] = set()
 
     async def read(self, imodel_ids: Iterable[str] | AsyncIterable[str], workers: int) -> None:
         """Read the lists that are not done, and store what they give."""
@@ -222,7 +230,7 @@ class _Run:
         self._store.check_found(self.known)
         self._tell()
 
-    async def _read_for(self, seconds: float, pieces: Merged[_Piece]) -> bool:
+    async def _read_for(self, seconds: float, pieces: Merged[Piece]) -> bool:
         """Take pieces for so long, or until there is enough to store; False behind the last one."""
         clock = asyncio.get_running_loop().time
         end = clock() + seconds
@@ -246,9 +254,10 @@ class _Run:
 
     async def _lists(
         self, imodel_ids: Iterable[str] | AsyncIterable[str]
-    ) -> AsyncIterator["_List"]:
+    ) -> AsyncIterator[ListReader]:
         async with aclosing(_each(imodel_ids)) as ids:
-            async for imodel_id in ids:
+            async for given in ids:
+                imodel_id = _same_id(given)
                 if imodel_id in self.known:
                     continue
                 place = self._store.imodels.get(imodel_id) or Progress()
@@ -258,43 +267,36 @@ class _Run:
                 self.known.add(imodel_id)
                 if place.done:
                     self._done += 1
-                else:
-                    yield _List(
-                        imodel_id,
-                        entries,
-                        place,
-                        self._above,
-                        form=self._form,
-                        lists_open=self._lists_open,
-                    )
+                    continue
+                stored = self._store.indexes.get(imodel_id) or Indexes()
+                yield ListReader(
+                    imodel_id,
+                    entries,
+                    place,
+                    stored.copy(),
+                    above=self._above,
+                    form=self._form,
+                    lists_open=self._lists_open,
+                )
 
-    def _failed(self, entries: "_List", error: Exception) -> None:
+    def _failed(self, entries: ListReader, error: Exception) -> None:
         if not isinstance(error, ITwinError) or self._on_error is None:
             raise error
         self._on_error(entries.imodel_id, error)
 
-    def _take(self, piece: _Piece) -> None:
+    def _take(self, piece: Piece) -> None:
         imodel_id = piece.of.imodel_id
         self._rows += piece.rows
         self._bad += piece.bad
         self._size += sum(row.size for row in piece.rows)
         self._size += sum(len(bad.payload or b"") for bad in piece.bad)
-        before = self._places.get(imodel_id) or self._store.imodels.get(imodel_id) or Progress()
-        seen = [row.changeset_index for row in piece.rows]
-        seen += [bad.changeset_index for bad in piece.bad]
-        self._places[imodel_id] = Progress(
-            cursor=piece.behind,
-            start=piece.start if seen else before.start,
-            last=max([before.last, *seen]),
-            above=before.above,
-            done=piece.done,
-        )
-        self._done += piece.done
+        self._places[imodel_id] = piece.place
+        self._done += piece.place.done
 
     async def _flush(self) -> None:
         for entries in self._lists_open:
             if entries.has_rows and entries.given == entries.taken:
-                self._take(entries.piece(done=False))
+                self._take(entries.piece())
         if not self._places:
             return
         rows, bad, places = self._rows, self._bad, self._places
@@ -306,79 +308,6 @@ class _Run:
             rows = self._store.rows + len(self._rows)
             bad = self._store.bad + len(self._bad)
             self._on_progress(ExportProgress(rows, bad, len(self.known), self._done, self._resumed))
-
-
-class _List:
-    """The rest of an iModel's list, in pieces."""
-
-    def __init__(
-        self,
-        imodel_id: str,
-        entries: Pager[ExtendedData[Any]],
-        place: Progress,
-        above: int,
-        *,
-        form: Format,
-        lists_open: "set[_List]",
-    ) -> None:
-        self.imodel_id = imodel_id
-        # Only when all pieces that were given were taken does the cursor lie behind the rows here.
-        self.given = self.taken = 0
-        self._entries = entries.resume(place.cursor) if place.cursor else entries
-        self._above = max(above, place.above)
-        self._form = form
-        self._open = lists_open
-        self._rows: list[Row] = []
-        self._bad: list[BadRow] = []
-        self._size = 0
-        self._start = self._behind = ""
-
-    @property
-    def has_rows(self) -> bool:
-        """Whether there is something that no piece has yet."""
-        return bool(self._rows or self._bad)
-
-    def piece(self, *, done: bool) -> _Piece:
-        """What has come since the last piece."""
-        piece = _Piece(self, self._rows, self._bad, self._start, self._behind, done)
-        self._rows, self._bad, self._size = [], [], 0
-        return piece
-
-    async def __aiter__(self) -> AsyncIterator[_Piece]:
-        self._open.add(self)
-        try:
-            async with aiter(self._entries) as entries:
-                self._start = self._behind = entries.cursor
-                async for entry in entries:
-                    self._start, self._behind = self._behind, entries.cursor
-                    if entry.changeset_index > self._above:
-                        self._add(entry)
-                    if (
-                        len(self._rows) + len(self._bad) >= _PIECE_ROWS
-                        or self._size >= _PIECE_BYTES
-                    ):
-                        self.given += 1
-                        yield self.piece(done=False)
-                self._behind = entries.cursor
-                self.given += 1
-                yield self.piece(done=True)
-        except ITwinError:
-            self.given += 1
-            yield self.piece(done=False)  # what came before the error is good
-            raise
-        finally:
-            self._open.discard(self)
-
-    def _add(self, entry: ExtendedData[Any]) -> None:
-        try:
-            data, size = self._form.data(entry)
-        except PayloadError as error:
-            self._bad.append(bad_row(entry, error.message))
-            size = len(self._bad[-1].payload or b"")
-        else:
-            row = Row(entry.imodel_id, entry.changeset_index, entry.changeset_id, data, size)
-            self._rows.append(row)
-        self._size += size
 
 
 async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:
@@ -437,5 +366,6 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _digest(ids: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]
+def _same_id(imodel_id: str) -> str:
+    """An id as the platform spells it, so that an iModel in two spellings is one."""
+    return imodel_id.lower() if _ID.fullmatch(imodel_id) else imodel_id

@@ -1,17 +1,17 @@
 """What a row is, and JSON lines. A format knows its rows, its parts, and how to join them."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
 from itwin_async import ExtendedData, PayloadError
+from itwin_async.export._files import PIECE, NewFile, naming
 
 FileFormat: TypeAlias = Literal["jsonl", "parquet", "arrow"]
-_COPIED: Final = 8 << 20  # bytes at a time, so that a cancelled export need not wait for long
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,17 @@ class Row:
 
 
 class BadRow(msgspec.Struct, frozen=True):
-    """An entry that could not be written, and why; ``payload`` is base64, where there is one."""
+    """An entry that could not be written, and why.
+
+    ``payload`` is base64, where there is one; else ``data`` is what came in its place.
+    """
 
     imodel_id: str
     changeset_index: int
     changeset_id: str
     reason: str
     payload: bytes | None
+    data: Any = None
 
 
 class Format(Protocol):
@@ -47,12 +51,12 @@ class Format(Protocol):
         """What is kept of a payload until it is written, and its size; `PayloadError` if bad."""
         ...
 
-    def write(self, rows: Sequence[Row], part: Path) -> list[tuple[Row, str]]:
+    def write(self, rows: Sequence[Row], part: NewFile) -> list[tuple[Row, str]]:
         """Write a part; the rows that do not fit the format's types, and why."""
         ...
 
-    def join(self, parts: Sequence[Path], output: Path) -> Iterator[None]:
-        """Make one file of parts, step by step; an output made earlier counts as a part."""
+    def join(self, base: Path | None, parts: Iterable[bytes], output: NewFile) -> Generator[None]:
+        """Make one file of an output made earlier, if any, and parts, step by step."""
         ...
 
 
@@ -86,11 +90,13 @@ def unfit(entry: ExtendedData[Any], reason: str) -> PayloadError:
 
 def bad_row(entry: ExtendedData[Any], reason: str) -> BadRow:
     """An entry that cannot be written."""
+    payload: bytes | None = None
+    data: Any = None
     try:
         payload = entry.payload
-    except PayloadError:
-        payload = None
-    return BadRow(entry.imodel_id, entry.changeset_index, entry.changeset_id, reason, payload)
+    except PayloadError as error:
+        data = error.received
+    return BadRow(entry.imodel_id, entry.changeset_index, entry.changeset_id, reason, payload, data)
 
 
 def unfit_row(row: Row, reason: str) -> BadRow:
@@ -121,17 +127,15 @@ class JsonLines:
             raise unfit(entry, f"its payload does not encode: {error}") from None
         return text, len(text)
 
-    def write(self, rows: Sequence[Row], part: Path) -> list[tuple[Row, str]]:
+    def write(self, rows: Sequence[Row], part: NewFile) -> list[tuple[Row, str]]:
         """Line by line."""
-        with part.open("wb") as file:
-            for row in rows:
-                file.write(row.data)
-                file.write(b"\n")
+        for row in rows:
+            part.write(row.data + b"\n")
         return []
 
-    def join(self, parts: Sequence[Path], output: Path) -> Iterator[None]:
+    def join(self, base: Path | None, parts: Iterable[bytes], output: NewFile) -> Generator[None]:
         """One after the other."""
-        return concatenated(parts, output)
+        return concatenated(base, parts, output)
 
 
 def _fields_of(data_type: Any) -> str:
@@ -145,11 +149,13 @@ def _fields_of(data_type: Any) -> str:
     return hashlib.sha256(fields).hexdigest()[:8]
 
 
-def concatenated(parts: Sequence[Path], output: Path) -> Iterator[None]:
-    """The bytes of parts in one file, a few at a time."""
-    with output.open("wb") as file:
-        for part in parts:
-            with part.open("rb") as source:
-                while piece := source.read(_COPIED):
-                    file.write(piece)
-                    yield
+def concatenated(base: Path | None, parts: Iterable[bytes], output: NewFile) -> Generator[None]:
+    """The bytes of all in one file, a few at a time."""
+    if base is not None:
+        with naming(base), base.open("rb") as source:
+            while piece := source.read(PIECE):
+                output.write(piece)
+                yield
+    for part in parts:
+        output.write(part)
+        yield

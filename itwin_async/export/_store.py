@@ -1,80 +1,66 @@
 """Parts and a journal beside the output: what an export that was killed finds again.
 
-A part is written and synced before a line of the journal names it, and what no line names does not
-count; so a part and the places that its lists had reached are stored together or not at all. The
-output appears by rename when every list is done. What is left then is a checkpoint: where each list
-ended, for `since`. Everything here blocks, and is called from threads.
+A part is written and synced before a line of the journal names it, with what proves it, and what no
+line names does not count; so a part and the places that its lists had reached are stored together
+or not at all. What cannot be proved any more does not count either, nor what was stored after it.
+The output appears when every list is done. What is left then is a checkpoint: where each list
+ended, for `since`. Only a directory with our marker, or an empty one, is taken for ours. Everything
+here blocks, and is called from threads.
 """
 
+import logging
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final
 
 import msgspec
 
+from itwin_async.export._files import (
+    NewFile,
+    Place,
+    Sum,
+    naming,
+    read_proved,
+    sum_of,
+    sync_directory,
+)
+from itwin_async.export._journal import (
+    VERSION,
+    Checkpoint,
+    Header,
+    Indexes,
+    Job,
+    Journal,
+    Progress,
+    Stored,
+    difference,
+    read,
+)
 from itwin_async.export._rows import BadRow, Format, Row, concatenated, unfit_row
 
 if sys.platform != "win32":
     import fcntl
 
-T = TypeVar("T")
-_VERSION: Final = 1
+_logger = logging.getLogger("itwin_async")
+_MARKER: Final = "itwin-async-export"
+_MARK: Final = f"Parts of an unfinished export of itwin_async, version {VERSION}.\n".encode()
+_OURS: Final = re.compile(r"\d{6,}\.(jsonl|arrows|bad)|base|base\.bad|whole[.a-z]*|journal\.new")
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What an export is: only the same one goes on with its parts."""
-
-    version: int = _VERSION
-    format: str
-    data_type: str | None
-    since: int | None
-    platform: str
-    imodels: str | None  # a digest of the ids that were named; None where they are found on the way
+class _JobVersion(msgspec.Struct):
+    version: int
 
 
-class Progress(msgspec.Struct):
-    """How far one list is. ``start`` lies before its last rows: of use when it has grown."""
+class _AnyCheckpoint(msgspec.Struct):
+    """A checkpoint of any version."""
 
-    cursor: str | None = None
-    start: str | None = None
-    last: int = -1  # the highest index that was stored
-    above: int = -1  # up to which the output that is added to has it
-    done: bool = False
-
-
-class _Begun(msgspec.Struct, kw_only=True):
-    """The journal's first line. The counts are those of the output that is added to."""
-
-    job: Job
-    added_to: bool = False
-    since: int | None = None
-    rows: int = 0
-    bad: int = 0
-
-
-class _Stored(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Each later line: a part, and how far its lists were with it."""
-
-    part: int
-    rows: int = 0
-    bad: int = 0
-    size: int = 0  # bytes of the part; -1 if there is none
-    bad_size: int = 0
-    imodels: dict[str, Progress] = {}
-
-
-class Checkpoint(msgspec.Struct, kw_only=True):
-    """What stays beside a finished output."""
-
-    job: Job
-    rows: int
-    bad: int
-    size: int  # of the output, in bytes
-    imodels: dict[str, Progress]
+    job: _JobVersion
+    imodels: dict[str, msgspec.Raw]
 
 
 class Store:
@@ -85,105 +71,148 @@ class Store:
         self.bad_output: Final = output.with_name(f"{output.name}.bad.jsonl")
         self.rows = self.bad = 0
         self.imodels: dict[str, Progress] = {}
+        self.indexes: dict[str, Indexes] = {}  # of the changesets that are stored
         self._job = job
         self._form = form
         self._checkpoint = output.with_name(f"{output.name}.checkpoint")
         self._home = output.with_name(f"{output.name}.parts")
-        self._parts: list[_Stored] = []
-        self._added_to = False
-        self._since = job.since  # of all that the output holds
+        self._journal = Journal(self._home / "journal")
+        self._header = Header(job=job, since=job.since)
+        self._parts: list[Stored] = []
         self._begun: set[str] = set()  # iModels that have rows in the parts, or none at all
         self._lock: BinaryIO | None = None
-        self._journal: BinaryIO | None = None
+        self._place: Place | None = None
 
     # Beginning
 
     def open(self, *, resume: bool) -> None:
         """Find what an earlier run has stored, or begin anew.
 
-        Raises `ValueError` if it was another export, or there is nothing to add to; `RuntimeError`
-        if one is running; `OSError`.
+        Raises `ValueError` if it was another export, there is nothing to add to, or what is beside
+        the output is not an export's; `RuntimeError` if one is running; `OSError`.
         """
-        if self.output.exists() and not self.output.is_file():
-            what = "directory" if self.output.is_dir() else "device"
-            raise ValueError(f"output must be a file, and {self.output} is a {what}")
-        self._home.mkdir(exist_ok=True)
-        self._take_lock()
-        journal = self._home / "journal"
-        lines = _lines(journal) if resume and journal.exists() else []
-        if lines:
-            self._recover(journal, lines)
-            return
+        self._claim()
         try:
-            self._begin(journal)
-        except ValueError:
-            shutil.rmtree(self._home, ignore_errors=True)
-            raise
+            self._place = Place(self._home, self.output)
+            if resume and self._journal.path.exists():
+                self._recover()
+            else:
+                self._begin()
+        finally:
+            if not self._journal.path.exists():
+                self._clear()
 
-    def _take_lock(self) -> None:
-        self._lock = (self._home / "lock").open("wb")
+    def _claim(self) -> None:
+        home, marker = self._home, self._home / _MARKER
+        if not home.is_dir():
+            if home.is_symlink() or home.exists():
+                raise ValueError(f"{home} is in the way: move it away, or choose another output")
+            home.mkdir(exist_ok=True)
+        if not self._is_ours():
+            raise ValueError(
+                f"{home} was not made by an export of this version: move it away, or choose "
+                "another output"
+            )
+        self._lock = marker.open("ab")
         if sys.platform != "win32":
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RuntimeError(f"another export to {self.output} is running") from None
+        if marker.read_bytes() == _MARK:
+            return
+        with naming(marker):
+            self._lock.truncate(0)
+            self._lock.write(_MARK)
+            self._lock.flush()
+            os.fsync(self._lock.fileno())
 
-    def _recover(self, journal: Path, lines: list[bytes]) -> None:
-        begun = self._read(lines[0], _Begun, journal)
-        if begun.job != self._job:
+    def _is_ours(self) -> bool:
+        marker = self._home / _MARKER
+        found = marker.read_bytes() if marker.is_file() else b""
+        # Killed right at its beginning, one leaves nothing, or a marker that is not whole.
+        return found == _MARK or (
+            _MARK.startswith(found) and {each.name for each in self._home.iterdir()} <= {_MARKER}
+        )
+
+    def _recover(self) -> None:
+        header, parts = self._journal.recover(self._is_proved)
+        if header.job != self._job:
             raise ValueError(
                 f"{self._home} holds an unfinished export that was not asked for in this way "
-                f"({_difference(begun.job, self._job)}): finish that one, or do not resume it"
+                f"({difference(header.job, self._job)}): finish that one, or do not resume it"
             )
-        self._added_to, self.rows, self.bad = begun.added_to, begun.rows, begun.bad
-        self._since = begun.since
-        for line in lines[1:]:
-            stored = self._read(line, _Stored, journal)
-            for path, size in (
-                (self._part(stored), stored.size),
-                (self._bad_part(stored), stored.bad_size),
-            ):
-                if size > 0 and (not path.exists() or path.stat().st_size != size):
-                    raise ValueError(f"{path} is not as it was stored: begin anew, without resume")
-            self._count(stored)
-        known = {self._part(each) for each in self._parts}
-        known |= {self._bad_part(each) for each in self._parts}
+        self._add_to(header)
+        for name, expected in (("base", header.base), ("base.bad", header.base_bad)):
+            if expected is not None and sum_of(self._home / name) != expected:
+                raise ValueError(
+                    f"{self._home / name} is not as it was stored: begin anew, without resume"
+                )
+        for each in parts:
+            self._count(each)
+        known = {self._part(each) for each in parts} | {self._bad_part(each) for each in parts}
         for path in self._home.iterdir():
-            if path.name[0].isdigit() and path not in known:
+            if path.name[0].isdigit() and _OURS.fullmatch(path.name) and path not in known:
                 path.unlink()
-        self._journal = journal.open("r+b")
-        self._journal.truncate(sum(map(len, lines)))  # of its last line a part may be missing
-        self._journal.seek(0, os.SEEK_END)
 
-    def _begin(self, journal: Path) -> None:
-        journal.unlink(missing_ok=True)  # first: without it the rest counts for nothing
-        for path in self._home.iterdir():
-            if path.name != "lock":
-                path.unlink()
-        begun = _Begun(job=self._job, since=self._since)
+    def _is_proved(self, stored: Stored) -> bool:
+        for path, expected in (
+            (self._part(stored), stored.file),
+            (self._bad_part(stored), stored.bad_file),
+        ):
+            if expected is None:
+                continue
+            if not path.exists() or sum_of(path) != expected:
+                _logger.warning(
+                    "%r is not as it was stored: it is read again, and all that was stored after "
+                    "it",
+                    str(path),
+                )
+                return False
+        return True
+
+    def _begin(self) -> None:
+        self._journal.path.unlink(missing_ok=True)  # first: without it the rest counts for nothing
+        self._remove_parts()
         if self._job.since is not None and self.output.exists():
             before = self._finished()
-            self._added_to, self.rows, self.bad = True, before.rows, before.bad
-            self._since = before.job.since
-            begun = _Begun(
-                job=self._job, added_to=True, since=self._since, rows=self.rows, bad=self.bad
-            )
             # The output as it is now, whatever becomes of its name.
-            _link(self.output, self._home / "base")
-            if before.bad:
-                _link(self.bad_output, self._home / "base.bad")
-            self.imodels = {
-                imodel_id: Progress(each.start, each.start, last=each.last, above=each.last)
-                for imodel_id, each in before.imodels.items()
-            }
-        with journal.with_name("journal.new").open("wb") as file:
-            file.write(_line(begun))
-            if self.imodels:
-                file.write(_line(_Stored(part=0, size=-1, imodels=self.imodels)))
-            _sync(file)
-        journal.with_name("journal.new").replace(journal)
-        _sync_directory(self._home)
-        self._journal = journal.open("ab")
+            base = self._keep(self.output, "base", before.output)
+            self._add_to(
+                Header(
+                    job=self._job,
+                    since=before.job.since,
+                    rows=before.rows,
+                    bad=before.bad,
+                    base=base,
+                    base_bad=self._keep(self.bad_output, "base.bad", before.bad_output),
+                    imodels={
+                        imodel_id: Progress(each.cursor, each.last)
+                        for imodel_id, each in before.imodels.items()
+                    },
+                    indexes=before.indexes,
+                )
+            )
+        else:
+            self._check_beside()
+        self._journal.begin(self._header)
+        sync_directory(self._home)
+
+    def _add_to(self, header: Header) -> None:
+        self._header = header
+        self.rows, self.bad = header.rows, header.bad
+        self.imodels = dict(header.imodels)
+        for imodel_id, packed in header.indexes.items():
+            self.indexes.setdefault(imodel_id, Indexes()).unpack(packed)
+
+    def _check_beside(self) -> None:
+        """`ValueError` if what is to be replaced beside the output is not an export's."""
+        for path, is_ours in ((self.bad_output, _is_bad_rows), (self._checkpoint, _is_checkpoint)):
+            if path.exists() and not (path.is_file() and is_ours(path)):
+                raise ValueError(
+                    f"{path} was not made by an export, and would be replaced: move it away, or "
+                    "choose another output"
+                )
 
     def _finished(self) -> Checkpoint:
         """The checkpoint of the output that is to be added to."""
@@ -192,11 +221,11 @@ class Store:
                 f"{self.output} cannot be added to without {self._checkpoint.name}, which its "
                 "export left: choose another output, or export all without since"
             )
-        found = self._read(self._checkpoint.read_bytes(), Checkpoint, self._checkpoint)
-        wanted = msgspec.structs.replace(self._job, since=None, imodels=None)
-        if msgspec.structs.replace(found.job, since=None, imodels=None) != wanted:
+        found = read(self._checkpoint.read_bytes(), Checkpoint, self._checkpoint)
+        wanted = msgspec.structs.replace(self._job, since=None)
+        if msgspec.structs.replace(found.job, since=None) != wanted:
             raise ValueError(
-                f"{self.output} is not an export of this kind ({_difference(found.job, wanted)}): "
+                f"{self.output} is not an export of this kind ({difference(found.job, wanted)}): "
                 "choose another output"
             )
         since = self._job.since
@@ -205,22 +234,24 @@ class Store:
                 f"{self.output} holds only what came after {found.job.since}: nothing from after "
                 f"{since} can be added to it; export all without since"
             )
-        bad_is_there = not found.bad or self.bad_output.is_file()
-        if self.output.stat().st_size != found.size or not bad_is_there:
-            raise ValueError(
-                f"{self.output} is not what its export left: choose another output, or export all "
-                "without since"
-            )
         return found
 
-    @staticmethod
-    def _read(text: bytes, kind: type[T], where: Path) -> T:
-        try:
-            return msgspec.json.decode(text, type=kind)
-        except msgspec.DecodeError:
-            raise ValueError(
-                f"{where} is not what this version wrote: remove it, or do not resume"
-            ) from None
+    def _keep(self, path: Path, name: str, expected: Sum | None) -> Sum | None:
+        if expected is None:
+            return None
+        kept = self._home / name
+        if path.is_file():
+            assert self._place is not None  # noqa: S101 - `open` comes first
+            # A file that is to be written over would change what is linked to it as well.
+            if self._place.in_place or not _link(path, kept):
+                with naming(kept):
+                    shutil.copyfile(path, kept)
+            if sum_of(kept) == expected:
+                return expected
+        raise ValueError(
+            f"{path} is not what its export left: choose another output, or export all without "
+            "since"
+        )
 
     # Going on
 
@@ -229,30 +260,38 @@ class Store:
     ) -> None:
         """Store rows, bad ones, and how far their lists were with them, all or nothing."""
         bad = list(bad)
-        stored = _Stored(part=len(self._parts) + 1, size=-1, imodels=imodels)
-        left_out = 0
+        indexes: dict[str, Indexes] = {}
+        entries: tuple[Row | BadRow, ...] = (*rows, *bad)
+        for each in entries:
+            indexes.setdefault(each.imodel_id, Indexes()).add(each.changeset_index)
+        stored = Stored(
+            part=len(self._parts) + 1,
+            imodels=imodels,
+            indexes={imodel_id: found.packed() for imodel_id, found in indexes.items()},
+        )
+        left_out: list[tuple[Row, str]] = []
         if rows:
-            part = self._part(stored)
-            for row, reason in self._form.write(rows, part):
-                left_out += 1
-                bad.append(unfit_row(row, reason))
-            stored.size = _sync_file(part)
+            with NewFile(self._part(stored)) as file:
+                left_out = self._form.write(rows, file)
+            stored.file = file.sum
+            bad += [unfit_row(row, reason) for row, reason in left_out]
         if bad:
-            path = self._bad_part(stored)
-            path.write_bytes(b"".join(map(_line, bad)))
-            stored.bad_size = _sync_file(path)
-        stored.rows, stored.bad = len(rows) - left_out, len(bad)
-        _sync_directory(self._home)
-        assert self._journal is not None  # noqa: S101 - `open` comes first
-        self._journal.write(_line(stored))
-        _sync(self._journal)
+            with NewFile(self._bad_part(stored)) as file:
+                for bad_row in bad:
+                    file.write(_line(bad_row))
+            stored.bad_file = file.sum
+        stored.rows, stored.bad = len(rows) - len(left_out), len(bad)
+        sync_directory(self._home)
+        self._journal.append(stored)
         self._count(stored)
 
-    def _count(self, stored: _Stored) -> None:
+    def _count(self, stored: Stored) -> None:
         self._parts.append(stored)
         self.rows += stored.rows
         self.bad += stored.bad
         self.imodels.update(stored.imodels)
+        for imodel_id, packed in stored.indexes.items():
+            self.indexes.setdefault(imodel_id, Indexes()).unpack(packed)
         if stored.rows or stored.bad or any(each.done for each in stored.imodels.values()):
             self._begun.update(stored.imodels)
 
@@ -260,104 +299,107 @@ class Store:
         """`ValueError` if the parts hold iModels that are not among these."""
         if strays := sorted(self._begun - imodel_ids):
             raise ValueError(
-                f"{self._home} also holds rows of {', '.join(strays[:3])}, which was not asked "
-                "for now: ask for the same as before, or do not resume"
+                f"{self._home} also holds rows of other iModels ({', '.join(strays[:3])}), which "
+                "was not asked for now: ask for the same as before, or do not resume"
             )
 
-    def _part(self, stored: _Stored) -> Path:
+    def _part(self, stored: Stored) -> Path:
         return self._home / f"{stored.part:06}{self._form.suffix}"
 
-    def _bad_part(self, stored: _Stored) -> Path:
+    def _bad_part(self, stored: Stored) -> Path:
         return self._home / f"{stored.part:06}.bad"
 
     # Ending
 
-    def finish(self) -> Iterator[None]:
+    def finish(self) -> Generator[None]:
         """Make the output of the parts, step by step, and put it in its place."""
-        home = self._home
-        parts = [self._part(each) for each in self._parts if each.size >= 0]
-        bad = [self._bad_part(each) for each in self._parts if each.bad_size]
-        if self._added_to:
-            parts.insert(0, home / "base")
-            if (home / "base.bad").exists():
-                bad.insert(0, home / "base.bad")
-        made = home / f"whole{self.output.suffix}"
-        yield from self._form.join(parts, made)
-        _sync_file(made)
-        if bad:
-            yield from concatenated(bad, home / "whole.bad")
-            _sync_file(home / "whole.bad")
+        home, header = self._home, self._header
+        parts = [(self._part(each), each.file) for each in self._parts]
+        bad_parts = [(self._bad_part(each), each.bad_file) for each in self._parts]
+        with NewFile(home / "whole") as whole:
+            base = None if header.base is None else home / "base"
+            yield from self._form.join(base, _proved(parts), whole)
+        bad: NewFile | None = None
+        if self.bad:
+            with NewFile(home / "whole.bad") as bad:
+                base = None if header.base_bad is None else home / "base.bad"
+                yield from concatenated(base, _proved(bad_parts), bad)
         left = Checkpoint(
-            job=msgspec.structs.replace(self._job, since=self._since),
+            job=msgspec.structs.replace(self._job, since=header.since),
             rows=self.rows,
             bad=self.bad,
-            size=made.stat().st_size,
+            output=whole.sum,
+            bad_output=None if bad is None else bad.sum,
             imodels=self.imodels,
+            indexes={imodel_id: each.packed() for imodel_id, each in self.indexes.items()},
         )
-        (home / "whole.checkpoint").write_bytes(_line(left))
-        _sync_file(home / "whole.checkpoint")
+        with NewFile(home / "whole.checkpoint") as checkpoint:
+            checkpoint.write(_line(left))
+        assert self._place is not None  # noqa: S101 - `open` comes first
         # Killed between these, the next run makes the same of the parts once more.
-        if bad:
-            (home / "whole.bad").replace(self.bad_output)
-        else:
+        if bad is None:
             self.bad_output.unlink(missing_ok=True)
-        made.replace(self.output)
-        (home / "whole.checkpoint").replace(self._checkpoint)
-        _sync_directory(self.output.parent)
+        else:
+            self._place.put(home / "whole.bad", self.bad_output)
+        self._place.put(home / "whole", self.output)
+        self._place.put(home / "whole.checkpoint", self._checkpoint)
+        sync_directory(self.output.parent)
+        self._journal.path.unlink()
+        self._clear()
+
+    def _remove_parts(self) -> None:
+        for path in self._home.iterdir():
+            if _OURS.fullmatch(path.name):
+                path.unlink()
+
+    def _clear(self) -> None:
+        """Remove what an export made; what somebody else put there stays, and so does a link."""
+        self._remove_parts()
+        if {each.name for each in self._home.iterdir()} - {_MARKER}:
+            return
         if sys.platform == "win32":
             self.close()  # an open file cannot be removed there
-        (home / "journal").unlink()
-        shutil.rmtree(home)
+        (self._home / _MARKER).unlink(missing_ok=True)
+        if not self._home.is_symlink() and not self._home.is_mount():
+            self._home.rmdir()
 
     def close(self) -> None:
         """Let another process have it."""
-        for file in (self._journal, self._lock):
-            if file is not None:
-                file.close()
-        self._journal = self._lock = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
 
-def _lines(journal: Path) -> list[bytes]:
-    """The whole lines."""
-    return [line for line in journal.read_bytes().splitlines(keepends=True) if line[-1:] == b"\n"]
+def _proved(parts: Iterable[tuple[Path, Sum | None]]) -> Iterator[bytes]:
+    for path, expected in parts:
+        if expected is not None:
+            yield read_proved(path, expected)
+
+
+def _link(path: Path, name: Path) -> bool:
+    try:
+        os.link(path, name)
+    except OSError:  # a file system without links
+        return False
+    return True
 
 
 def _line(value: object) -> bytes:
     return msgspec.json.encode(value) + b"\n"
 
 
-def _difference(one: Job, other: Job) -> str:
-    """Which of the arguments differ."""
-    names = [name for name in Job.__struct_fields__ if getattr(one, name) != getattr(other, name)]
-    shown = {"imodels": "other iModels"}
-    return ", ".join(
-        shown.get(name, f"{name} {getattr(one, name)}, not {getattr(other, name)}")
-        for name in names
-    )
+def _is_bad_rows(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _decodes(file.readline(), BadRow)
 
 
-def _link(path: Path, name: Path) -> None:
+def _is_checkpoint(path: Path) -> bool:
+    return _decodes(path.read_bytes(), _AnyCheckpoint)
+
+
+def _decodes(text: bytes, kind: type) -> bool:
     try:
-        os.link(path, name)
-    except OSError:  # a file system without links
-        shutil.copyfile(path, name)
-
-
-def _sync(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_file(path: Path) -> int:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-        return file.seek(0, os.SEEK_END)
-
-
-def _sync_directory(path: Path) -> None:
-    if sys.platform != "win32":
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True

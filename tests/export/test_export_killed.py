@@ -16,6 +16,7 @@ import pytest
 from itwin_async import ITwinSession
 from itwin_async.emulator import Emulator
 from itwin_async.export import _job as job
+from itwin_async.export import _lists as lists
 from itwin_async.export import export_extended_data
 
 ROWS = 3 * 24
@@ -69,7 +70,7 @@ def rows_of(output: Path) -> list[tuple[str, int]]:
 @pytest.fixture
 async def platform(monkeypatch):
     monkeypatch.setattr(job, "_ROWS", 20)
-    monkeypatch.setattr(job, "_PIECE_ROWS", 10)
+    monkeypatch.setattr(lists, "PIECE_ROWS", 10)
     async with (
         Emulator(imodels=3, changesets=24) as emulator,
         ITwinSession(emulator.credentials, base_url=emulator.url) as itwin,

@@ -123,7 +123,7 @@ def canaries() -> Iterator[Watch]:
         return token
 
     def left(self, kind, error, trace) -> bool:
-        if error is not None:
+        if error is not None and not isinstance(error, SystemExit):  # which nobody reports
             watch.look_at_frames(error)
         return leave(self, kind, error, trace)
 

@@ -1,6 +1,7 @@
 """The Extensions API: iTwin.js extensions of an account, their versions, and the files of these."""
 
 import os
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from inspect import iscoroutinefunction
@@ -22,6 +23,8 @@ from itwin_async._records import Link, Record, last_segment, make_aware
 from itwin_async._silent import SilentStr
 from itwin_async.errors import ITwinError, one_line
 
+# A path may be made of a URL, which then has one slash.
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _WAITING: Final = "WaitingForUpload"  # the only documented status
 _SOONEST: Final = 0.5  # seconds between two looks at a version; doubled each time
 _LATEST: Final = 10.0
@@ -342,8 +345,7 @@ class Extensions:
         given: object = directory
         if not isinstance(given, str | os.PathLike):
             raise TypeError(f"directory must be a path, not {type(given).__name__}")
-        if not os.fspath(directory):
-            raise ValueError("directory must not be empty: '.' is the current one")
+        _check_local(directory)
         check_flag("archive", archive)
         check_flag("overwrite", overwrite)
         check_flag("resume", resume)
@@ -386,6 +388,23 @@ class _ReadyTimeout(Timeout):
         """What was waited for, and what came."""
         seen = "there was no answer" if self.version is None else _state(self.version)
         return TimeoutError(one_line(f"{self.message}: {seen}"))
+
+
+def _check_local(directory: str | os.PathLike[str]) -> None:
+    """Refuse what would become a directory of an odd name: nothing, a URL, a home."""
+    given = os.fspath(directory)
+    if not given:
+        raise ValueError("directory must not be empty: '.' is the current one")
+    if _URL.match(given):
+        raise ValueError(
+            f"directory must be a path of this machine, not a URL: {one_line(given)!r}; download "
+            "to one, and copy the files from there"
+        )
+    if Path(given).parts[:1] == ("~",):
+        raise ValueError(
+            "directory begins with ~, which means a home directory to a shell alone: give its "
+            "path, or pathlib.Path(directory).expanduser()"
+        )
 
 
 def _offered(version: ExtensionVersion, *, archive: bool) -> list[Remote]:

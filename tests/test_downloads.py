@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import anyio
 import pytest
@@ -445,6 +446,28 @@ async def test_a_link_that_appears_while_files_arrive_is_refused(emulator, itwin
         await task
     assert on_disk(outside) == {}
     assert [path.name for path in inner.iterdir()] == ["dist"]
+
+
+@pytest.mark.parametrize(
+    ("directory", "said"),
+    [
+        ("", "must not be empty"),
+        ("s3://bucket/x?sig=hidden", "a path of this machine, not a URL: 's3:"),
+        (Path("s3://bucket/x"), "a path of this machine, not a URL: 's3:/bucket/x'"),
+        ("file:///tmp/x", "a path of this machine, not a URL"),
+        ("~/x", "begins with ~, which means a home directory to a shell alone"),
+        (Path("~"), "begins with ~"),
+    ],
+)
+async def test_what_is_no_directory_of_this_machine_is_refused(
+    emulator, itwin, directory, said, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"^directory .*{said}") as caught:
+        await download(itwin, directory)
+    assert "hidden" not in str(caught.value)
+    assert is_untouched(tmp_path)
+    assert emulator.count("get_version") == 0
 
 
 async def test_the_directory_itself_may_be_a_link(itwin, tmp_path):

@@ -20,6 +20,10 @@ def run(work: Callable[[], Coroutine[Any, Any, T]], *, advice: str = "") -> T:
     ``advice`` is then said to whoever stopped it. In another thread than the main one, signals are
     left alone.
     """
+    if _is_in_a_loop():
+        raise RuntimeError(
+            "the command line cannot run inside an event loop: use the library, or another thread"
+        )
     # A loop of its own making, so that the thread's current loop stays what it was.
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         return runner.run(_stoppable(work, advice))
@@ -53,6 +57,14 @@ async def _stoppable(work: Callable[[], Coroutine[Any, Any, T]], advice: str) ->
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _in_main_thread() -> bool:

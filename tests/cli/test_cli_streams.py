@@ -425,3 +425,11 @@ def test_main_runs_in_a_thread(platform, capfd):
     assert codes == [0]
     assert len(capfd.readouterr().out.splitlines()) == 5
     assert state() == before
+
+
+async def test_main_says_that_it_is_not_for_a_running_loop(platform, capfd):
+    assert called("itwins", "list", "--emulator") == 1
+    said = "itwin-async: the command line cannot run inside an event loop: use the library, or"
+    assert capfd.readouterr().err.startswith(said)
+    await asyncio.to_thread(called, "itwins", "list", "--emulator")
+    assert len(capfd.readouterr().out.splitlines()) == 5

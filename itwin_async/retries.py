@@ -27,7 +27,8 @@ class Retry:
     ``attempts`` counts the first one and is used up by faults: no answer, 408, 425, 5xx. Between
     two attempts lies a random time of up to ``base``, doubled each time, at most ``cap``. Throttles
     (429) use up no attempt: a single wait longer than ``max_retry_after``, or a sum of waits
-    longer than ``max_throttled``, raises `RateLimitError` instead.
+    longer than ``max_throttled``, raises `RateLimitError` instead. A large page or a file that
+    made progress begins to count anew.
 
     When an origin gives no answer, or 5xx, on two different targets with no success between, it is
     an outage: all calls to it wait, one of them at a time probes, and each failed probe is an
@@ -93,8 +94,9 @@ class Attempts:
         return self._failing_since + self.retry.max_outage
 
     def progressed(self) -> None:
-        """Something new arrived: the faults before it no longer count."""
-        self.faults = self.undecoded = self._excused = 0
+        """Something new arrived: the faults and throttles before it no longer count."""
+        self.faults = self.undecoded = self._excused = self.throttles = 0
+        self.throttled = 0.0
         self._failing_since = None
 
     def fault(self, error: ITwinError, now: float, *, outage: bool) -> bool:

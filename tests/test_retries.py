@@ -205,6 +205,13 @@ def test_progress_begins_the_time_of_an_outage_anew():
     assert going.delay(transport("reset"), NOW + 1_000.0) is not None
 
 
+def test_progress_begins_the_sum_of_throttles_anew():
+    going = attempts(max_throttled=60.0)
+    going.throttled, going.throttles = 59.0, 5
+    going.progressed()
+    assert (going.throttled, going.throttles) == (0.0, 0)
+
+
 def test_a_retry_after_beyond_max_retry_after_or_max_outage_is_final_in_an_outage_too():
     patient = {"max_outage": 1_000.0, "max_retry_after": 30.0}
     assert attempts(**patient).fault(status(503, 30.0), NOW, outage=True)

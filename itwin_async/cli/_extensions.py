@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from itwin_async import DownloadedVersion, ITwinSession
+from itwin_async import DownloadedVersion, DownloadProgress, ITwinSession
 from itwin_async.cli._options import DEFAULTS, Count, Flag, Options, with_session
 from itwin_async.cli._output import show, show_list, write_record
 from itwin_async.cli._progress import Meter, progress
@@ -153,7 +153,12 @@ def download(
     """
 
     async def work(session: ITwinSession) -> DownloadedVersion:
-        with progress(session, f"downloading {number}", Meter("files")):
+        meter = Meter("bytes", parts="files")
+
+        def moved(now: DownloadProgress) -> None:
+            meter.count, meter.done, meter.total = now.bytes_done, now.files_done, now.files
+
+        with progress(session, f"downloading {number}", meter):
             if wait is not None:
                 await session.extensions.wait_until_ready(extension, number, timeout=wait)
             return await session.extensions.download_version(
@@ -163,6 +168,7 @@ def download(
                 archive=archive,
                 overwrite=overwrite,
                 resume=resume,
+                on_progress=moved,
             )
 
     try:

@@ -17,7 +17,7 @@ import pytest
 from terminal import COMMAND, QUICK, Ended, environment, in_terminal, run
 
 from itwin_async.cli import main
-from itwin_async.emulator import Delay, Edit, Emulator, Garbage, Reset, Status, Throttle
+from itwin_async.emulator import Cut, Delay, Edit, Emulator, Garbage, Reset, Status, Throttle
 from itwin_async.imodels import IModels
 
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
@@ -138,6 +138,22 @@ def test_a_refusal_says_what_was_wrong(arguments, code, said, capfd, tmp_path):
     with pytest.raises(SystemExit) as ended:
         main([*(each.format(tmp_path) for each in arguments), "--emulator"])
     failed(Ended(ended.value.code, *capfd.readouterr()), code, said)
+
+
+async def test_a_download_is_gone_on_with_where_that_is_wished(emulator, tmp_path):
+    content = bytes(range(256)) * 1_000
+    emulator.publish("41d94bd4-46b8-48e9-a29a-7c7704a7e662", "9.0.0", {"a.bin": content})
+    words = ("extensions", "download", "41d94bd4-46b8-48e9-a29a-7c7704a7e662", "9.0.0")
+    words = (*words, str(tmp_path), "--resume")
+    emulator.faults.add("download", Cut(100_000))
+    emulator.faults.add("download", Status(404))
+    ended = await run(*words, variables=emulator.environment, command=QUICK)
+    assert ended.code == 3
+    ended = await run(*words, variables=emulator.environment, command=QUICK)
+    assert ended.code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+    assert (tmp_path / "a.bin").read_bytes() == content
+    assert emulator.requests[-1].headers["Range"] == "bytes=100000-"
 
 
 async def test_nobody_there_is_code_1():

@@ -125,9 +125,13 @@ class LiveBody:
 async def read_whole(body: Body, check: Callable[[int], None] | None = None) -> bytes:
     """All of a body; ``check`` is told its size so far, and may raise."""
     pieces = _Pieces()
-    while pieces.add(await body.pull()):
-        if check is not None:
-            check(pieces.size)
+    try:
+        while pieces.add(await body.pull()):
+            if check is not None:
+                check(pieces.size)
+    except BaseException:
+        pieces.all.clear()  # the error leads here, and is kept until the next copy is in
+        raise
     return b"".join(pieces.all) if len(pieces.all) != 1 else pieces.all[0]
 
 

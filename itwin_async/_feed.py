@@ -95,6 +95,7 @@ class LargePage(Generic[E]):
         if not isinstance(self._body, KeptBody):  # what a guess brought costs nothing
             with self._exchange.life.running():
                 await self._exchange.again(self._attempts, error)
+        error.with_traceback(None)  # its frames go on, and would keep what they collect
         self.begin(await self._exchange.run(self._request, _as_it_is, self._attempts), b"")
         # A server may have lost patience with a slow consumer: read on without waiting for it.
         self._hurry = True

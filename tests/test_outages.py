@@ -8,7 +8,15 @@ from contextlib import suppress
 import anyio
 import pytest
 from raw_pages import IMODEL, PageServer, listing
-from support import Clock, Connection, RawServer, answer, session_at, until
+from support import (
+    Clock,
+    Connection,
+    RawServer,
+    answer,
+    cancelled_at_each_await,
+    session_at,
+    until,
+)
 
 from itwin_async import (
     ClientCredentials,
@@ -488,3 +496,38 @@ async def test_calls_that_come_after_an_outage_do_not_queue_behind_those_that_wa
             assert await call(itwin, number) == {}
         await asyncio.gather(*calls)
         assert breaker(itwin).clear
+
+
+@pytest.mark.parametrize("when", ["waiting", "ready"])
+async def test_a_call_of_an_outage_cancelled_at_any_await_keeps_nobody_waiting(cancel_kind, when):
+    retry = Retry(99, base=0)
+    others: list[asyncio.Future] = []
+    failing = 0  # requests, before one succeeds
+
+    async def one():
+        nonlocal failing
+        failing = 3
+        for target in ("/a", "/b"):
+            breaker(itwin).failed(TransportError(), target, Attempts(retry, "GET"), None)
+        assert breaker(itwin).open
+        others.append(asyncio.ensure_future(call(itwin, 2)))
+        return await call(itwin, 1)
+
+    async def serve(connection: Connection) -> None:
+        nonlocal failing
+        while True:
+            await connection.request()
+            failing -= 1
+            await connection.send(OK if failing < 0 else refused(503))
+
+    async def check(number: int) -> None:
+        assert await others.pop() == {}
+        gate = breaker(itwin)
+        assert (gate.open, gate._probe, gate._timer) == (False, None, None)
+        assert not gate._waiting
+
+    async with RawServer(serve) as server, session_at(server, retry=retry) as itwin:
+        await call(itwin, 0)  # the token is there
+        awaits, _ = await cancelled_at_each_await(cancel_kind, one, check, when=when)
+        await check(awaits)
+        assert awaits >= 6

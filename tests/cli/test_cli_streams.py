@@ -100,6 +100,7 @@ async def test_output_that_does_not_block_gets_every_line(unbuffered):
     assert found == list(range(1, 401))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", BUFFERED, ids=BUFFERED.get)
 @pytest.mark.parametrize(
     "arguments",
@@ -186,6 +187,7 @@ def test_a_file_that_cannot_be_written_is_named(platform, capfd):
 # Standard input
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variables", [ASCII, {}], ids=["ASCII", "UTF-8"])
 @pytest.mark.parametrize("blocking", [True, False])
 async def test_input_is_read_to_its_end_and_is_utf_8(emulator, variables, blocking):
@@ -255,6 +257,7 @@ def test_columns_stand_below_each_other_where_characters_are_escaped(platform, m
     assert all(len(row[at:].split(maxsplit=1)[0]) == 36 and row[at - 1] == " " for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variables", [ASCII, {"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LANG": ""}])
 def test_ascii_surroundings_lose_nothing(variables):
     process = start("--help", variables=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -300,8 +303,10 @@ def test_a_value_error_of_another_library_is_no_wrong_usage(platform, monkeypatc
 # Standard error
 
 
-@pytest.mark.parametrize("to", ["2>&-", "2>/dev/full"])
-@pytest.mark.parametrize("unbuffered", BUFFERED, ids=BUFFERED.get)
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("to", "unbuffered"), [("2>&-", ""), ("2>/dev/full", ""), ("2>/dev/full", "1")]
+)
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -322,6 +327,7 @@ def test_a_message_that_cannot_be_written_changes_no_exit_code(to, unbuffered, a
     assert bool(ended.stdout) is (code == 0)
 
 
+@pytest.mark.slow
 def test_a_full_pipe_of_messages_that_does_not_block_changes_no_exit_code():
     reader, writer = pipe_that_does_not_block()
     with contextlib.suppress(BlockingIOError):

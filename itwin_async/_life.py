@@ -68,12 +68,11 @@ class Life:
         """Close: running calls raise `RuntimeError`. Doing it twice is fine."""
         if self.closed:
             return
-        loop = self.binding.loop
-        if self.binding.forked or (loop is not None and loop.is_closed()):
+        if self.binding.lost:
             self.closed = True
             self._dropped()
             return
-        if loop is not None:
+        if self.binding.loop is not None:
             self.check_open()
         self.closed = True
         self._tokens.close()

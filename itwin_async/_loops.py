@@ -33,6 +33,11 @@ class LoopBinding:
         """
         return self._loop is not None and self._pid != os.getpid()
 
+    @property
+    def lost(self) -> bool:
+        """Whether nothing may be done with the loop any more: it is closed, or the parent's."""
+        return self._loop is not None and (self._loop.is_closed() or self._pid != os.getpid())
+
     def check(self, what: str) -> None:
         """Bind to the running loop, or `RuntimeError` where ``what`` belongs to another one."""
         if self.forked:

@@ -69,6 +69,8 @@ class Merged(Generic[T]):
     ) -> None:
         self._state = "closed"
         self._items.clear()
+        if asyncio._get_running_loop() is None:  # noqa: SLF001 - documented
+            return  # dropped with a loop that is closed, and the workers with it
         self._arrived.set()
         # Our own lists end in a turn or two of the loop. Those of the caller's may take longer, and
         # a scope of anyio would cancel them at each turn.

@@ -117,7 +117,7 @@ class _HttpAnswer:
     def close(self) -> None:
         self._transport.open_answers.discard(self)
         self._timeout.cancel()
-        if not self._transport.binding.forked:
+        if not self._transport.binding.lost:
             self._response.close()
 
 
@@ -212,18 +212,19 @@ class Transport:
 
     def drop(self) -> None:
         """Close what nobody uses any more: in a finalizer, and so in any thread or process."""
-        if self.binding.forked:
-            connector = self._take_pool()
-            if connector is not None:
-                # Only said to be closed: closing its sockets here would stop them in the parent.
-                connector._closed = True  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        if self.binding.lost:
+            self._close()
         else:
             self.binding.call(self._close)
 
     def _close(self) -> None:
         """Close everything at once, without a loop to wait in: open bodies first, then the pool."""
         connector = self._take_pool()
-        if connector is not None:
+        if connector is None:
+            return
+        if self.binding.lost:  # only said: a forked child would close the parent's sockets as well
+            connector._closed = True  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        else:
             # `close()` wants a running loop; a test guards this one.
             connector._close(abort_ssl=True)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 

@@ -370,6 +370,71 @@ async def test_what_outlives_a_closed_loop_is_dropped_quietly(way):
         await run_script(CLOSED_LOOP, server.url, way, strict=False)
 
 
+PENDING = """
+import asyncio, gc, sys
+from itwin_async import ITwinSession, Limiter, Retry, StaticToken, merged
+
+async def never():
+    await asyncio.Event().wait()
+
+async def use(url):
+    patient = Retry(attempts=9, base=60.0, cap=60.0)
+    one = ITwinSession(StaticToken("t"), base_url=url, limiter=Limiter(4), retry=patient)
+    out = ITwinSession(StaticToken("t"), base_url="http://127.0.0.1:9", retry=patient)
+    new = ITwinSession(never, base_url=url)
+
+    async def stream():
+        lists = (one.imodels.list_extended_data("large").ahead(2) for _ in range(2))
+        async with merged(lists, buffer=1) as items:
+            async for _ in items:
+                pass
+
+    async def closing():
+        session = ITwinSession(StaticToken("t"), base_url=url)
+        async with session:
+            await session.packages.get_package("stuck")
+
+    async def pages():
+        async for _ in one.imodels.list_extended_data("large").pages():
+            pass
+
+    calls = [
+        *(one.packages.get_package(name) for name in ("500", "stuck", "half")),
+        *(out.packages.get_package(name) for name in "abc"),
+        new.packages.get_package("P"), stream(), closing(), pages(),
+    ]
+    tasks = [asyncio.create_task(call) for call in calls]
+    tasks += [asyncio.create_task(one.packages.get_package("waits")) for _ in range(3)]
+    for task in tasks:
+        task._log_destroy_pending = False  # these are the program's own
+    while not (one.stats.retries and out.stats.requests > 1 and one.limiter.waiting):
+        await asyncio.sleep(0.001)
+    return tasks
+
+loop = asyncio.new_event_loop()
+tasks = loop.run_until_complete(use(sys.argv[1]))
+loop.close()
+del tasks
+gc.collect()
+"""
+
+
+async def test_calls_that_are_dropped_with_their_closed_loop_end_quietly():
+    async def serve(connection) -> None:
+        while True:
+            got = await connection.request()
+            if got.target.endswith("500"):
+                await connection.send(answer(status="500 No"))
+                continue
+            if not got.target.endswith("stuck"):
+                await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n{")
+            await connection.gone()
+            return
+
+    async with RawServer(serve) as server:
+        await run_script(PENDING, server.url, strict=False)
+
+
 # Threads
 
 

@@ -221,7 +221,10 @@ def _is_refused_argument(error: ValueError) -> bool:
 def _words(error: Exception) -> str:
     words = str(error)
     if isinstance(error, OSError) and error.strerror:
-        words = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        # Only the current directory is looked for without a name.
+        unnamed = "the current directory" if isinstance(error, FileNotFoundError) else ""
+        name = error.filename or unnamed
+        words = f"{name}: {error.strerror}" if name else error.strerror
     advice = list[str](getattr(error, "__notes__", ()))
     if isinstance(error, RateLimitError) and error.retry_after is not None:
         advice.insert(0, f"Try again in {math.ceil(error.retry_after):,} s.")

@@ -366,6 +366,31 @@ def test_a_message_is_escaped_where_it_cannot_be_encoded(monkeypatch):
     assert out.getvalue() == b"Z\\xfcrich \\udcff\n"
 
 
+# A directory that is gone, an environment that is empty
+
+
+def test_a_current_directory_that_is_gone_is_named(platform, monkeypatch, tmp_path, capfd):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert called("itwins", "list", "--emulator") == 0
+    assert len(capfd.readouterr().out.splitlines()) == 5
+    export = ("extended-data", "export", "--imodel", IMODEL, "--emulator", "--output", "x.jsonl")
+    assert called(*export) == 1
+    said = "itwin-async: the current directory: No such file or directory\n"
+    assert capfd.readouterr().err == said
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_empty_environment_is_enough(platform, monkeypatch, capfd, terminal):
+    for name in list(os.environ):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    assert called("itwins", "list", "--emulator") == 0
+    out, err = capfd.readouterr()
+    assert (len(out.splitlines()) >= 5, err) == (True, "")
+
+
 # The process is afterwards as it was
 
 

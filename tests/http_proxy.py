@@ -11,15 +11,16 @@ BASIC = f"Basic {base64.b64encode(b'me:canary-of-the:p@ss').decode()}"
 class HttpProxy:
     """A proxy that tunnels (CONNECT) and forwards (http), for whoever has the password."""
 
-    def __init__(self, *, password: bool = False, status: int = 200) -> None:
-        self.password, self.status = password, status
+    def __init__(self, *, password: bool = False, status: int = 200, ssl=None) -> None:
+        self.password, self.status, self._ssl = password, status, ssl
         self.heads: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._ssl)
         self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        self.url = f"http://{self.address}"
+        self.scheme = "https" if self._ssl else "http"
+        self.url = f"{self.scheme}://{self.address}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

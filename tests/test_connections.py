@@ -20,7 +20,8 @@ ONCE = Retry(attempts=1)
 
 def through(proxy: HttpProxy, server, *, user: str = "", **options) -> ITwinSession:
     at = f"{user}@" if user else ""
-    return session_at(server, proxy=f"http://{at}{proxy.address}", retry=ONCE, **options)
+    url = f"{proxy.scheme}://{at}{proxy.address}"
+    return session_at(server, proxy=url, retry=ONCE, **options)
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +48,13 @@ def certificate(tmp_path_factory):
 # What goes through
 
 
+@pytest.mark.parametrize("secure", [False, True])
 @pytest.mark.parametrize("user", ["", USER])
-async def test_https_goes_through_a_tunnel_that_sees_no_token(certificate, user):
+async def test_https_goes_through_a_tunnel_that_sees_no_token(certificate, user, secure):
     ca_file, context = certificate
     async with (
         RawServer(answer(PACKAGE), ssl=context) as server,
-        HttpProxy(password=bool(user)) as proxy,
+        HttpProxy(password=bool(user), ssl=context if secure else None) as proxy,
         through(proxy, server, user=user, ca_file=ca_file) as itwin,
     ):
         for _ in range(2):

@@ -31,7 +31,7 @@ from itwin_async import (
     TransportError,
 )
 from itwin_async._staging import StagingDirectory
-from itwin_async.emulator import Cut, Delay, Emulator, Status
+from itwin_async.emulator import Cut, Delay, Emulator, Slow, Status
 
 __all__ = ["cancel_kind"]  # a fixture
 
@@ -576,3 +576,36 @@ async def test_a_directory_that_only_looks_like_ours_is_left_alone(emulator, tmp
         await download(itwin, tmp_path)
     left = on_disk(tmp_path)
     assert left == {**theirs, **LARGE}
+
+
+DOWNLOADS = """
+import asyncio, sys
+from itwin_async import ITwinSession
+
+async def main():
+    async with ITwinSession.from_env() as itwin:
+        await itwin.extensions.download_version(*sys.argv[1:], resume=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_goes_on_with_what_a_killed_one_left(emulator, tmp_path):
+    emulator.publish(EXTENSION, NUMBER, {"a.bin": CONTENT * 10})
+    emulator.faults.add("download", Slow(500_000, chunk=10_000))
+    words = [sys.executable, "-c", DOWNLOADS, EXTENSION, NUMBER, str(tmp_path)]
+    variables = {**os.environ, **emulator.environment}
+    killed = await asyncio.create_subprocess_exec(*words, env=variables)
+
+    def there() -> int:
+        return sum(path.stat().st_size for path in tmp_path.glob(".itwin-*/*"))
+
+    await until(lambda: there() > 100_000, 60)
+    killed.kill()
+    assert await killed.wait() == -signal.SIGKILL
+    left = there()
+    ended = await asyncio.create_subprocess_exec(*words, env=variables)
+    assert await ended.wait() == 0
+    assert on_disk(tmp_path) == {"a.bin": CONTENT * 10}
+    (wanted,) = ranges(emulator)
+    assert 100_000 - 1_000 < int(wanted[6:-1]) <= left

@@ -32,9 +32,8 @@ from itwin_async.cli._options import (
     pairs,
     with_session,
 )
-from itwin_async.cli._output import BAD, Screen, write, write_json
+from itwin_async.cli._output import BAD, Screen, write, write_file, write_json
 from itwin_async.cli._stdio import Stderr, Stdout, as_file, open_streams, read_stdin, say
-from itwin_async.cli._tables import path_text
 
 _FAILED: Final = 1
 _USAGE: Final = 2
@@ -104,11 +103,7 @@ def request(
 
     answer = with_session(options, work)
     if output is not None:
-        try:
-            output.write_bytes(answer)
-        except OSError as error:
-            error.filename = error.filename or path_text(output)
-            raise
+        write_file(output, answer)
     elif answer:
         write_json(options, answer)
 

@@ -1,8 +1,11 @@
 """What a command shows: tables on a terminal, JSON lines in a pipe, errors in a line."""
 
+import os
+import shutil
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
@@ -13,7 +16,7 @@ from itwin_async import ITwinSession, Pager
 from itwin_async.cli._options import Options, with_session
 from itwin_async.cli._progress import Meter, progress
 from itwin_async.cli._stdio import Stdout, as_file
-from itwin_async.cli._tables import escaped, list_row, list_table, record_table
+from itwin_async.cli._tables import escaped, list_row, list_table, path_text, record_table
 
 T = TypeVar("T")
 BAD: Final = 6  # the exit code for what is done but for bad extended data
@@ -38,6 +41,30 @@ def write(data: bytes) -> None:
         out.write(escaped(data.decode(errors="replace"), out.encoding))
     else:
         out.write_bytes(data)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file as a whole: what is there stays until all of its new content is on the disk."""
+    target = path.resolve()
+    draft = target.with_name(f".itwin-async-{os.getpid()}.part")
+    try:
+        if (target.exists() and not target.is_file()) or not os.access(target.parent, os.W_OK):
+            target.write_bytes(data)  # a device or a pipe; or nothing can stand beside it
+            return
+        try:
+            with draft.open("xb") as file:
+                file.write(data)
+            if target.exists():
+                shutil.copymode(target, draft)
+            try:
+                draft.replace(target)
+            except OSError:  # a mount of its own: nothing replaces it
+                target.write_bytes(data)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        error.filename, error.filename2 = path_text(path), None
+        raise
 
 
 def write_line(item: object) -> None:

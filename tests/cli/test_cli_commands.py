@@ -2,12 +2,14 @@
 
 import io
 import json
+import subprocess
 import sys
 
 import pytest
 from terminal import in_terminal
 
 from itwin_async.cli import main
+from itwin_async.cli._output import write_file
 
 ITWIN = "dc914a84-e0c9-40e2-9d14-faf5ed84147f"
 ACCOUNT = "76c1102e-4f33-4dfa-ad93-bcd9ab717977"
@@ -101,6 +103,42 @@ def test_download_puts_the_files_where_they_belong(lines, tmp_path):
     (found,) = lines("extensions", "download", EXTENSION, "2.0.0", str(tmp_path / "files"))
     assert found["main"] == str(tmp_path / "files/dist/index.js")
     assert all((tmp_path / file).is_file() for file in found["files"])
+
+
+def test_an_output_that_does_not_fit_leaves_what_was_there(tmp_path):
+    limited = """
+import resource, signal, sys
+from pathlib import Path
+from itwin_async.cli._output import write_file
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+try:
+    write_file(Path(sys.argv[1]), b"x" * 2_000)
+except OSError as error:
+    print(error.filename)
+"""
+    output = tmp_path / "answer.json"
+    output.write_bytes(b"of yesterday")
+    ended = subprocess.run(
+        [sys.executable, "-c", limited, str(output)], capture_output=True, check=True, text=True
+    )
+    assert ended.stdout.strip() == str(output)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "answer.json": b"of yesterday"
+    }
+
+
+def test_an_output_is_replaced_where_a_link_leads_and_keeps_its_mode(tmp_path):
+    output, link = tmp_path / "answer.json", tmp_path / "link"
+    output.write_bytes(b"of yesterday")
+    output.chmod(0o640)
+    link.symlink_to(output)
+    write_file(link, b"new")
+    assert link.is_symlink()
+    assert output.read_bytes() == b"new"
+    assert output.stat().st_mode & 0o777 == 0o640
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("form", ["JSON", "file", "stdin"])

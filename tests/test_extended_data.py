@@ -210,6 +210,14 @@ async def test_a_bad_entry_pickles_and_stays_bad(entries):
     assert pickle.loads(pickle.dumps(found)) == found
 
 
+@pytest.mark.parametrize("name", NO_PAYLOAD)
+async def test_what_came_in_place_of_base64_is_kept(name, entries):
+    came = NO_PAYLOAD[name]
+    (entry,) = await entries(came)
+    error = pickle.loads(pickle.dumps(bad(entry, payload=False)))
+    assert error.received == (None if came is MISSING else came)
+
+
 async def test_an_entry_cannot_be_changed(entries):
     (entry,) = await entries(GOOD_TEXT)
     for name in ("changeset_index", "data", "payload"):

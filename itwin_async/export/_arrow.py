@@ -22,6 +22,7 @@ from itwin_async.export._columns import (
 )
 from itwin_async.export._files import NewFile, naming
 from itwin_async.export._rows import Row, json_text, unfit
+from itwin_async.export._types import fields_digest
 
 PQ: Final[Any] = parquet  # which has no types
 _BATCH_ROWS: Final = 512
@@ -55,7 +56,8 @@ class ArrowFile:
                 PA.field("data", kind, nullable=False),
             ]
         )
-        self.layout = hashlib.sha256(str(self.schema).encode()).hexdigest()[:8]
+        columns = hashlib.sha256(str(self.schema).encode()).hexdigest()[:8]
+        self.layout = f"{fields_digest(data_type)}{columns}"
 
     def data(self, entry: ExtendedData[Any]) -> tuple[Any, int]:
         """JSON text; or, of a nested column, the payload, which was looked at."""

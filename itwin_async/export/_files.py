@@ -156,8 +156,16 @@ class Place:
     def put(self, made: Path, target: Path) -> None:
         """Give a file its name, replacing what is there."""
         if not (self.in_place if target == self._output else self._apart):
-            made.replace(target)
-            return
+            try:
+                made.replace(target)
+            except OSError as error:
+                # Not to be foreseen. What is linked to it, as what is added to may be, stays.
+                if error.errno not in _NO_RENAME or (
+                    target.exists() and target.stat().st_nlink > 1
+                ):
+                    raise
+            else:
+                return
         with (
             naming(target),
             made.open("rb") as source,

@@ -22,6 +22,7 @@ from itwin_async.export._journal import Indexes, Job, Progress
 from itwin_async.export._lists import ListReader, Piece
 from itwin_async.export._rows import BadRow, FileFormat, Format, JsonLines, Row
 from itwin_async.export._store import Store
+from itwin_async.export._types import type_name
 
 # What is lost when the process is killed, and what is held until then.
 _SECONDS: Final = 5.0
@@ -143,7 +144,7 @@ async def export_extended_data(
         itwin.imodels.list_extended_data(each, data_type, page_size=page_size)
     job = Job(
         format=kind,
-        data_type=None if data_type is None else f"{_name(data_type)} {form.layout}".strip(),
+        data_type=None if data_type is None else f"{type_name(data_type)} {form.layout}".strip(),
         since=since,
         platform=_platform(itwin.base_url),
     )
@@ -345,12 +346,6 @@ def _writer(kind: FileFormat, data_type: Any) -> Format:
             f"{kind} needs pyarrow: pip install 'itwin-async[arrow]', or export to .jsonl"
         ) from None
     return ArrowFile(data_type, parquet=kind == "parquet")
-
-
-def _name(data_type: Any) -> str:
-    if isinstance(data_type, type):
-        return f"{data_type.__module__}.{data_type.__qualname__}"
-    return repr(data_type)
 
 
 def _platform(base_url: str) -> str:

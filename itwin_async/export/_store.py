@@ -174,8 +174,11 @@ class Store:
     def _begin(self) -> None:
         self._journal.path.unlink(missing_ok=True)  # first: without it the rest counts for nothing
         self._remove_parts()
+        before = None
         if self._job.since is not None and self.output.exists():
             before = self._finished()
+        self._check_beside()
+        if before is not None:
             # The output as it is now, whatever becomes of its name.
             base = self._keep(self.output, "base", before.output)
             self._add_to(
@@ -193,8 +196,6 @@ class Store:
                     indexes=before.indexes,
                 )
             )
-        else:
-            self._check_beside()
         self._journal.begin(self._header)
         sync_directory(self._home)
 
@@ -337,10 +338,10 @@ class Store:
             checkpoint.write(_line(left))
         assert self._place is not None  # noqa: S101 - `open` comes first
         # Killed between these, the next run makes the same of the parts once more.
-        if bad is None:
-            self.bad_output.unlink(missing_ok=True)
-        else:
+        if bad is not None:
             self._place.put(home / "whole.bad", self.bad_output)
+        elif self.bad_output.is_file() and _is_bad_rows(self.bad_output):
+            self.bad_output.unlink()
         self._place.put(home / "whole", self.output)
         self._place.put(home / "whole.checkpoint", self._checkpoint)
         sync_directory(self.output.parent)

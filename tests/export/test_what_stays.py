@@ -105,6 +105,24 @@ async def test_files_of_the_users_own_beside_it_are_not_replaced(
     assert not emulator.requests
 
 
+async def test_a_file_of_the_users_own_is_not_deleted_where_rows_are_added(itwin, tmp_path):
+    await export_extended_data(itwin, ID, tmp_path / "a.jsonl")
+    (tmp_path / "a.jsonl.bad.jsonl").write_text("mine")
+    with pytest.raises(ValueError, match="was not made by an export, and would be replaced"):
+        await export_extended_data(itwin, ID, tmp_path / "a.jsonl", since=0)
+    assert (tmp_path / "a.jsonl.bad.jsonl").read_text() == "mine"
+
+
+async def test_a_name_that_leaves_no_room_for_those_beside_it_is_told_first(
+    emulator, itwin, tmp_path
+):
+    name = "a" * (255 - len(".jsonl.parts")) + ".jsonl"
+    with pytest.raises(OSError, match="File name too long"):
+        await export_extended_data(itwin, ID, tmp_path / name)
+    assert not emulator.requests
+    assert not list(tmp_path.iterdir())
+
+
 # Where the last rename cannot be done
 
 
@@ -190,6 +208,26 @@ async def test_an_output_that_is_a_mount_of_its_own_is_written_in_place(
     assert lines_of(mounted_output) == list(range(1, 26))
     assert mounted_output.stat().st_ino == node
     assert len(list(mounted_output.parent.iterdir())) == 2  # and its checkpoint
+
+
+async def test_a_rename_that_fails_against_expectation_is_no_end(itwin, tmp_path, monkeypatch):
+    output = tmp_path / "a.jsonl"
+    replace = Path.replace
+
+    def replaced(path: Path, target: Path) -> Path:
+        if target == output:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", replaced)
+    for _ in range(2):
+        await export_extended_data(itwin, ID, output)
+        assert lines_of(output) == list(range(1, 26))
+    with pytest.raises(OSError, match="busy"):  # it is linked to what it is made of
+        await export_extended_data(itwin, ID, output, since=0)
+    monkeypatch.undo()
+    await export_extended_data(itwin, ID, output, since=0)
+    assert lines_of(output) == list(range(1, 26))
 
 
 async def test_killed_while_it_is_written_in_place_nothing_is_lost(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -32,6 +33,7 @@ from itwin_async.retries import Attempts, Retry
 
 R = TypeVar("R")
 SIGNED: Final = "GET (signed URL)"  # what an error of a download says it was
+LONGEST_PAUSE: Final = 86_400.0  # seconds; no rate limit of the platform looks further back
 UNTOLD: Final = 1.0  # seconds to wait at least where a 429 does not say
 _SHOWN: Final = {"grant_type", "scope", "client_id", "redirect_uri"}  # of a form, when refused
 
@@ -76,6 +78,7 @@ class Elsewhere:
         self._limiter = limiter
         self._retry = retry
         self._outages = outages
+        self._paused_until: dict[Origin, float] = {}  # by a 429 of that host
         self._user_agent = user_agent
         self.timeout: Final = transport.timeout
         self.allow_plain_http: Final = allow_plain_http
@@ -96,6 +99,7 @@ class Elsewhere:
         with self._told("token") as call:
             breaker = self._outages.of(str(parts[0]))
             while True:
+                await self._wait_for_pause(parts[0], attempts, "token")
                 probe = await breaker.enter(attempts, "token")
                 try:
                     return await self._post_once(parts, form, call, breaker)
@@ -106,7 +110,7 @@ class Elsewhere:
                 finally:
                     if probe is not None:
                         probe.release()
-                await self._again(attempts, failure, call, breaker)
+                await self._again(parts[0], attempts, failure, call, breaker)
 
     @contextlib.contextmanager
     def _told(self, operation: str) -> Generator[Call | None, None, None]:
@@ -122,21 +126,48 @@ class Elsewhere:
             call.end()
 
     async def _again(
-        self, attempts: Attempts, error: ITwinError, call: Call | None, breaker: CircuitBreaker
+        self,
+        origin: Origin,
+        attempts: Attempts,
+        error: ITwinError,
+        call: Call | None,
+        breaker: CircuitBreaker,
     ) -> None:
-        """Like `again`, for a host that is not the platform: its 429 closes no door."""
-        retry = self._retry
+        """Like `again`, for a host that is not the platform: its 429 pauses its requests alone."""
         if not isinstance(error, RateLimitError):
             return await again(attempts, error, breaker, self._telling)
         self._telling.throttled(call)
         attempts.throttles += 1
-        wait = error.retry_after or max(UNTOLD, retry.backoff(attempts.throttles))
-        attempts.throttled += wait
-        patience = visible_deadline() - asyncio.get_running_loop().time()
-        patience = min(patience, retry.max_retry_after)
-        if wait > patience or attempts.throttled > retry.max_throttled:
+        wait = error.retry_after or max(UNTOLD, self._retry.backoff(attempts.throttles))
+        until = asyncio.get_running_loop().time() + min(wait, LONGEST_PAUSE)
+        self._paused_until[origin] = max(until, self._paused_until.get(origin, 0.0))
+        if not self._may_wait(wait, attempts):
             raise error
-        return await asyncio.sleep(wait)
+        return None
+
+    async def _wait_for_pause(self, origin: Origin, attempts: Attempts, operation: str) -> None:
+        """Wait while a 429 of this host pauses its requests; `RateLimitError` if for too long."""
+        loop = asyncio.get_running_loop()
+        while (left := self._paused_until.get(origin, 0.0) - loop.time()) > 0:
+            if not self._may_wait(left, attempts):
+                error = RateLimitError(
+                    f"{origin.host} asked for a pause of which {left:.1f} s are left, longer than "
+                    "max_retry_after, max_throttled or the deadline around this request allow"
+                )
+                error.status, error.retry_after, error.operation = 429, left, operation
+                raise error
+            attempts.throttled += left
+            # A little longer, so that the requests do not start together.
+            await asyncio.sleep(left + random.uniform(0.0, min(1.0, left * 0.1)))  # noqa: S311 - no secret
+
+    def _may_wait(self, seconds: float, attempts: Attempts) -> bool:
+        """Whether a call may wait so long for the end of a pause."""
+        retry = attempts.retry
+        return (
+            seconds <= visible_deadline() - asyncio.get_running_loop().time()
+            and seconds <= retry.max_retry_after
+            and attempts.throttled + seconds <= retry.max_throttled
+        )
 
     async def _post_once(
         self,
@@ -193,6 +224,7 @@ class Elsewhere:
             while True:
                 with self._life.running():
                     queued = time.monotonic()
+                    await self._wait_for_pause(origin, attempts, SIGNED)
                     probe = await breaker.enter(attempts, SIGNED)
                     slot: Slot | None = None
                     try:
@@ -217,7 +249,7 @@ class Elsewhere:
                             slot.release()
                         if probe is not None:
                             probe.release()
-                    await self._again(attempts, failure, call, breaker)
+                    await self._again(origin, attempts, failure, call, breaker)
 
     async def _open_signed(  # noqa: PLR0917 - what an attempt has in hand
         self,

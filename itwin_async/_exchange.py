@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 
-from itwin_async._elsewhere import UNTOLD, Elsewhere
+from itwin_async._elsewhere import LONGEST_PAUSE, UNTOLD, Elsewhere
 from itwin_async._failures import again, refused, retry_after
 from itwin_async._life import Life
 from itwin_async._links import Origin
@@ -31,7 +31,6 @@ from itwin_async.retries import Attempts, Retry
 
 T = TypeVar("T")
 R = TypeVar("R")
-_LONGEST_PAUSE: Final = 86_400.0  # seconds; no rate limit of the platform looks further back
 
 
 class Body(Protocol):
@@ -383,7 +382,7 @@ class Exchange:
         """Close the door for everybody, before the rest of the answer is read."""
         # A door that closes for no time would be a loop without end.
         seconds = asked or max(UNTOLD, self.retry.backoff(self._pauses_in_a_row + 1))
-        seconds = min(seconds, _LONGEST_PAUSE)
+        seconds = min(seconds, LONGEST_PAUSE)
         if self.limiter.pause(seconds):
             self._pauses_in_a_row += 1
             self.telling.paused(operation, seconds, request_id)

@@ -78,7 +78,11 @@ class TokenProvider(Protocol):
     """Something that gives a `Token`; a plain async callable that returns one does as well."""
 
     async def get_token(self, sign_in: SignIn, /) -> Token:
-        """A fresh token. Called by one task at a time, ahead of the end of the token before."""
+        """A fresh token. Called by one task at a time, ahead of the end of the token before.
+
+        May take the session's ``timeout`` besides its requests through ``sign_in``, which have
+        limits of their own. What it raises, each call that waits for the token raises.
+        """
         ...
 
 

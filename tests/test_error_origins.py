@@ -444,3 +444,14 @@ async def test_a_token_endpoint_that_throttles_without_a_time_is_asked_less_and_
                 await itwin.request("GET", "/x")
         # 4, 8, 16, 32, 64, 64, ... ms, each at least halved by chance: not 400 of the floor.
         assert 7 <= len(server.requests) <= 16
+
+
+async def test_a_sign_in_host_that_asked_for_a_long_pause_is_not_asked_by_the_next_call(emulator):
+    emulator.faults.add("token", Throttle(9_999), times=None)
+    async with ITwinSession(emulator.credentials, base_url=emulator.url) as itwin:
+        for said in ("the sign-in host", "asked for a pause"):
+            with pytest.raises(RateLimitError, match=said) as caught:
+                await itwin.itwins.get_primary_account()
+            assert caught.value.operation == "token"
+            assert 9_000 < caught.value.retry_after <= 9_999
+    assert emulator.count("token") == 1

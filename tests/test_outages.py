@@ -26,6 +26,7 @@ from itwin_async import (
     NotFoundError,
     OutageEnded,
     OutageStarted,
+    RateLimitError,
     Retry,
     ServerError,
     TransportError,
@@ -531,3 +532,34 @@ async def test_a_call_of_an_outage_cancelled_at_any_await_keeps_nobody_waiting(c
         awaits, _ = await cancelled_at_each_await(cancel_kind, one, check, when=when)
         await check(awaits)
         assert awaits >= 6
+
+
+async def test_a_429_of_another_host_pauses_all_requests_to_that_host_and_no_others():
+    retry = Retry(9, base=0.001)
+    async with Origin() as origin, Origin() as storage, session_at(origin, retry=retry) as itwin:
+
+        async def whole(body) -> bytes:
+            return await body.pull()
+
+        async def fetch(number: int) -> bytes:
+            url = split(f"{storage.url}/f{number}?sig=hidden")
+            return await itwin._exchange.elsewhere.fetch(url, whole, Attempts(retry, "GET"), dict)
+
+        with Clock() as clock:
+            storage.down = refused(429, "Retry-After: 60")
+            first = asyncio.ensure_future(fetch(0))
+            await until(lambda: itwin.stats.throttled)
+            await until(lambda: itwin.limiter.in_use == 0)
+            others = [asyncio.ensure_future(fetch(number)) for number in range(1, 10)]
+            assert await call(itwin, 1) == {}  # the platform's are not concerned
+            assert len(storage.requests) == 1
+            with (
+                anyio.fail_after(30),
+                pytest.raises(RateLimitError, match="asked for a pause") as caught,
+            ):
+                await fetch(99)
+            assert caught.value.operation == "GET (signed URL)"
+            storage.down = None
+            clock.forward(67.0)
+            assert await asyncio.gather(first, *others) == [b"{}"] * 10
+            assert (itwin.stats.throttled, itwin.stats.pauses) == (1, 0)

@@ -161,6 +161,8 @@ class StagingDirectory:
                 lock.flush()
             return
         hidden = self._directory / f".itwin-{self._key}.part"
+        if hidden.is_symlink():
+            raise FileExistsError(f"{hidden} is a link, and files are to be gathered there")
         hidden.mkdir(exist_ok=True)
         self._lock = _take_lock(hidden, create=True)
         if self._lock is None:

@@ -350,6 +350,19 @@ async def test_the_same_download_twice_at_once_is_refused(emulator, tmp_path):
     assert on_disk(tmp_path) == LARGE
 
 
+async def test_a_link_where_files_are_to_be_gathered_is_refused(emulator, tmp_path):
+    inner, outside = tmp_path / "in", tmp_path / "outside"
+    outside.mkdir()
+    await stopped(emulator, inner, resume=True)
+    (hidden,) = inner.iterdir()
+    hidden.rename(tmp_path / "elsewhere")
+    hidden.symlink_to(outside)
+    async with session(emulator) as itwin:
+        with pytest.raises(FileExistsError, match="is a link"):
+            await download(itwin, inner, resume=True)
+    assert not list(outside.iterdir())
+
+
 # How far it is
 
 

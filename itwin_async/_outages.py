@@ -13,6 +13,7 @@ from itwin_async.retries import Attempts, Retry
 _RAMP: Final = 1.0  # seconds over which the calls that waited start again
 _TICK: Final = 0.01  # seconds between two starts at least; more than one start at once beyond that
 _APART: Final = 0.5  # seconds between two probes, however many calls end
+_LONGEST: Final = 3_600.0  # seconds of a `Retry-After`, after which a probe is sent anyway
 _NO_ANSWER: Final = frozenset({"dns", "refused", "unreachable", "reset", "timeout", "malformed"})
 
 
@@ -112,7 +113,7 @@ class CircuitBreaker:
         if self._probe is None:
             now = loop.time()
             self._due = min(self._due, max(self._soonest, attempts.outage_end))
-            if self._due > waiter.deadline or self._asked - now > attempts.retry.max_retry_after:
+            if not self._leaves_time(waiter, now):
                 raise self._final(attempts, operation)
             if self._due <= now and not self._waiting:
                 return self._new_probe()
@@ -154,10 +155,10 @@ class CircuitBreaker:
         elif not (fault and self.open):
             return
         wait = (failure.retry_after if isinstance(failure, ResponseError) else None) or 0.0
-        self._asked = max(self._asked, now + wait)
+        self._asked = max(self._asked, now + min(wait, _LONGEST))
         self._soonest = max(self._soonest, self._asked)
+        self._failure = own_copy(failure)
         if begins or probed:
-            self._failure = own_copy(failure)
             # As long as the call that was tried least would wait by itself.
             faults = [waiter.attempts.faults for waiter in self._waiting]
             delay = self._retry.backoff(max(1, min([attempts.faults + 1, *faults])))
@@ -167,7 +168,7 @@ class CircuitBreaker:
         self._due = max(self._due, self._asked)
         if self._probe is None:
             for waiter in list(self._waiting):
-                if self._due > waiter.deadline:
+                if not self._leaves_time(waiter, now):
                     self._turn_away(waiter)
         self._schedule()
 
@@ -198,6 +199,12 @@ class CircuitBreaker:
         self._probe = Probe(self)
         return self._probe
 
+    def _leaves_time(self, waiter: _Waiter, now: float) -> bool:
+        """Whether a call may wait for the next probe."""
+        attempts = waiter.attempts
+        asked = self._asked - now <= attempts.retry.max_retry_after
+        return self._due <= waiter.deadline and asked and self._asked <= attempts.outage_end
+
     def _turn_away(self, waiter: _Waiter) -> None:
         del self._waiting[waiter]
         waiter.spent = True
@@ -211,6 +218,8 @@ class CircuitBreaker:
             seconds = asyncio.get_running_loop().time() - self._state.since
             error.message = f"{error.message} (an outage for {seconds:.1f} s)"
             error.args = (error.message,)
+        if isinstance(error, ResponseError):
+            error.path = None  # it is that of another call
         error.operation, error.request_id = operation, attempts.request_id
         error.may_have_happened = attempts.doubted
         return error

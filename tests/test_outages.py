@@ -377,6 +377,22 @@ async def test_a_retry_after_beyond_what_is_allowed_ends_every_waiting_call():
         assert len(origin.requests) == sent
 
 
+async def test_a_late_answer_that_asks_for_too_long_ends_the_waiting_calls_too():
+    retry = Retry(9, base=FOREVER, cap=FOREVER, max_retry_after=30.0)
+    async with Origin() as origin, session_at(origin, retry=retry) as itwin:
+        calls = await break_down(itwin, origin, calls=3)
+        await until(lambda: waiting(itwin) == 2)
+        late = ServerError("maintenance")
+        late.status, late.retry_after, late.path = 503, 31.0, "/c"
+        breaker(itwin).failed(late, "/c", Attempts(retry, "GET"), None)
+        await until(lambda: sum(task.done() for task in calls) == 2)
+        errors = [task.exception() for task in calls if task.done()]
+        assert [error.retry_after for error in errors] == [31.0, 31.0]
+        assert {error.path for error in errors} == {None}
+        for task in calls:
+            task.cancel()
+
+
 async def test_a_retry_after_of_an_outage_is_kept():
     retry = Retry(9, base=0.001, cap=0.002)
     async with Origin() as origin, session_at(origin, retry=retry) as itwin:

@@ -343,7 +343,9 @@ async def test_no_more_than_the_window_is_asked_for_behind_the_end(total, most):
         assert sorted(inside) == list(range(0, total, 5))
 
 
-@pytest.mark.parametrize("what", ["404", "hang", "reset", "html", "429"])
+@pytest.mark.parametrize(
+    "what", ["404", "hang", "reset", "html", pytest.param("429", marks=pytest.mark.slow)]
+)
 async def test_what_is_behind_the_end_disturbs_nobody(what):
     def make():
         plain = listing(60, 5)

@@ -176,6 +176,7 @@ def serve(limiter: Limiter, seconds: float, workers: int, jitter: float) -> list
     return counted
 
 
+@pytest.mark.slow
 def test_both_windows_are_kept_over_a_day_as_a_server_counts_them():
     limiter = Limiter(16, per_minute=500, per_hour=5_000)
     counted = serve(limiter, 86_400.0, workers=24, jitter=4.0)
@@ -727,7 +728,13 @@ def steps(waiters: int, *, pause: bool, cancel: bool) -> int:
 
 
 @pytest.mark.parametrize(
-    ("pause", "cancel"), [(False, False), (True, False), (True, True), (False, True)]
+    ("pause", "cancel"),
+    [
+        (False, False),
+        pytest.param(True, False, marks=pytest.mark.slow),
+        (True, True),
+        pytest.param(False, True, marks=pytest.mark.slow),
+    ],
 )
 def test_the_work_for_ten_thousand_waiters_is_ten_times_that_for_a_thousand(pause, cancel):
     few = steps(1_000, pause=pause, cancel=cancel)

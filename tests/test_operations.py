@@ -464,7 +464,7 @@ async def test_list_itwins_asks_for_a_representation_on_every_page(itwin, emulat
 
 
 @pytest.mark.parametrize(("count", "warned"), [(9_999, False), (10_000, True), (10_050, True)])
-@pytest.mark.parametrize("ahead", [0, 4])
+@pytest.mark.parametrize("ahead", [0, pytest.param(4, marks=pytest.mark.slow)])
 async def test_a_list_of_itwins_that_is_cut_off_warns_in_the_log(caplog, count, warned, ahead):
     caplog.set_level(logging.WARNING, "itwin_async")
     async with (

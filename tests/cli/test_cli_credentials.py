@@ -5,6 +5,8 @@ import subprocess
 import pytest
 from terminal import COMMAND, QUICK, environment, in_terminal, run
 
+pytestmark = pytest.mark.slow  # a process for each test
+
 
 @pytest.fixture
 def where(emulator):

@@ -15,6 +15,8 @@ from itwin_async.cli import _progress
 from itwin_async.cli._progress import Meter
 from itwin_async.emulator import Delay, Edit, Emulator, Reset, Status, Throttle
 
+pytestmark = pytest.mark.slow  # a process for each test
+
 ITWIN = "dc914a84-e0c9-40e2-9d14-faf5ed84147f"
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
 EXPORT = ("extended-data", "export")

@@ -16,6 +16,8 @@ LOADED = "import sys; print(*{name.partition('.')[0] for name in sys.modules}, f
 HELP = """
 import sys
 from itwin_async.cli import main
+
+pytestmark = pytest.mark.slow  # a process for each test
 try:
     main([*sys.argv[1:], "--help"])
 except SystemExit:

@@ -88,7 +88,7 @@ def test_dates_in_a_table_are_short():
     "arguments",
     [("changesets", "list", IMODEL), ("extended-data", "list", IMODEL), ("imodels", "list", ITWIN)],
 )
-@pytest.mark.parametrize("width", ["40", "50", "80"])
+@pytest.mark.parametrize("width", ["40", pytest.param("50", marks=pytest.mark.slow), "80"])
 def test_terminal_shows_whole_ids(arguments, width):
     code, screen = in_terminal(
         *arguments, "--emulator", "--limit", "2", variables={"COLUMNS": width}

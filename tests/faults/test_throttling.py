@@ -13,7 +13,7 @@ from itwin_async.emulator import Emulator, Throttle
 TASKS, SLOTS = 200, 16
 
 
-@pytest.mark.parametrize("at", [0, 60])
+@pytest.mark.parametrize("at", [0, pytest.param(60, marks=pytest.mark.slow)])
 async def test_two_hundred_tasks_pause_together_and_come_back_one_after_another(at):
     async with Emulator(imodels=1, changesets=5, latency=0.02) as emulator:
         emulator.faults.add("get_imodel", Throttle(1), after=at)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -13,6 +12,7 @@ import msgspec
 
 from itwin_async._failures import LONGEST, again, refused
 from itwin_async._interrupt import visible_deadline
+from itwin_async._jitter import jitter
 from itwin_async._life import Life
 from itwin_async._links import Origin, secure_origin, split
 from itwin_async._operation import NOT_DECODED
@@ -158,7 +158,7 @@ class Elsewhere:
                 raise error
             attempts.throttled += left
             # A little longer, so that the requests do not start together.
-            await asyncio.sleep(left + random.uniform(0.0, min(1.0, left * 0.1)))  # noqa: S311 - no secret
+            await asyncio.sleep(left + jitter(0.0, min(1.0, left * 0.1)))
 
     def _may_wait(self, seconds: float, attempts: Attempts) -> bool:
         """Whether a call may wait so long for the end of a pause."""

@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import math
-import random
 from collections import deque
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from itwin_async._interrupt import visible_deadline
+from itwin_async._jitter import jitter
 from itwin_async.errors import RateLimitError
 
 _RAMP: Final = 1.0  # seconds over which `concurrency` requests are spread after the door opens
@@ -208,7 +208,7 @@ class Limiter:
         """
         now = self._bind().time()
         # A little longer, never shorter: clients on other machines wait for the same moment.
-        extra = random.uniform(0.0, min(1.0, seconds * 0.1))  # noqa: S311 - no secret
+        extra = jitter(0.0, min(1.0, seconds * 0.1))
         until = now + seconds + extra
         was_open = self._door <= now
         if until > self._door:

@@ -1,10 +1,10 @@
 """Which failures may be tried again, and when: functions from values to values, without a clock."""
 
 import math
-import random
 from dataclasses import dataclass, field
 from typing import Final
 
+from itwin_async._jitter import jitter
 from itwin_async.errors import (
     DecodeError,
     ITwinError,
@@ -63,7 +63,7 @@ class Retry:
 
     def backoff(self, fault: int) -> float:
         """Seconds before the attempt after the *fault*-th fault: random, so that a crowd parts."""
-        return random.uniform(0.5, 1.0) * min(self.cap, self.base * 2.0 ** min(fault - 1, 60))  # noqa: S311 - no secret
+        return jitter(0.5, 1.0) * min(self.cap, self.base * 2.0 ** min(fault - 1, 60))
 
 
 @dataclass(slots=True)

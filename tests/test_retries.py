@@ -148,12 +148,22 @@ def test_a_server_error_that_asks_for_too_long_is_final():
 
 
 def test_backoff_doubles_up_to_its_cap_and_is_random_within_half():
-    random.seed(1)
     retry = Retry(base=0.5, cap=20.0)
     for fault, longest in enumerate((0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0), start=1):
         waits = [retry.backoff(fault) for _ in range(200)]
         assert longest / 2 <= min(waits) < 0.6 * longest
         assert 0.9 * longest < max(waits) <= longest
+
+
+def test_backoff_leaves_the_chance_of_a_program_alone():
+    """Workers that seed it alike must not wait alike, and it goes on as it would have."""
+    waits = []
+    for _ in range(2):
+        random.seed(1)
+        before = random.getstate()
+        waits.append([Retry().backoff(1) for _ in range(3)])
+        assert random.getstate() == before
+    assert waits[0] != waits[1]
 
 
 @given(

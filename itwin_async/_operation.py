@@ -141,7 +141,7 @@ class Request(Generic[T_co]):
     operation: Operation[T_co]
     target: str
     headers: Mapping[str, str]
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
 
 
 def _encoded(value: object) -> str:

@@ -149,10 +149,10 @@ def _word(option: str, name: str, what: str) -> str:
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise CredentialsError(f"{option} {name} cannot be read: {why}") from None
-    line = text.strip()
-    if not line or len(line.split()) > 1:
-        raise CredentialsError(f"{option} {name} must hold one word, and nothing else")
-    return line
+    if len(text.split()) == 1:
+        return text.strip()
+    del text  # a report of an error shows the locals of its frames
+    raise CredentialsError(f"{option} {name} must hold one word, and nothing else")
 
 
 def with_session(

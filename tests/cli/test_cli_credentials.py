@@ -3,7 +3,10 @@
 import subprocess
 
 import pytest
+from secrecy import frames
 from terminal import COMMAND, QUICK, environment, in_terminal, run
+
+from itwin_async.cli._options import CredentialsError, Options
 
 pytestmark = pytest.mark.slow  # a process for each test
 
@@ -106,6 +109,14 @@ async def test_file_with_more_than_a_secret_is_refused_without_showing_it(where,
     )  # fmt: skip
     assert ended.code == 4
     assert "canary" not in ended.err
+
+
+def test_no_frame_of_a_refused_file_holds_what_is_in_it(tmp_path):
+    (tmp_path / "secret").write_text("canary-one canary-two")
+    options = Options(client_id="me", client_secret_file=str(tmp_path / "secret"))
+    with pytest.raises(CredentialsError, match="one word") as caught:
+        options.token_provider()
+    assert "canary" not in frames(caught.value)
 
 
 @pytest.mark.parametrize(

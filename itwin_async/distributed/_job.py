@@ -176,24 +176,24 @@ class Job:
         failed: Exception | None = None
         while (batch := await queue.next(lane.number)) is not None:
             target = Target(root, run, batch.key, self._options.data_type, self._manifest.fields)
-            reason: str | None
+            error: Exception | None = None
             try:
                 crawled: Crawled = await lanes.run(lane, crawl, batch.imodels, target, workers)
             except ClusterLostError:
                 raise
-            except WorkersLostError as error:
-                _note_failure(batch, str(error))
+            except WorkersLostError as lost:
+                _note_failure(batch, str(lost))
                 queue.abandoned()
-                reason = None
-            except Exception as error:  # noqa: BLE001 - told for each iModel of the batch
-                failed, reason = error, reason_of(error)
+            except Exception as raised:  # noqa: BLE001 - told for each iModel of the batch
+                error = raised
             else:
                 batch.rows, batch.bad, batch.failures = crawled.rows, crawled.bad, crawled.failures
                 batch.part, batch.bad_part = crawled.part, crawled.bad_part
-                reason = crawled.lane_failed
-                if reason is None:
+                error = crawled.lane_error
+                if error is None:
                     queue.succeeded(lane.number)
-            if reason is not None:
+            if error is not None:
+                failed, reason = error, reason_of(error)
                 _logger.warning(
                     "A batch failed at the worker at %s (lane %d): %s",
                     lane.address,

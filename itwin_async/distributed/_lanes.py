@@ -83,7 +83,9 @@ class Lanes:
                 _MINUTE,
             )
             lane.owner = _NOBODY
-        raise WorkersLostError(f"{_MAX_LOST} workers in a row were lost while they ran it")
+        raise WorkersLostError(
+            f"the task {task.__name__} was lost with {_MAX_LOST} workers in a row, and is given up"
+        )
 
     async def _move(self, lane: Lane) -> None:
         """Give the lane to the worker that has the fewest, if there is one."""

@@ -41,14 +41,14 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Crawled:
-    """What a batch gave. ``lane_failed``: another lane may do better, for the reason given."""
+    """What a batch gave. With a ``lane_error``, another lane may do better."""
 
     rows: int
     bad: int
     part: StoredFile
     bad_part: StoredFile | None
     failures: dict[str, str]
-    lane_failed: str | None
+    lane_error: UnauthorizedError | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ async def crawl(
         part,
         bad_part,
         {imodel_id: one_line(str(error)) for imodel_id, error in errors.items()},
-        reason_of(refused[0]) if refused else None,
+        refused[0] if refused else None,
     )
 
 

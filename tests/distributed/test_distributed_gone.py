@@ -106,6 +106,21 @@ def test_when_every_worker_fails_the_job_ends_with_the_reason(
     assert set(first.paths) < set(found.paths)
 
 
+def test_what_a_failing_worker_could_do_of_a_batch_is_kept(
+    client, platform, world, tmp_path, short_minute
+):
+    one_of_each = sorted(world)[::3]
+    platform.ask("refuse", operation="list_extended_data", status=401, imodels=one_of_each)
+    how = {"batch_entries": 90, **FAST}
+    with pytest.raises(UnauthorizedError):  # every worker was stopped
+        ingest_extended_data(client, ingested.provider, world, tmp_path, **how)
+    kept = rows_of(tmp_path.glob("part-*"))
+    assert kept.num_rows and not {*kept["imodel_id"].to_pylist()} & {*one_of_each}
+    platform.ask("forget")
+    found = ingest_extended_data(client, ingested.provider, world, tmp_path, **how)
+    assert (found.rows, found.imodels, found.failures) == (360, 12, {})
+
+
 @pytest.fixture
 def short_looks(monkeypatch):
     monkeypatch.setattr(_monitor, "_POLL_INTERVAL", 0.2)

@@ -40,10 +40,11 @@ test-browser: browser
 screenshot: browser
 	SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser -k 'fits and light and 1280'
 
-# On clusters of real processes; what it prints of throughput and rates is of interest too.
+# On clusters of real processes, two files at a time, for one of them mostly waits for minutes to be
+# over. What it prints of throughput and rates is of interest too.
 test-distributed: $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,dask,notebook]'
-	$(BIN)/python -m pytest tests/distributed
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/distributed
 
 # In a kernel of its own; `make notebook` runs it and keeps what it shows, its picture for the docs too.
 test-notebook: $(READY)

@@ -15,6 +15,7 @@ from itwin_async.distributed._destination import Destination
 from itwin_async.distributed._importable import importable_name
 from itwin_async.distributed._job import CLEANUP_TIMEOUT, Job, Options
 from itwin_async.distributed._progress import IngestProgress, ProgressReport
+from itwin_async.distributed._workers import fields_of
 
 
 def ingest_extended_data(
@@ -83,6 +84,7 @@ def ingest_extended_data(
             f"data_type must be a type that workers can import: put {data_type.__qualname__} in a "
             "module, for what is sent as a copy is no struct any more"
         )
+    fields_of(data_type)  # `TypeError` for what no payload can be
     for name, value in {
         "per_minute": per_minute, "concurrency": concurrency, "batch_entries": batch_entries
     }.items():  # fmt: skip

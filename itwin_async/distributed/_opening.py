@@ -9,8 +9,8 @@ from itwin_async.distributed._destination import Destination
 from itwin_async.distributed._lanes import run_all
 from itwin_async.distributed._manifest import VERSION, Batch, Manifest, NamedFile
 from itwin_async.distributed._monitor import Monitor
-from itwin_async.distributed._workers import check_files, write_probe
-from itwin_async.export._types import fields_digest, type_name
+from itwin_async.distributed._workers import check_files, fields_of, write_probe
+from itwin_async.export._types import type_name
 
 _logger = logging.getLogger("itwin_async")
 
@@ -37,7 +37,7 @@ class Opening:
         manifest = Manifest(
             run=secrets.token_hex(8) if earlier is None else earlier.run,
             data_type=None if data_type is None else type_name(data_type),
-            fields=fields_digest(data_type),
+            fields=fields_of(data_type),
             batches=[],
             version=VERSION,
         )

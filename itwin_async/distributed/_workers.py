@@ -25,7 +25,8 @@ from itwin_async.distributed._importable import import_by_name
 from itwin_async.distributed._manifest import NamedFile, StoredFile, bad_name, part_name
 from itwin_async.errors import one_line
 from itwin_async.export import export_extended_data
-from itwin_async.export._types import fields_digest, type_name
+from itwin_async.export._arrow import ArrowFile
+from itwin_async.export._types import type_name
 
 _LEAVING: Final = (Status.closing, Status.closing_gracefully, Status.closed)
 
@@ -123,6 +124,11 @@ async def in_lane(
         raise
 
 
+def fields_of(data_type: Any) -> str:
+    """What tells a type from others of the same name, and its columns from those of others."""
+    return ArrowFile(data_type, parquet=True).layout
+
+
 async def discover(itwin: ITwinSession, itwin_ids: list[str]) -> list[str]:
     """The iModels of iTwins."""
     return [
@@ -157,10 +163,10 @@ async def crawl(
     itwin: ITwinSession, imodel_ids: list[str], target: Target, workers: int
 ) -> Crawled:
     """Write the part of a batch. Raises where nothing came, and it was not the iModels' fault."""
-    if fields_digest(target.data_type) != target.fields:
+    if fields_of(target.data_type) != target.fields:
         raise TypeError(
             f"{type_name(target.data_type)} has other fields on this worker than on the client: "
-            "install the same version there"
+            "install the same versions there"
         )
     errors: dict[str, ITwinError] = {}
     with tempfile.TemporaryDirectory() as home:

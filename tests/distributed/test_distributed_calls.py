@@ -239,6 +239,7 @@ def test_what_would_carry_its_secret_is_refused(client, tmp_path, provider):
         ({"max_idle": "1"}, TypeError, "max_idle must be a number of seconds, not str"),
         ({"max_idle": -1}, ValueError, "max_idle must be a number of seconds from 0, not -1"),
         ({"max_idle": float("nan")}, ValueError, "max_idle must be a number of seconds from 0"),
+        ({"data_type": 5}, TypeError, "Type '5' is not supported"),
         ({"client": None}, TypeError, "client must be a distributed.Client, not NoneType"),
     ],
     ids=str,

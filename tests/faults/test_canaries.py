@@ -10,7 +10,8 @@ import pytest
 from secrecy import shown
 from support import RawServer, answer, session_at
 
-from itwin_async import ITwinError, NotFoundError
+from itwin_async import ITwinError, NotFoundError, TransportError
+from itwin_async._silent import SilentStr
 
 TOKEN = "token-of-the-test"
 
@@ -21,6 +22,20 @@ async def test_the_watch_sees_a_token_in_an_error(canaries, monkeypatch):
         with pytest.raises(NotFoundError):
             await itwin.packages.get_package("P")
     assert canaries.leaks
+    canaries.leaks.clear()
+
+
+async def test_the_watch_sees_a_token_in_a_frame(canaries, monkeypatch):
+    """In those of a call, and in those of an error that a test catches from somewhere else."""
+    monkeypatch.setattr(SilentStr, "__repr__", str.__repr__)
+    async with RawServer(b"no HTTP\r\n\r\n") as server, session_at(server) as itwin:
+        with pytest.raises(TransportError):
+            await itwin.packages.get_package("P")
+        assert [leak for leak in canaries.leaks if "headers shows token-of-the" in leak]
+        canaries.leaks.clear()
+        with pytest.raises(ValueError, match="path must be"):
+            await itwin.request("GET", f"https://other.example/{TOKEN}")
+    assert [leak for leak in canaries.leaks if "request path shows token-of-the" in leak]
     canaries.leaks.clear()
 
 

@@ -1,8 +1,10 @@
 """The seam to the network: the only module that knows aiohttp's client and its exceptions."""
 
+# A name is encoded, and looked up in a thread: nothing is to be imported there, for files may be
+# short by then.
 import asyncio
-import concurrent.futures.thread  # noqa: F401 - a name is looked up in a thread, …
-import encodings.idna  # noqa: F401 - … and encoded: not to be imported where files are short
+import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport]
+import encodings.idna  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import errno
 import ssl
 from collections.abc import Mapping

@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, Self
@@ -145,9 +145,18 @@ class Place:
 
     def __init__(self, home: Path, output: Path) -> None:
         self._output = output
+        probe = home / "whole.probe"
+        with suppress(FileNotFoundError):
+            probe.rmdir()
+        probe.mkdir()
         # Nothing is there to be renamed: that it leads to another file system is told first.
-        self._apart = _renaming(home / "missing", output) == errno.EXDEV
-        self.in_place = self._apart or (output.exists() and not _replaceable(home, output))
+        self._apart = _renaming(probe / "missing", output) == errno.EXDEV
+        # No directory is ever renamed to a file: that nothing can be is told first as well.
+        self.in_place = self._apart or (
+            output.exists()
+            and (_renaming(probe, output) in _NO_RENAME or _is_mount(output, home / "whole.link"))
+        )
+        probe.rmdir()
         if self.in_place and output.exists() and not os.access(output, os.W_OK):
             raise PermissionError(
                 errno.EACCES, "The output can neither be replaced nor written to", str(output)
@@ -177,24 +186,15 @@ class Place:
             os.fsync(file.fileno())
 
 
-def _replaceable(home: Path, output: Path) -> bool:
-    """Whether a file could be renamed to an output that is there."""
-    probe = home / "probe"
-    shutil.rmtree(probe, ignore_errors=True)
-    probe.mkdir()
+def _is_mount(path: Path, link: Path) -> bool:
+    """Whether a file is a mount of its own: of the device of all else, and no link leads to it."""
+    link.unlink(missing_ok=True)
     try:
-        # No directory is ever renamed to a file; it is told first where nothing could be.
-        if _renaming(probe, output) in _NO_RENAME:
-            return False
-        # A file that is a mount of its own lies on the same device as all else, and still a link
-        # to it leads across mounts.
-        os.link(output, probe / "link")
-    except OSError as error:  # most often: no links on this file system
-        return error.errno != errno.EXDEV
-    else:
-        return True
-    finally:
-        shutil.rmtree(probe)
+        os.link(path, link)
+    except OSError as error:  # else most often: no links on this file system
+        return error.errno == errno.EXDEV
+    link.unlink()
+    return False
 
 
 def _renaming(path: Path, target: Path) -> int | None:

@@ -351,7 +351,10 @@ class Store:
     def _remove_parts(self) -> None:
         for path in self._home.iterdir():
             if _OURS.fullmatch(path.name):
-                path.unlink()
+                if path.is_dir():
+                    path.rmdir()
+                else:
+                    path.unlink()
 
     def _clear(self) -> None:
         """Remove what an export made; what somebody else put there stays, and so does a link."""

@@ -4,19 +4,16 @@ A part is written and synced before a line of the journal names it, with what pr
 line names does not count; so a part and the places that its lists had reached are stored together
 or not at all. What cannot be proved any more does not count either, nor what was stored after it.
 The output appears when every list is done. What is left then is a checkpoint: where each list
-ended, for `since`. Only a directory with our marker, or an empty one, is taken for ours. Everything
-here blocks, and is called from threads.
+ended, for `since`. Everything here blocks, and is called from threads.
 """
 
 import logging
 import os
-import re
 import shutil
-import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import msgspec
 
@@ -29,8 +26,8 @@ from itwin_async.export._files import (
     sum_of,
     sync_directory,
 )
+from itwin_async.export._home import Home, is_bad_rows, is_checkpoint
 from itwin_async.export._journal import (
-    VERSION,
     Checkpoint,
     Header,
     Indexes,
@@ -43,24 +40,7 @@ from itwin_async.export._journal import (
 )
 from itwin_async.export._rows import BadRow, Format, Row, concatenated, unfit_row
 
-if sys.platform != "win32":
-    import fcntl
-
 _logger = logging.getLogger("itwin_async")
-_MARKER: Final = "itwin-async-export"
-_MARK: Final = f"Parts of an unfinished export of itwin_async, version {VERSION}.\n".encode()
-_OURS: Final = re.compile(r"\d{6,}\.(jsonl|arrows|bad)|base|base\.bad|whole[.a-z]*|journal\.new")
-
-
-class _JobVersion(msgspec.Struct):
-    version: int
-
-
-class _AnyCheckpoint(msgspec.Struct):
-    """A checkpoint of any version."""
-
-    job: _JobVersion
-    imodels: dict[str, msgspec.Raw]
 
 
 class Store:
@@ -75,12 +55,12 @@ class Store:
         self._job = job
         self._form = form
         self._checkpoint = output.with_name(f"{output.name}.checkpoint")
-        self._home = output.with_name(f"{output.name}.parts")
+        self._directory = Home(output)
+        self._home = self._directory.path
         self._journal = Journal(self._home / "journal")
         self._header = Header(job=job, since=job.since)
         self._parts: list[Stored] = []
         self._begun: set[str] = set()  # iModels that have rows in the parts, or none at all
-        self._lock: BinaryIO | None = None
         self._place: Place | None = None
 
     # Beginning
@@ -91,7 +71,7 @@ class Store:
         Raises `ValueError` if it was another export, there is nothing to add to, or what is beside
         the output is not an export's; `RuntimeError` if one is running; `OSError`.
         """
-        self._claim()
+        self._directory.claim()
         try:
             self._place = Place(self._home, self.output)
             if resume and self._journal.path.exists():
@@ -100,40 +80,7 @@ class Store:
                 self._begin()
         finally:
             if not self._journal.path.exists():
-                self._clear()
-
-    def _claim(self) -> None:
-        home, marker = self._home, self._home / _MARKER
-        if not home.is_dir():
-            if home.is_symlink() or home.exists():
-                raise ValueError(f"{home} is in the way: move it away, or choose another output")
-            home.mkdir(exist_ok=True)
-        if not self._is_ours():
-            raise ValueError(
-                f"{home} was not made by an export of this version: move it away, or choose "
-                "another output"
-            )
-        self._lock = marker.open("ab")
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RuntimeError(f"another export to {self.output} is running") from None
-        if marker.read_bytes() == _MARK:
-            return
-        with naming(marker):
-            self._lock.truncate(0)
-            self._lock.write(_MARK)
-            self._lock.flush()
-            os.fsync(self._lock.fileno())
-
-    def _is_ours(self) -> bool:
-        marker = self._home / _MARKER
-        found = marker.read_bytes() if marker.is_file() else b""
-        # Killed right at its beginning, one leaves nothing, or a marker that is not whole.
-        return found == _MARK or (
-            _MARK.startswith(found) and {each.name for each in self._home.iterdir()} <= {_MARKER}
-        )
+                self._directory.clear()
 
     def _recover(self) -> None:
         header, parts = self._journal.recover(self._is_proved)
@@ -151,9 +98,7 @@ class Store:
         for each in parts:
             self._count(each)
         known = {self._part(each) for each in parts} | {self._bad_part(each) for each in parts}
-        for path in self._home.iterdir():
-            if path.name[0].isdigit() and _OURS.fullmatch(path.name) and path not in known:
-                path.unlink()
+        self._directory.remove_parts(known | {self._home / "base", self._home / "base.bad"})
 
     def _is_proved(self, stored: Stored) -> bool:
         for path, expected in (
@@ -173,7 +118,7 @@ class Store:
 
     def _begin(self) -> None:
         self._journal.path.unlink(missing_ok=True)  # first: without it the rest counts for nothing
-        self._remove_parts()
+        self._directory.remove_parts()
         before = None
         if self._job.since is not None and self.output.exists():
             before = self._finished()
@@ -208,7 +153,7 @@ class Store:
 
     def _check_beside(self) -> None:
         """`ValueError` if what is to be replaced beside the output is not an export's."""
-        for path, is_ours in ((self.bad_output, _is_bad_rows), (self._checkpoint, _is_checkpoint)):
+        for path, is_ours in ((self.bad_output, is_bad_rows), (self._checkpoint, is_checkpoint)):
             if path.exists() and not (path.is_file() and is_ours(path)):
                 raise ValueError(
                     f"{path} was not made by an export, and would be replaced: move it away, or "
@@ -340,38 +285,17 @@ class Store:
         # Killed between these, the next run makes the same of the parts once more.
         if bad is not None:
             self._place.put(home / "whole.bad", self.bad_output)
-        elif self.bad_output.is_file() and _is_bad_rows(self.bad_output):
+        elif self.bad_output.is_file() and is_bad_rows(self.bad_output):
             self.bad_output.unlink()
         self._place.put(home / "whole", self.output)
         self._place.put(home / "whole.checkpoint", self._checkpoint)
         sync_directory(self.output.parent)
         self._journal.path.unlink()
-        self._clear()
-
-    def _remove_parts(self) -> None:
-        for path in self._home.iterdir():
-            if _OURS.fullmatch(path.name):
-                if path.is_dir():
-                    path.rmdir()
-                else:
-                    path.unlink()
-
-    def _clear(self) -> None:
-        """Remove what an export made; what somebody else put there stays, and so does a link."""
-        self._remove_parts()
-        if {each.name for each in self._home.iterdir()} - {_MARKER}:
-            return
-        if sys.platform == "win32":
-            self.close()  # an open file cannot be removed there
-        (self._home / _MARKER).unlink(missing_ok=True)
-        if not self._home.is_symlink() and not self._home.is_mount():
-            self._home.rmdir()
+        self._directory.clear()
 
     def close(self) -> None:
         """Let another process have it."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._directory.close()
 
 
 def _proved(parts: Iterable[tuple[Path, Sum | None]]) -> Iterator[bytes]:
@@ -390,20 +314,3 @@ def _link(path: Path, name: Path) -> bool:
 
 def _line(value: object) -> bytes:
     return msgspec.json.encode(value) + b"\n"
-
-
-def _is_bad_rows(path: Path) -> bool:
-    with path.open("rb") as file:
-        return _decodes(file.readline(), BadRow)
-
-
-def _is_checkpoint(path: Path) -> bool:
-    return _decodes(path.read_bytes(), _AnyCheckpoint)
-
-
-def _decodes(text: bytes, kind: type) -> bool:
-    try:
-        msgspec.json.decode(text, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
-    return True

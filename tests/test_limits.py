@@ -740,3 +740,37 @@ def test_the_work_for_ten_thousand_waiters_is_ten_times_that_for_a_thousand(paus
     few = steps(1_000, pause=pause, cancel=cancel)
     many = steps(10_000, pause=pause, cancel=cancel)
     assert many < 13 * few
+
+
+def test_a_slot_given_back_while_another_is_granted_is_granted_in_its_turn():
+    async def main():
+        limiter = Limiter(2)
+        one, other = await limiter.acquire(), await limiter.acquire()
+        waiting = [asyncio.create_task(limiter.acquire()) for _ in range(2)]
+        await settle()
+        opens = limiter._opens
+
+        def collect(now):  # a collector runs, and drops who has the other slot
+            other.release()
+            return opens(now)
+
+        limiter._opens = collect
+        one.release()
+        for slot in await asyncio.gather(*waiting):
+            slot.release()
+        assert (limiter.in_use, limiter.waiting, limiter._flying) == (0, 0, 0)
+
+    run(main())
+
+
+def test_a_slot_given_back_in_another_thread_wakes_who_waits():
+    async def main():
+        limiter = Limiter(1)
+        slot = await limiter.acquire()
+        waiting = asyncio.create_task(limiter.acquire())
+        await settle()
+        await asyncio.to_thread(slot.release)
+        (await waiting).release()
+        assert limiter.in_use == 0
+
+    asyncio.run(asyncio.wait_for(main(), 10), debug=True)

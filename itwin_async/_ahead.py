@@ -121,7 +121,8 @@ class Guess:
             if self._live is not None:
                 self._live.close()
         self._live = None
-        self._over.set()
+        if not self._exchange.life.binding.lost:
+            self._over.set()
 
     def _check_room(self, size: int) -> None:
         """Set aside what a body of this size needs, or end the guess."""
@@ -149,7 +150,7 @@ class Guess:
             self._body.close()
             self._body = None
         self._end()
-        if task is not None:
+        if task is not None and not self._exchange.life.binding.lost:
             task.cancel()
 
 

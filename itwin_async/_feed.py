@@ -7,6 +7,7 @@ from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
 from itwin_async._ahead import Ahead, KeptBody
 from itwin_async._exchange import Body, Exchange, read_whole
+from itwin_async._loops import LoopBinding
 from itwin_async._operation import NOT_DECODED, Request, why_not_decoded
 from itwin_async._pages import Listing, ODataPage, PageStyle, Place, Streaming
 from itwin_async._splitting import Splitter
@@ -236,9 +237,10 @@ class Feed(Generic[T]):
         if self._ahead is not None:
             self._ahead.drop()
 
-    def drop(self) -> None:
-        """Close what nobody uses any more: in a finalizer, and so in any thread or process."""
-        self._exchange.life.binding.call(self.close)
+    @property
+    def binding(self) -> LoopBinding:
+        """The loop in which this may be closed."""
+        return self._exchange.life.binding
 
     def _next_target(self) -> str | None:
         if isinstance(self._next, LinkError):

@@ -142,20 +142,24 @@ class _ListIterator(Generic[T]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the list: what is open or under way for it ends now."""
-        self._close()
+        """Close the list: what is open or under way for it ends now.
+
+        From another thread than that of its event loop, it ends there soon.
+        """
+        self._feed.binding.call(self._close)
 
     def _close(self) -> None:
         if self._end is None:
             self._end = StopAsyncIteration()
             if self._wait is not None:
                 self._end = RuntimeError("this list was closed while it was waited for")
-                self._wait.interrupt(own_copy(self._end))
+                if not self._feed.binding.lost:
+                    self._wait.interrupt(own_copy(self._end))
         self._feed.close()
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError, RuntimeError):  # never made, or its loop is gone
-            self._feed.drop()
+        with contextlib.suppress(AttributeError):  # it was never made
+            self._feed.binding.call(self._feed.close)
 
     def _begin(self) -> Interruptible:
         if self._end is not None:

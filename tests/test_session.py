@@ -347,6 +347,9 @@ if sys.argv[2] == "closed":
     loop.run_until_complete(held.items.aclose())
     loop.run_until_complete(held.itwin.aclose())
 loop.close()
+if sys.argv[2] == "closed late":
+    asyncio.run(held.items.aclose())
+    asyncio.run(held.itwin.aclose())
 if sys.argv[2] == "cycle":
     held.held = held
 if sys.argv[2] != "exit":
@@ -355,7 +358,7 @@ if sys.argv[2] != "exit":
 """
 
 
-@pytest.mark.parametrize("way", ["dropped", "cycle", "closed", "exit"])
+@pytest.mark.parametrize("way", ["dropped", "cycle", "closed", "closed late", "exit"])
 async def test_what_outlives_a_closed_loop_is_dropped_quietly(way):
     link = b'{"next":{"href":"/imodels/i/changesets/extendeddata?$top=1&$skip=1"}}'
     entry = b'{"changesetId":"a","changesetIndex":1,"data":"e30="}'
@@ -446,8 +449,8 @@ async def test_a_session_dropped_in_another_thread_closes_its_sockets():
         await until(lambda: server.open == 0)
 
 
-@pytest.mark.parametrize("with_loop", [False, True])
-async def test_a_list_dropped_in_another_thread_closes_its_connection(with_loop):
+@pytest.mark.parametrize("way", ["dropped", "dropped in a loop", "closed"])
+async def test_a_list_dropped_in_another_thread_closes_its_connection(way):
     async def large(connection) -> None:
         await connection.request()
         entry = b'{"changesetId":"a","changesetIndex":1,"data":"e30="},' * 20_000
@@ -460,9 +463,11 @@ async def test_a_list_dropped_in_another_thread_closes_its_connection(with_loop)
         await anext(lists[0])
 
         async def drop() -> None:
+            if way == "closed":
+                await lists[0].aclose()
             lists.clear()
 
-        await asyncio.to_thread(lambda: asyncio.run(drop()) if with_loop else lists.clear())
+        await asyncio.to_thread(lists.clear if way == "dropped" else lambda: asyncio.run(drop()))
         await until(lambda: server.open == 0)
 
 

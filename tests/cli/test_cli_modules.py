@@ -8,6 +8,8 @@ from terminal import environment
 
 import itwin_async
 
+pytestmark = pytest.mark.slow  # a process for each test
+
 EXTRAS = {
     "cyclopts", "rich", "pyarrow", "pandas", "numpy", "opentelemetry", "distributed", "dask",
     "fsspec", "fastapi", "uvicorn", "matplotlib", "tqdm", "IPython", "playwright",
@@ -16,8 +18,6 @@ LOADED = "import sys; print(*{name.partition('.')[0] for name in sys.modules}, f
 HELP = """
 import sys
 from itwin_async.cli import main
-
-pytestmark = pytest.mark.slow  # a process for each test
 try:
     main([*sys.argv[1:], "--help"])
 except SystemExit:

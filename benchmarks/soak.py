@@ -33,8 +33,8 @@ from itwin_async import (
     Event,
     ITwinSession,
     Limiter,
-    Paused,
-    Requested,
+    RateLimited,
+    ResponseReceived,
     Retry,
     merged,
 )
@@ -47,7 +47,7 @@ CROWD, LISTS_IN_CROWD = 10_500, 200
 LISTS_IN_ROUND = 240
 CHANGESETS, PAGE = 120, 50
 BROKEN_AT_ONCE = 40  # connections
-LONGEST = 600.0  # seconds, then the job has failed
+MAX_ERROR_BODY = 600.0  # seconds, then the job has failed
 # Of a hundred requests. The 429 are one in a hundred, as the platform's would be on a bad day.
 FAULTS: dict[str, tuple[float, Fault]] = {
     "429 with Retry-After: 1": (0.9, Throttle(1)),
@@ -259,9 +259,9 @@ async def main(seed: int, rounds: int) -> tuple[str, int]:
     def listen(event: Event) -> None:
         nonlocal longest_pause
         told[type(event).__name__] += 1
-        if isinstance(event, Requested) and event.status == 401:
+        if isinstance(event, ResponseReceived) and event.status == 401:
             told["401"] += 1
-        if isinstance(event, Paused):
+        if isinstance(event, RateLimited):
             longest_pause = max(longest_pause, event.seconds)
 
     try:
@@ -271,7 +271,7 @@ async def main(seed: int, rounds: int) -> tuple[str, int]:
         limiter = Watched(SLOTS)
         retry = Retry(8, base=0.05, cap=2.0)
         async with (
-            asyncio.timeout(LONGEST),
+            asyncio.timeout(MAX_ERROR_BODY),
             ITwinSession.from_env(
                 base_url=url, limiter=limiter, retry=retry, timeout=30.0, on_event=listen
             ) as itwin,
@@ -291,7 +291,11 @@ async def main(seed: int, rounds: int) -> tuple[str, int]:
             server.terminate()
         rest, _ = await server.communicate()
     memory = judge(soak)
-    counts = {"Retried": stats.retries, "Paused": stats.pauses, "Renewed": stats.renewals}
+    counts = {
+        "RetryScheduled": stats.retries,
+        "RateLimited": stats.pauses,
+        "TokenRenewed": stats.renewals,
+    }
     for kind, count in counts.items():
         if told[kind] != count:
             soak.problems.append(f"{kind}: {told[kind]} events, but {count} counted")

@@ -17,7 +17,7 @@ html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "floors", "public_names"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "layers", "public_names"]
 exclude_patterns = ["_build", "_ext"]
 # An extra's page of the reference is there as soon as its module is.
 exclude_patterns += [

@@ -2,13 +2,12 @@
 
 import logging
 
-from itwin_async._downloads import DownloadProgress
-from itwin_async._extended_data import ExtendedData
-from itwin_async._operation import Operation
-from itwin_async._paging import ItemIterator, Page, PageIterator, Pager
-from itwin_async._records import Link, plain
-from itwin_async._streams import Merged, merged
-from itwin_async.auth import ClientCredentials, SignIn, StaticToken, Token, TokenProvider
+from itwin_async._core.operation import Operation
+from itwin_async._core.records import Link, plain
+from itwin_async._files.download import DownloadProgress
+from itwin_async._pagination.merge import Merged, merged
+from itwin_async._pagination.pager import ItemIterator, Page, PageIterator, Pager
+from itwin_async.auth import ClientCredentials, StaticToken, Token, TokenProvider, TokenRequester
 from itwin_async.errors import (
     ConflictError,
     DecodeError,
@@ -27,14 +26,14 @@ from itwin_async.errors import (
 )
 from itwin_async.events import (
     Event,
-    Finished,
+    OperationFinished,
     OutageEnded,
     OutageStarted,
-    Paused,
-    Renewed,
-    Requested,
-    Retried,
+    RateLimited,
+    ResponseReceived,
+    RetryScheduled,
     Stats,
+    TokenRenewed,
 )
 from itwin_async.extensions import (
     Checksum,
@@ -47,7 +46,8 @@ from itwin_async.extensions import (
     ExtensionVersion,
     VersionLinks,
 )
-from itwin_async.imodels import (
+from itwin_async.imodels.extended_data import ExtendedData
+from itwin_async.imodels.imodels import (
     Application,
     Changeset,
     ChangesetLinks,
@@ -89,7 +89,6 @@ __all__ = [
     "ExtensionVersion",
     "Extensions",
     "Extent",
-    "Finished",
     "ForbiddenError",
     "IModel",
     "IModelLinks",
@@ -107,28 +106,29 @@ __all__ = [
     "Merged",
     "NotFoundError",
     "Operation",
+    "OperationFinished",
     "OutageEnded",
     "OutageStarted",
     "Packages",
     "Page",
     "PageIterator",
     "Pager",
-    "Paused",
     "PayloadError",
     "Point",
     "RateLimitError",
-    "Renewed",
-    "Requested",
+    "RateLimited",
     "ResponseError",
-    "Retried",
+    "ResponseReceived",
     "Retry",
+    "RetryScheduled",
     "ServerError",
-    "SignIn",
     "StaticToken",
     "Stats",
     "SynchronizationInfo",
     "Token",
     "TokenProvider",
+    "TokenRenewed",
+    "TokenRequester",
     "TransportError",
     "UnauthorizedError",
     "VersionLinks",
@@ -136,3 +136,8 @@ __all__ = [
     "merged",
     "plain",
 ]
+
+for _name in __all__:
+    # Tracebacks, pickles and documentation name the public place, wherever a class is defined.
+    if callable(globals()[_name]):
+        globals()[_name].__module__ = __name__

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, Self, TypeAlias, cast, runtime_checkable
 
-from itwin_async._links import absolute_origin
-from itwin_async._silent import SilentForm, SilentValue
+from itwin_async._core.secrets import SecretDict, SecretValue
+from itwin_async._core.urls import absolute_origin
 from itwin_async.errors import DecodeError
 
 # There is no dev sign-in host: dev signs in at QA.
@@ -60,7 +60,7 @@ class Token:
             raise TypeError(f"expires_in must be a number of seconds, not {type(life).__name__}")
 
 
-class SignIn(Protocol):
+class TokenRequester(Protocol):
     """What a session lends a token provider: its base and a way to post a form."""
 
     @property
@@ -77,7 +77,7 @@ class SignIn(Protocol):
 class TokenProvider(Protocol):
     """Something that gives a `Token`; a plain async callable that returns one does as well."""
 
-    async def get_token(self, sign_in: SignIn, /) -> Token:
+    async def get_token(self, sign_in: TokenRequester, /) -> Token:
         """A fresh token. Called by one task at a time, ahead of the end of the token before.
 
         May take the session's ``timeout`` besides its requests through ``sign_in``, which have
@@ -100,7 +100,7 @@ class StaticToken:
         del value  # a report of an error shows the locals of its frames
         _check_token(self)
 
-    async def get_token(self, _sign_in: SignIn, /) -> Token:
+    async def get_token(self, _sign_in: TokenRequester, /) -> Token:
         """The token."""
         return Token(self.value)
 
@@ -128,7 +128,7 @@ class ClientCredentials:
         token_url: str | None = None,
         scope: str = "itwin-platform",
     ) -> None:
-        given = SilentForm(
+        given = SecretDict(
             client_id=client_id, client_secret=client_secret, token_url=token_url, scope=scope
         )
         # Reports of errors show the locals of frames, and the repr of what is in the making.
@@ -141,7 +141,7 @@ class ClientCredentials:
             if not given[name].strip():
                 raise ValueError(f"{name} must not be empty")
         if given["token_url"] is not None:
-            absolute_origin(SilentValue(given["token_url"]), "token_url")
+            absolute_origin(SecretValue(given["token_url"]), "token_url")
         for name in given:
             _set(self, name, given[name])
 
@@ -171,9 +171,9 @@ class ClientCredentials:
             )
         return f"{host}/connect/token"
 
-    async def get_token(self, sign_in: SignIn, /) -> Token:
+    async def get_token(self, sign_in: TokenRequester, /) -> Token:
         """A token from the sign-in host."""
-        form = SilentForm(
+        form = SecretDict(
             grant_type="client_credentials",
             client_id=self.client_id,
             client_secret=self.client_secret,
@@ -187,7 +187,7 @@ _LONGEST: Final = 86_400.0  # no platform token lives longer than a day, whateve
 
 def parse_token(answer: object) -> Token:
     """The token of a token endpoint's answer (RFC 6749, section 5.1)."""
-    fields = SilentForm(cast("dict[str, Any]", answer) if isinstance(answer, dict) else {})
+    fields = SecretDict(cast("dict[str, Any]", answer) if isinstance(answer, dict) else {})
     del answer  # a report of an error shows the locals of its frames
     life: object = fields.get("expires_in")
     if not _is_token(fields.get("access_token")):

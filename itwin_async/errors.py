@@ -15,55 +15,13 @@ ITwinError                    str() is one line: 404 iModelNotFound: Requested i
     └── PayloadError          an extended-data payload that is not what was asked for
 """
 
-import re
 from typing import Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-_SECRETS: Final = (
-    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), r"\1 …"),
-    (re.compile(r"\beyJ[\w-]+\.[\w.-]+"), "…"),
-    (
-        re.compile(
-            r"(?i)\b(access_token|refresh_token|client_secret|sig)([\"']?\s*[=:]\s*[\"']?)[^\s\"'&,}]+"
-        ),
-        r"\1\2…",
-    ),
-)
+from itwin_async._core.redaction import one_line
+
 _MAX_DETAILS: Final = 300  # characters of a refusal's details in its line
-_USERINFO: Final = re.compile(r"(://)[^\s/?#@:]*:[^\s/?#]*@")
-_URL: Final = re.compile(r"(?i)\s*https?:")
-# Greedy without a query as well, so that no text is looked at twice. A quote ends a query only
-# where it closes something: a URL may hold one.
-_SIGNED: Final = re.compile(
-    r"""(?i)(https?:\\?/\\?/[^\s?]*)(\?(?:\\.|[^\s"'\\]|["'](?![\s,;:)\]}]|$))*)?"""
-)
-
-
-def one_line(text: str, *, longest: int = 300, secrets: tuple[str, ...] = ()) -> str:
-    """Text from outside as one short printable line: no token, no secret, no query of a URL."""
-    for secret in secrets:
-        if len(secret) >= 6:  # shorter ones are no secrets, and stand in any word
-            text = text.replace(secret, "…")
-    for pattern, shown in _SECRETS:
-        text = pattern.sub(shown, text)
-    text = unsigned(text)
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def unsigned(text: str) -> str:
-    """Text without the queries and passwords of its URLs: a query may be a signature."""
-    text = _USERINFO.sub(r"\1…@", text)
-    return _SIGNED.sub(lambda found: f"{found[1]}?…" if found[2] else found[1], text)
-
-
-def unsigned_value(text: str) -> str:
-    """The same for a value: what begins as a URL is one, and may hold anything."""
-    if _URL.match(text):
-        address, mark, _ = _USERINFO.sub(r"\1…@", text).partition("?")
-        return f"{address}?…" if mark else address
-    return unsigned(text)
 
 
 def _sentences(first: str, second: str) -> str:
@@ -77,13 +35,13 @@ class ITwinError(Exception):
     """Base of every error of this library.
 
     ``operation`` is the method and path template of the call (``GET /imodels/{imodel_id}``),
-    ``request_id`` the correlation id of its last request, ``may_have_happened`` whether a write
+    ``request_id`` the correlation id of its last request, ``outcome_unknown`` whether a write
     may have been carried out although it failed.
     """
 
     operation: str | None = None
     request_id: str | None = None
-    may_have_happened: bool = False
+    outcome_unknown: bool = False
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message)
@@ -91,7 +49,7 @@ class ITwinError(Exception):
 
     def __str__(self) -> str:
         line = self._line()
-        return f"{line} (it may have been carried out)" if self.may_have_happened else line
+        return f"{line} (it may have been carried out)" if self.outcome_unknown else line
 
     def _line(self) -> str:
         return self.message

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TypeAlias
 
-from itwin_async._shown import fields_table
+from itwin_async._core.html import fields_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
-class Requested:
+class ResponseReceived:
     """A request was answered, or came to nothing: then ``status`` is 0.
 
     ``seconds`` is the time from its sending to the answer's headers.
@@ -46,7 +46,7 @@ class Requested:
 
 
 @dataclass(frozen=True, slots=True)
-class Retried:
+class RetryScheduled:
     """A fault will be tried again, in ``delay`` seconds; ``attempt`` counts the faults so far."""
 
     operation: str
@@ -57,7 +57,7 @@ class Retried:
 
 
 @dataclass(frozen=True, slots=True)
-class Paused:
+class RateLimited:
     """A 429 closed the door for every request of the limiter, for ``seconds`` from now."""
 
     operation: str
@@ -66,14 +66,14 @@ class Paused:
 
 
 @dataclass(frozen=True, slots=True)
-class Renewed:
+class TokenRenewed:
     """A token was fetched; ``expires_in`` is its life in seconds, None where it has no end."""
 
     expires_in: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class OperationFinished:
     """An operation is over: a page of a list counts as one, and so do a file and a token.
 
     ``seconds`` is the time it took, ``waited`` of them for a slot, the pace or the end of a pause.
@@ -120,5 +120,13 @@ class OutageEnded:
     failed_probes: int
 
 
-Event: TypeAlias = Requested | Retried | Paused | Renewed | OutageStarted | OutageEnded | Finished
+Event: TypeAlias = (
+    ResponseReceived
+    | RetryScheduled
+    | RateLimited
+    | TokenRenewed
+    | OutageStarted
+    | OutageEnded
+    | OperationFinished
+)
 OnEvent: TypeAlias = Callable[[Event], object]

@@ -13,15 +13,17 @@ from urllib.parse import unquote
 import anyio
 import msgspec
 
-from itwin_async._downloads import Download, OnDownloadProgress, Remote
-from itwin_async._exchange import Exchange
-from itwin_async._interrupt import Timeout
-from itwin_async._operation import Operation, check_count, check_flag, check_text, quoted
-from itwin_async._pages import LinkedPage, Listing
-from itwin_async._paging import Pager
-from itwin_async._records import Link, Record, last_segment, make_aware
-from itwin_async._silent import SilentStr
-from itwin_async.errors import ITwinError, one_line
+from itwin_async._aio.timeouts import Timeout
+from itwin_async._core.operation import Operation
+from itwin_async._core.records import Link, Record, assume_utc, last_segment
+from itwin_async._core.redaction import one_line
+from itwin_async._core.secrets import SecretStr
+from itwin_async._core.validation import check_count, check_flag, check_text, quote_segment
+from itwin_async._files.download import Download, OnDownloadProgress, Remote
+from itwin_async._http.executor import RequestExecutor
+from itwin_async._pagination.page_types import LinkedPage, ListSpec
+from itwin_async._pagination.pager import Pager
+from itwin_async.errors import ITwinError
 
 # A path may be made of a URL, which then has one slash.
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -36,7 +38,7 @@ class ExtensionLinks(Record, frozen=True, kw_only=True):
     itwin: Link | None = None
     versions: Link | None = None
 
-    _shown: ClassVar = ("itwin", "versions")
+    _repr_fields: ClassVar = ("itwin", "versions")
 
 
 class Extension(Record, frozen=True, kw_only=True):
@@ -48,7 +50,7 @@ class Extension(Record, frozen=True, kw_only=True):
     itwin_id: str | None = None
     links: ExtensionLinks | None = None
 
-    _shown: ClassVar = ("name", "id")
+    _repr_fields: ClassVar = ("name", "id")
 
     def __post_init__(self) -> None:
         if self.itwin_id is None and self.links is not None:
@@ -60,7 +62,7 @@ class Checksum(Record, frozen=True, kw_only=True):
 
     sha256: str | None = None
 
-    _shown: ClassVar = ("sha256",)
+    _repr_fields: ClassVar = ("sha256",)
 
 
 class ExtensionFile(Record, frozen=True, kw_only=True):
@@ -75,11 +77,11 @@ class ExtensionFile(Record, frozen=True, kw_only=True):
     relative_path: str | None = None
     is_main: bool = False
 
-    _shown: ClassVar = ("relative_path", "is_main", "download_url_expires_at")
+    _repr_fields: ClassVar = ("relative_path", "is_main", "download_url_expires_at")
     _signed: ClassVar = ("download_url",)
 
     def __post_init__(self) -> None:
-        make_aware(self, "download_url_expires_at")
+        assume_utc(self, "download_url_expires_at")
 
 
 class ExtensionInfo(Record, frozen=True, kw_only=True):
@@ -88,7 +90,7 @@ class ExtensionInfo(Record, frozen=True, kw_only=True):
     name: str | None = None
     description: str | None = None
 
-    _shown: ClassVar = ("name",)
+    _repr_fields: ClassVar = ("name",)
 
 
 class VersionLinks(Record, frozen=True, kw_only=True):
@@ -97,7 +99,7 @@ class VersionLinks(Record, frozen=True, kw_only=True):
     itwin: Link | None = None
     self_: Link | None = None
 
-    _shown: ClassVar = ("itwin", "self_")
+    _repr_fields: ClassVar = ("itwin", "self_")
 
 
 class ExtensionVersion(Record, frozen=True, kw_only=True):
@@ -118,10 +120,10 @@ class ExtensionVersion(Record, frozen=True, kw_only=True):
     last_update_time: datetime | None = None
     links: VersionLinks | None = None
 
-    _shown: ClassVar = ("number", "status", "deprecated", "extension")
+    _repr_fields: ClassVar = ("number", "status", "deprecated", "extension")
 
     def __post_init__(self) -> None:
-        make_aware(self, "creation_time", "last_update_time")
+        assume_utc(self, "creation_time", "last_update_time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +188,8 @@ GET_VERSION: Final = Operation("GET", "/extensions/{extension_id}/versions/{numb
 class Extensions:
     """Operations on extensions: ``itwin.extensions``."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    def __init__(self, executor: RequestExecutor) -> None:
+        self._executor = executor
 
     def list_extensions(
         self,
@@ -205,11 +207,11 @@ class Extensions:
         Platform page: https://developer.bentley.com/apis/extensions/operations/get-extensions/
         """
         if itwin_id is not None:
-            quoted("itwin_id", itwin_id)
+            quote_segment("itwin_id", itwin_id)
         check_text("search", search)
         check_flag("is_itwin_studio_app", is_itwin_studio_app, optional=True)
         check_count("page_size", page_size, optional=True)
-        request = LIST_EXTENSIONS.at(
+        request = LIST_EXTENSIONS.request(
             query={
                 "iTwinId": itwin_id,
                 "search": search,
@@ -217,7 +219,7 @@ class Extensions:
                 "$top": page_size,
             }
         )
-        return Pager(self._exchange, Listing(request, list))
+        return Pager(self._executor, ListSpec(request, list))
 
     async def create_extension(
         self, name: str, itwin_id: str, *, description: str | None = None
@@ -234,7 +236,7 @@ class Extensions:
         body = {"name": name, "iTwinId": itwin_id}
         if description is not None:
             body["description"] = description
-        answer = await self._exchange.call(CREATE_EXTENSION.at(body=body))
+        answer = await self._executor.execute_decoded(CREATE_EXTENSION.request(body=body))
         return answer.extension
 
     async def delete_extension(self, extension_id: str) -> None:
@@ -243,7 +245,7 @@ class Extensions:
         Raises `NotFoundError` for an unknown extension.
         Platform page: https://developer.bentley.com/apis/extensions/operations/delete-extension/
         """
-        await self._exchange.call(DELETE_EXTENSION.at(extension_id=extension_id))
+        await self._executor.execute_decoded(DELETE_EXTENSION.request(extension_id=extension_id))
 
     def list_versions(
         self,
@@ -260,11 +262,11 @@ class Extensions:
         """
         check_flag("include_deprecated", include_deprecated)
         check_count("page_size", page_size, optional=True)
-        request = LIST_VERSIONS.at(
+        request = LIST_VERSIONS.request(
             extension_id=extension_id,
             query={"includeDeprecated": include_deprecated or None, "$top": page_size},
         )
-        return Pager(self._exchange, Listing(request, list))
+        return Pager(self._executor, ListSpec(request, list))
 
     async def get_version(self, extension_id: str, number: str) -> ExtensionVersion:
         """One version with its files; ``number`` is a semantic version such as ``1.0.0``.
@@ -272,7 +274,9 @@ class Extensions:
         Raises `NotFoundError` for an unknown extension or version.
         Platform page: https://developer.bentley.com/apis/extensions/operations/get-extension-version/
         """
-        answer = await self._exchange.call(GET_VERSION.at(extension_id=extension_id, number=number))
+        answer = await self._executor.execute_decoded(
+            GET_VERSION.request(extension_id=extension_id, number=number)
+        )
         return msgspec.structs.replace(answer.version, links=answer.links)
 
     async def wait_until_ready(
@@ -361,7 +365,7 @@ class Extensions:
         try:
             offered = _offered(version, archive=archive)
             download = Download(
-                self._exchange,
+                self._executor,
                 offered,
                 renew,
                 path,
@@ -422,7 +426,7 @@ def _offered(version: ExtensionVersion, *, archive: bool) -> list[Remote]:
 
 def _remote(file: ExtensionFile, path: str | None) -> Remote:
     sha256 = None if file.checksum is None else file.checksum.sha256
-    url = None if file.download_url is None else SilentStr(file.download_url)
+    url = None if file.download_url is None else SecretStr(file.download_url)
     return Remote(path or "", url, file.download_url_expires_at, sha256)
 
 

@@ -6,19 +6,13 @@ from typing import ClassVar, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from itwin_async._exchange import Exchange
-from itwin_async._links import Origin, skip_of
-from itwin_async._operation import (
-    MINIMAL,
-    REPRESENTATION,
-    Operation,
-    check_count,
-    check_flag,
-    check_text,
-)
-from itwin_async._pages import LinkedPage, Listing
-from itwin_async._paging import Pager
-from itwin_async._records import Record, make_aware, wire_name
+from itwin_async._core.operation import MINIMAL, REPRESENTATION, Operation
+from itwin_async._core.records import Record, assume_utc, wire_name
+from itwin_async._core.urls import Origin, skip_of
+from itwin_async._core.validation import check_count, check_flag, check_text
+from itwin_async._http.executor import RequestExecutor
+from itwin_async._pagination.page_types import LinkedPage, ListSpec
+from itwin_async._pagination.pager import Pager
 
 _LARGEST_PAGE: Final = 1_000
 # The platform ends a list silently at 1,000 iTwins unless told otherwise, and always here.
@@ -55,10 +49,10 @@ class ITwin(Record, frozen=True, kw_only=True):
     last_modified_date_time: datetime | None = None
     last_modified_by: str | None = None
 
-    _shown: ClassVar = ("display_name", "id", "sub_class", "number")
+    _repr_fields: ClassVar = ("display_name", "id", "sub_class", "number")
 
     def __post_init__(self) -> None:
-        make_aware(self, "created_date_time", "last_modified_date_time")
+        assume_utc(self, "created_date_time", "last_modified_date_time")
 
 
 class ITwinPage(LinkedPage[ITwin]):
@@ -95,8 +89,8 @@ GET_ACCOUNT: Final = Operation("GET", "/itwins/{itwin_id}/account", ITwinBody)
 class ITwins:
     """Operations on iTwins: ``itwin.itwins``."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    def __init__(self, executor: RequestExecutor) -> None:
+        self._executor = executor
 
     def list_itwins(
         self,
@@ -158,7 +152,7 @@ class ITwins:
         }
         if query_scope is not None:
             headers["X-iTwin-Query-Scope"] = query_scope
-        request = LIST_ITWINS.at(
+        request = LIST_ITWINS.request(
             query={
                 "subClass": sub_class,
                 "$search": search,
@@ -172,14 +166,14 @@ class ITwins:
             },
             headers=headers,
         )
-        return Pager(self._exchange, Listing(request, list))
+        return Pager(self._executor, ListSpec(request, list))
 
     async def get_primary_account(self) -> ITwin:
         """The caller's own account, the iTwin that extensions belong to.
 
         Platform page: https://developer.bentley.com/apis/itwins/operations/get-my-primary-account/
         """
-        answer = await self._exchange.call(GET_PRIMARY_ACCOUNT.at())
+        answer = await self._executor.execute_decoded(GET_PRIMARY_ACCOUNT.request())
         return answer.itwin
 
     async def get_account(self, itwin_id: str) -> ITwin:
@@ -187,7 +181,7 @@ class ITwins:
 
         Platform page: https://developer.bentley.com/apis/itwins/operations/get-itwin-account/
         """
-        answer = await self._exchange.call(GET_ACCOUNT.at(itwin_id=itwin_id))
+        answer = await self._executor.execute_decoded(GET_ACCOUNT.request(itwin_id=itwin_id))
         return answer.itwin
 
 

@@ -7,8 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from itwin_async._interrupt import visible_deadline
-from itwin_async._jitter import jitter
+from itwin_async._aio.timeouts import visible_deadline
+from itwin_async._core.jitter import jitter
 from itwin_async.errors import RateLimitError
 
 _RAMP: Final = 1.0  # seconds over which `concurrency` requests are spread after the door opens
@@ -46,27 +46,27 @@ class _Window:
 class Slot:
     """The right to have one request under way. Given back once, from wherever it ends."""
 
-    __slots__ = ("_flying", "_held", "_limiter")
+    __slots__ = ("_held", "_in_flight", "_limiter")
 
     def __init__(self, limiter: "Limiter", *, flying: bool) -> None:
         self._limiter = limiter
-        self._flying = flying
+        self._in_flight = flying
         self._held = True
 
     def answered(self) -> None:
         """The request reached the server: from now on it ages out of the windows."""
-        if self._flying:
-            self._flying = False
-            self._limiter.landed(sent=True)
+        if self._in_flight:
+            self._in_flight = False
+            self._limiter.on_response(sent=True)
 
     def release(self, *, sent: bool = True) -> None:
         """Give the slot back; ``sent=False`` if the request never left."""
-        if self._flying:
-            self._flying = False
-            self._limiter.landed(sent=sent)
+        if self._in_flight:
+            self._in_flight = False
+            self._limiter.on_response(sent=sent)
         if self._held:
             self._held = False
-            self._limiter.free_slot()
+            self._limiter.release_slot()
 
 
 @dataclass(slots=True, eq=False)
@@ -109,16 +109,16 @@ class Limiter:
             if limit is not None
         ]
         self._free = concurrency
-        self._flying = 0
-        self._door = -math.inf  # when it opens
+        self._in_flight = 0
+        self._paused_until = -math.inf  # when it opens
         self._extra = 0.0  # of its time: not asked for by the platform
-        self._closed = 0.0  # seconds it has been or will be closed, up to `_door`
+        self._closed = 0.0  # seconds it has been or will be closed, up to `_paused_until`
         self._next_send = -math.inf  # while the crowd parts
-        self._quiet = -math.inf  # until then nothing is sent on a guess
+        self._no_prefetch_until = -math.inf  # until then nothing is sent on a guess
         self._senders: deque[_Waiter] = deque()
         self._readers: deque[_Waiter] = deque()
         self._ticket = 0
-        self._gone = 0  # waiters cancelled since the last clearing
+        self._cancelled_count = 0  # waiters cancelled since the last clearing
         self._pumping = self._pump_again = False
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -145,13 +145,13 @@ class Limiter:
             not waiter.future.done() for queue in (self._senders, self._readers) for waiter in queue
         )
 
-    def closed_for(self) -> float:
+    def paused_for(self) -> float:
         """Seconds until the door opens; 0 when it is open."""
-        return 0.0 if self._loop is None else max(0.0, self._door - self._loop.time())
+        return 0.0 if self._loop is None else max(0.0, self._paused_until - self._loop.time())
 
-    def closed_so_far(self) -> float:
+    def total_paused(self) -> float:
         """Seconds for which the door has been closed in all: what a wait cost is a difference."""
-        return self._closed - self.closed_for()
+        return self._closed - self.paused_for()
 
     async def acquire(self, patience: float = math.inf, budget: float = math.inf) -> Slot:
         """A slot to send one request, when pace and door allow it as well.
@@ -166,8 +166,8 @@ class Limiter:
         now = self._bind().time()
         deadline = visible_deadline()
         waiter = self._waiter(patience, budget, deadline)
-        if self._door > now:
-            self._turn_away(waiter, now)
+        if self._paused_until > now:
+            self._reject(waiter, now)
         self._senders.append(waiter)
         return await self._wait(waiter)
 
@@ -194,9 +194,11 @@ class Limiter:
             self._free < 2  # the last slot is for who asks
             or self._senders
             or self._readers
-            or now < self._quiet
+            or now < self._no_prefetch_until
             or self._opens(now) > now
-            or any(window.room(now, self._flying) <= self.concurrency for window in self._windows)
+            or any(
+                window.room(now, self._in_flight) <= self.concurrency for window in self._windows
+            )
         ):
             return None
         return self._grant_send(now)
@@ -210,21 +212,21 @@ class Limiter:
         # A little longer, never shorter: clients on other machines wait for the same moment.
         extra = jitter(0.0, min(1.0, seconds * 0.1))
         until = now + seconds + extra
-        was_open = self._door <= now
-        if until > self._door:
-            self._closed += until - (now if was_open else self._door)
-            self._door = self._next_send = until
+        was_open = self._paused_until <= now
+        if until > self._paused_until:
+            self._closed += until - (now if was_open else self._paused_until)
+            self._paused_until = self._next_send = until
             self._extra = extra
-            self._quiet = until + max(1.0, seconds)
+            self._no_prefetch_until = until + max(1.0, seconds)
             for waiter in self._senders:
                 if not waiter.future.done():
-                    self._turn_away(waiter, now)
-            self._pump()
+                    self._reject(waiter, now)
+            self._dispatch()
         return was_open
 
-    def landed(self, *, sent: bool) -> None:
+    def on_response(self, *, sent: bool) -> None:
         """A request is no longer in flight."""
-        self._flying -= 1
+        self._in_flight -= 1
         if sent and self._windows and self._loop is not None:
             now = self._loop.time()
             for window in self._windows:
@@ -232,7 +234,7 @@ class Limiter:
             if self._senders:
                 self._wake()
 
-    def free_slot(self) -> None:
+    def release_slot(self) -> None:
         """A slot is free again."""
         self._free += 1
         if self._senders or self._readers:
@@ -242,10 +244,10 @@ class Limiter:
         """Grant what was given back. What has a slot may be dropped anywhere: in any thread."""
         loop = self._loop
         if asyncio._get_running_loop() is loop:  # noqa: SLF001 - documented, and quick
-            self._pump()
+            self._dispatch()
         elif loop is not None:
             with contextlib.suppress(RuntimeError):  # it is closed: nobody waits any more
-                loop.call_soon_threadsafe(self._pump)
+                loop.call_soon_threadsafe(self._dispatch)
 
     def _bind(self) -> asyncio.AbstractEventLoop:
         loop = self._loop
@@ -256,15 +258,17 @@ class Limiter:
         return loop
 
     def _opens(self, now: float) -> float:
-        at = max(self._door, self._next_send if now < self._door + _RAMP else -math.inf)
+        at = max(
+            self._paused_until, self._next_send if now < self._paused_until + _RAMP else -math.inf
+        )
         for window in self._windows:
-            at = max(at, window.opens(now, self._flying))
+            at = max(at, window.opens(now, self._in_flight))
         return at
 
     def _grant_send(self, now: float) -> Slot:
         self._free -= 1
-        self._flying += 1
-        if now < self._door + _RAMP:
+        self._in_flight += 1
+        if now < self._paused_until + _RAMP:
             self._next_send = now + _RAMP / self.concurrency
         return Slot(self, flying=True)
 
@@ -277,17 +281,17 @@ class Limiter:
     ) -> _Waiter:
         self._ticket += 1
         future: asyncio.Future[Slot] = self._bind().create_future()
-        closed = self.closed_so_far()
+        closed = self.total_paused()
         return _Waiter(self._ticket, future, patience, budget, closed, deadline)
 
-    def _turn_away(self, waiter: _Waiter, now: float) -> None:
-        left = self._door - now
+    def _reject(self, waiter: _Waiter, now: float) -> None:
+        left = self._paused_until - now
         spent = self._closed - waiter.closed_before
         asked = self._extra + 1e-6  # what the platform did not ask for counts against nobody
         if (
             left - asked <= waiter.patience
             and spent - asked <= waiter.budget
-            and self._door - asked <= waiter.deadline
+            and self._paused_until - asked <= waiter.deadline
         ):
             return
         error = RateLimitError(
@@ -299,7 +303,7 @@ class Limiter:
         waiter.future.set_exception(error)
 
     async def _wait(self, waiter: _Waiter) -> Slot:
-        self._pump()
+        self._dispatch()
         try:
             return await waiter.future
         except asyncio.CancelledError:
@@ -307,19 +311,21 @@ class Limiter:
             if future.done() and not future.cancelled() and future.exception() is None:
                 future.result().release(sent=False)  # granted, and cancelled before it woke
             else:
-                self._gone += 1
-                if self._gone > 64 and 2 * self._gone > len(self._senders) + len(self._readers):
-                    self._forget_gone()
-                self._pump()  # who stood behind it may be first now
+                self._cancelled_count += 1
+                if self._cancelled_count > 64 and 2 * self._cancelled_count > len(
+                    self._senders
+                ) + len(self._readers):
+                    self._remove_cancelled()
+                self._dispatch()  # who stood behind it may be first now
             raise
 
-    def _forget_gone(self) -> None:
+    def _remove_cancelled(self) -> None:
         """Let go of cancelled waiters: those that do not reach the head would stay for long."""
         self._senders = deque(waiter for waiter in self._senders if not waiter.future.done())
         self._readers = deque(waiter for waiter in self._readers if not waiter.future.done())
-        self._gone = 0
+        self._cancelled_count = 0
 
-    def _pump(self) -> None:
+    def _dispatch(self) -> None:
         """Grant what can be granted, in the order of asking; then sleep until the next can."""
         if self._pumping:  # a collector has dropped who had a slot, in the middle of this
             self._pump_again = True
@@ -355,7 +361,7 @@ class Limiter:
             self._timer.cancel()
             self._timer = None
         if when < math.inf:
-            self._timer = self._bind().call_at(when, self._pump)
+            self._timer = self._bind().call_at(when, self._dispatch)
 
 
 def _check(name: str, value: object) -> None:

@@ -7,19 +7,13 @@ from typing import Any, ClassVar, Final, Literal, TypeVar, overload
 
 import msgspec
 
-from itwin_async._exchange import Exchange
-from itwin_async._operation import (
-    NOT_DECODED,
-    Operation,
-    check_count,
-    check_flag,
-    check_text,
-    decoder,
-    why_not_decoded,
-)
-from itwin_async._pages import Listing, ODataPage, SinglePage
-from itwin_async._paging import Pager
-from itwin_async._records import Record, make_aware
+from itwin_async._core.json import NOT_DECODED, decoder, why_not_decoded
+from itwin_async._core.operation import Operation
+from itwin_async._core.records import Record, assume_utc
+from itwin_async._core.validation import check_count, check_flag, check_text
+from itwin_async._http.executor import RequestExecutor
+from itwin_async._pagination.page_types import ListSpec, ODataPage, SinglePage
+from itwin_async._pagination.pager import Pager
 
 T = TypeVar("T")
 
@@ -46,10 +40,10 @@ class IntegrationPackage(Record, frozen=True, kw_only=True):
     input_example: str | None = None
     response_example: str | None = None
 
-    _shown: ClassVar = ("unique_name", "name", "version", "project_stage")
+    _repr_fields: ClassVar = ("unique_name", "name", "version", "project_stage")
 
     def __post_init__(self) -> None:
-        make_aware(self, "subscribed_on", "last_change")
+        assume_utc(self, "subscribed_on", "last_change")
 
     @property
     def input_example_decoded(self) -> Any:
@@ -76,7 +70,7 @@ class EntitySet(Record, frozen=True, kw_only=True):
     kind: str | None = None
     url: str | None = None
 
-    _shown: ClassVar = ("name", "kind")
+    _repr_fields: ClassVar = ("name", "kind")
 
 
 class PackagePage(SinglePage[IntegrationPackage]):
@@ -114,15 +108,15 @@ LIST_ENTITIES: Final = Operation(
 class Packages:
     """Operations on integration packages: ``itwin.packages``."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    def __init__(self, executor: RequestExecutor) -> None:
+        self._executor = executor
 
     def list_packages(self) -> Pager[IntegrationPackage]:
         """The packages the organization subscribed to, in one page.
 
         Platform page: https://developer.bentley.com/apis/edfs/operations/subscribed-packages-get/
         """
-        return Pager(self._exchange, Listing(LIST_PACKAGES.at(), list))
+        return Pager(self._executor, ListSpec(LIST_PACKAGES.request(), list))
 
     async def get_package(self, unique_name: str) -> IntegrationPackage:
         """One package with its examples. Raises `NotFoundError` for an unknown one.
@@ -134,7 +128,7 @@ class Packages:
                 "a package named 'roles' cannot be read: its URL is another operation, the list of "
                 "package roles"
             )
-        return await self._exchange.call(GET_PACKAGE.at(unique_name=unique_name))
+        return await self._executor.execute_decoded(GET_PACKAGE.request(unique_name=unique_name))
 
     @overload
     async def execute_package(
@@ -193,9 +187,9 @@ class Packages:
         body: dict[str, object] = {"returnAsXml": as_xml}
         if variables is not None:
             body["variables"] = _listed(variables)
-        request = EXECUTE_PACKAGE.at(itwin_id=itwin_id, unique_name=unique_name, body=body)
+        request = EXECUTE_PACKAGE.request(itwin_id=itwin_id, unique_name=unique_name, body=body)
         operation: Operation[Any] = replace(EXECUTE_PACKAGE, returns=kind)
-        return await self._exchange.call(replace(request, operation=operation))
+        return await self._executor.execute_decoded(replace(request, operation=operation))
 
     def list_entity_sets(self, itwin_id: str, unique_name: str) -> Pager[EntitySet]:
         """The sets of rows that a package offers by OData, in one page.
@@ -203,8 +197,8 @@ class Packages:
         Iterating raises `NotFoundError` for an unknown iTwin or package, or one without OData.
         Platform page: https://developer.bentley.com/apis/edfs/operations/packages-uniqueName-itwins-iTwinId-odata/
         """
-        request = LIST_ENTITY_SETS.at(itwin_id=itwin_id, unique_name=unique_name)
-        return Pager(self._exchange, Listing(request, list))
+        request = LIST_ENTITY_SETS.request(itwin_id=itwin_id, unique_name=unique_name)
+        return Pager(self._executor, ListSpec(request, list))
 
     @overload
     def list_entities(
@@ -270,13 +264,13 @@ class Packages:
             check_text(argument, value)
         check_count("page_size", page_size, optional=True)
         build = _rows(dict if row_type is None else row_type)
-        request = LIST_ENTITIES.at(
+        request = LIST_ENTITIES.request(
             itwin_id=itwin_id,
             unique_name=unique_name,
             entity_set=entity_set,
             query={"$select": select, "$filter": filter, "$orderby": orderby, "$top": page_size},
         )
-        return Pager(self._exchange, Listing(request, build))
+        return Pager(self._executor, ListSpec(request, build))
 
 
 def _listed(variables: Mapping[str, str]) -> list[dict[str, str]]:
@@ -299,6 +293,6 @@ def _rows(row_type: Any) -> Callable[[Sequence[msgspec.Raw]], list[Any]]:
         try:
             return [decode(row) for row in entries]
         except NOT_DECODED as error:
-            raise LIST_ENTITIES.undecodable(f"a row: {why_not_decoded(error)}") from None
+            raise LIST_ENTITIES.decode_error(f"a row: {why_not_decoded(error)}") from None
 
     return built

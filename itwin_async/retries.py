@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
-from itwin_async._jitter import jitter
+from itwin_async._core.jitter import jitter
 from itwin_async.errors import (
     DecodeError,
     ITwinError,
@@ -67,7 +67,7 @@ class Retry:
 
 
 @dataclass(slots=True)
-class Attempts:
+class RetryState:
     """What one call has gone through so far, and so what its next failure leads to."""
 
     retry: Retry
@@ -120,7 +120,7 @@ class Attempts:
         """
         if isinstance(error, RateLimitError) or not self._repeatable(error):
             return None
-        self.doubted = self.doubted or self.in_doubt(error)
+        self.doubted = self.doubted or self.outcome_unknown(error)
         if isinstance(error, TransportError) and error.reason in _NOT_OF_A_TARGET:
             outage = True
         if not self.fault(error, now, outage=outage):
@@ -148,7 +148,7 @@ class Attempts:
             case _:
                 return False
 
-    def in_doubt(self, error: ITwinError) -> bool:
+    def outcome_unknown(self, error: ITwinError) -> bool:
         """Whether a failed write may have been carried out all the same."""
         if self.method in {"GET", "HEAD"}:
             return False

@@ -23,24 +23,21 @@ from typing import (
 
 import msgspec
 
-from itwin_async._connections import parse_proxy, trusting
-from itwin_async._exchange import Body, Exchange, read_whole
-from itwin_async._links import PRODUCTION, base_origin, follow, secure_origin
-from itwin_async._operation import (
-    Method,
-    Operation,
-    QueryValue,
-    check_count,
-    check_flag,
-    decoder,
-)
-from itwin_async._silent import SilentForm, SilentStr, SilentValue
-from itwin_async._transport import ClientSession, Transport
+from itwin_async._core.json import decoder
+from itwin_async._core.operation import Method, Operation, QueryValue
+from itwin_async._core.redaction import one_line
+from itwin_async._core.secrets import SecretDict, SecretStr, SecretValue
+from itwin_async._core.urls import PRODUCTION, base_origin, follow, secure_origin
+from itwin_async._core.validation import check_count, check_flag
+from itwin_async._http.body import Body, read_whole
+from itwin_async._http.connections import parse_proxy, trusting
+from itwin_async._http.executor import RequestExecutor
+from itwin_async._http.transport import ClientSession, Transport
 from itwin_async.auth import ClientCredentials, TokenProvider, TokenSource, environment
-from itwin_async.errors import LinkError, one_line
+from itwin_async.errors import LinkError
 from itwin_async.events import OnEvent, Stats
 from itwin_async.extensions import Extensions
-from itwin_async.imodels import IModels
+from itwin_async.imodels.imodels import IModels
 from itwin_async.itwins import ITwins
 from itwin_async.limits import Limiter
 from itwin_async.packages import Packages
@@ -71,21 +68,21 @@ class SessionOptions(TypedDict, total=False):
 class _Group(Generic[G]):
     """A group of operations. The class shows its type, so that mocks and tools find its methods."""
 
-    def __init__(self, kind: Callable[[Exchange], G]) -> None:
+    def __init__(self, kind: Callable[[RequestExecutor], G]) -> None:
         self._kind = kind
 
     def __set_name__(self, _: type, name: str) -> None:
         self._name = name
 
     @overload
-    def __get__(self, session: None, owner: type, /) -> Callable[[Exchange], G]: ...
+    def __get__(self, session: None, owner: type, /) -> Callable[[RequestExecutor], G]: ...
     @overload
     def __get__(self, session: object, owner: type, /) -> G: ...
-    def __get__(self, session: object, owner: type, /) -> Callable[[Exchange], G] | G:
+    def __get__(self, session: object, owner: type, /) -> Callable[[RequestExecutor], G] | G:
         if session is None:
             return self._kind
         made = vars(session)
-        group = made[self._name] = self._kind(made["_exchange"])  # found there from now on
+        group = made[self._name] = self._kind(made["_executor"])  # found there from now on
         return group
 
 
@@ -149,7 +146,7 @@ class ITwinSession:
         ca_file: str | os.PathLike[str] | None = None,
         allow_plain_http: bool = False,
     ) -> None:
-        url, proxy_url = SilentValue(base_url), SilentValue(proxy)
+        url, proxy_url = SecretValue(base_url), SecretValue(proxy)
         # They may have passwords in them, and errors show the locals of their frames.
         del base_url, proxy
         check_flag("allow_plain_http", allow_plain_http)
@@ -164,7 +161,7 @@ class ITwinSession:
             )
         if isinstance(token_provider, ClientCredentials):
             secure_origin(
-                SilentValue(token_provider.endpoint(str(base))),
+                SecretValue(token_provider.endpoint(str(base))),
                 "token_url",
                 allow_plain_http=allow_plain_http,
             )
@@ -184,7 +181,7 @@ class ITwinSession:
         listener: object = on_event
         if listener is not None and (not callable(listener) or iscoroutinefunction(listener)):
             raise TypeError("on_event must be a plain callable, not a coroutine function")
-        self._exchange: Final = Exchange(
+        self._executor: Final = RequestExecutor(
             token_provider,
             base,
             Transport(
@@ -218,16 +215,16 @@ class ITwinSession:
         """
         if "allow_plain_http" not in options:
             options["allow_plain_http"] = _plain_http_allowed()
-        url = SilentValue(base_url or environment("ITWIN_BASE_URL") or PRODUCTION)
-        given = SilentForm(options)  # a proxy's URL may have a password in it
+        url = SecretValue(base_url or environment("ITWIN_BASE_URL") or PRODUCTION)
+        given = SecretDict(options)  # a proxy's URL may have a password in it
         del base_url, options
         return cls(token_provider or ClientCredentials.from_env(), base_url=url.value, **given)
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_exchange"):  # a report of an error in its making
+        if not hasattr(self, "_executor"):  # a report of an error in its making
             return "ITwinSession()"
-        state = "closed" if self._exchange.life.closed else "open"
-        return f"ITwinSession({self._exchange.base_url}, {state})"
+        state = "closed" if self._executor.lifecycle.closed else "open"
+        return f"ITwinSession({self._executor.base_url}, {state})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an ITwinSession does not pickle: make one in each process")
@@ -235,25 +232,25 @@ class ITwinSession:
     @property
     def base_url(self) -> str:
         """Where requests go."""
-        return self._exchange.base_url
+        return self._executor.base_url
 
     @property
     def limiter(self) -> Limiter:
         """The limiter, to share it with another session."""
-        return self._exchange.limiter
+        return self._executor.limiter
 
     @property
     def closed(self) -> bool:
         """Whether the session was closed."""
-        return self._exchange.life.closed
+        return self._executor.lifecycle.closed
 
     @property
     def stats(self) -> Stats:
         """What the session has done so far, as it is now."""
-        return self._exchange.telling.stats
+        return self._executor.instrumentation.stats
 
     async def __aenter__(self) -> Self:
-        self._exchange.life.check_open()
+        self._executor.lifecycle.check_open()
         return self
 
     async def __aexit__(
@@ -263,7 +260,7 @@ class ITwinSession:
 
     async def aclose(self) -> None:
         """Close: running calls and lists raise `RuntimeError`. Doing it twice is fine."""
-        await self._exchange.life.aclose()
+        await self._executor.lifecycle.aclose()
 
     @overload
     async def request(
@@ -312,14 +309,14 @@ class ITwinSession:
         given: object = path
         if not isinstance(given, str):
             raise TypeError(f"path must be a str, not {type(given).__name__}")
-        given = path = SilentStr(path)  # somebody may try a signed URL
+        given = path = SecretStr(path)  # somebody may try a signed URL
         if not path.startswith(("/", "http:", "https:")):
             raise ValueError(
                 f"path must be one that starts with '/', such as /edfs/packages/roles, not "
                 f"{one_line(path)!r}"
             )
         try:
-            target = follow(self._exchange.base, "/", path)
+            target = follow(self._executor.base, "/", path)
         except LinkError as error:
             raise ValueError(
                 f"path must be a percent-encoded path on {self.base_url}: {error.message}"
@@ -342,7 +339,7 @@ class ITwinSession:
         path, _, written = target.partition("?")
         kind = Any if returns is None else returns
         operation: Operation[Any] = Operation(method, _verbatim(path), kind, version=version)
-        request = operation.at(query=query, body=msgspec.UNSET if body is None else body)
+        request = operation.request(query=query, body=msgspec.UNSET if body is None else body)
         if written:
             joint = "&" if "?" in request.target else "?"
             request = replace(request, target=f"{request.target}{joint}{written}")
@@ -353,7 +350,7 @@ class ITwinSession:
                 return None
             return operation.decode(text, answer)
 
-        return await self._exchange.run(request, decoded)
+        return await self._executor.execute(request, decoded)
 
 
 def _plain_http_allowed() -> bool:

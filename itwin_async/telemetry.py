@@ -5,7 +5,7 @@ from typing import Final
 
 from opentelemetry import trace
 
-from itwin_async import Event, Finished, __version__
+from itwin_async import Event, OperationFinished, __version__
 
 _NANOSECONDS: Final = 1_000_000_000
 
@@ -33,7 +33,7 @@ class Spans:
 
     def __call__(self, event: Event) -> None:
         """Make a span of a finished operation; other events are left alone."""
-        if not isinstance(event, Finished):
+        if not isinstance(event, OperationFinished):
             return
         end = time.time_ns()
         # A span made at the end: nothing need be kept of the operations under way.
@@ -48,7 +48,7 @@ class Spans:
         span.end(end)
 
 
-def _attributes(event: Finished) -> dict[str, str | int | float]:
+def _attributes(event: OperationFinished) -> dict[str, str | int | float]:
     found: dict[str, str | int | float] = {
         "itwin.attempts": event.attempts,
         "itwin.throttled": event.throttled,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import itwin_async
-from itwin_async._exchange import Exchange
+from itwin_async._http.executor import RequestExecutor
 from itwin_async.emulator._access import CLIENT_SECRET, Tokens
 from itwin_async.errors import ITwinError
 
@@ -107,9 +107,9 @@ class Watch:
 def canaries() -> Iterator[Watch]:
     """No secret in what is logged, at any level, or raised by a call, handled or not."""
     watch, logger = Watch(), logging.getLogger("itwin_async")
-    run, issue, leave = Exchange.run, Tokens.issue, pytest.RaisesExc.__exit__
+    run, issue, leave = RequestExecutor.execute, Tokens.issue, pytest.RaisesExc.__exit__
 
-    async def watched(self: Exchange, *args, **options):
+    async def watched(self: RequestExecutor, *args, **options):
         try:
             return await run(self, *args, **options)
         except ITwinError as error:
@@ -130,11 +130,11 @@ def canaries() -> Iterator[Watch]:
     level = logger.level
     logger.setLevel(logging.DEBUG)
     logger.addFilter(watch)
-    Exchange.run, Tokens.issue, pytest.RaisesExc.__exit__ = watched, issued, left
+    RequestExecutor.execute, Tokens.issue, pytest.RaisesExc.__exit__ = watched, issued, left
     try:
         yield watch
     finally:
-        Exchange.run, Tokens.issue, pytest.RaisesExc.__exit__ = run, issue, leave
+        RequestExecutor.execute, Tokens.issue, pytest.RaisesExc.__exit__ = run, issue, leave
         logger.removeFilter(watch)
         logger.setLevel(level)
         _given_out.clear()

@@ -92,7 +92,7 @@ async def test_an_early_break_leaves_no_task_and_no_connection_in_use(size, way)
         gc.collect()
         await until(lambda: not emulator._in_flight)
         await until(lambda: {t for t in asyncio.all_tasks() if ours(t)} <= before)
-        transport = itwin._exchange._transport
+        transport = itwin._executor._transport
         assert not transport.open_answers
         assert not transport._http.connector._acquired
 

@@ -12,12 +12,12 @@ WHENS = pytest.mark.parametrize("when", ["waiting", "ready"])
 
 
 async def nothing_left(itwin) -> None:
-    exchange = itwin._exchange
+    session = itwin._executor
     await settled(itwin.limiter)
-    assert exchange.guessed_bytes == 0
-    assert not exchange.life.owned
-    assert not exchange.life.calls
-    assert not exchange._transport.open_answers
+    assert session.guessed_bytes == 0
+    assert not session.lifecycle.owned
+    assert not session.lifecycle.calls
+    assert not session._transport.open_answers
 
 
 @WHENS
@@ -143,7 +143,7 @@ async def test_a_slot_goes_on_to_who_waits_behind(cancel_kind, when):
 
     async def check(number) -> None:
         await settled(limiter)
-        assert limiter._flying == 0
+        assert limiter._in_flight == 0
         slot = await limiter.acquire()
         slot.release()
 

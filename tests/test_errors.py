@@ -12,7 +12,8 @@ from msgspec.json import encode
 
 import itwin_async
 from itwin_async import errors
-from itwin_async._answers import refusal
+from itwin_async._core.redaction import one_line
+from itwin_async._http.error_response import refusal
 from itwin_async.errors import (
     ConflictError,
     DecodeError,
@@ -29,7 +30,6 @@ from itwin_async.errors import (
     TransportError,
     UnauthorizedError,
     error_class,
-    one_line,
 )
 
 TREE = {
@@ -53,7 +53,7 @@ JWT = "eyJhbGciOiJSUzI1NiJ9.eyJjYW5hcnkiOiJ5ZXMifQ.c2lnbmF0dXJlLWNhbmFyeS0xMjM0N
 
 def filled(kind: type[ITwinError]) -> ITwinError:
     error = kind("it went wrong", "dns") if kind is TransportError else kind("it went wrong")
-    error.operation, error.request_id, error.may_have_happened = "GET /x", "id-1", True
+    error.operation, error.request_id, error.outcome_unknown = "GET /x", "id-1", True
     if isinstance(error, ResponseError):
         error.status, error.code, error.target = 418, "Teapot", "$top"
         error.details = (ErrorDetail("InvalidValue", "not that", "$top"), ErrorDetail())
@@ -65,7 +65,7 @@ def filled(kind: type[ITwinError]) -> ITwinError:
 
 def attributes(error: ITwinError) -> dict[str, object]:
     names = {name for kind in type(error).__mro__ for name in getattr(kind, "__annotations__", ())}
-    assert {"operation", "request_id", "may_have_happened"} <= names
+    assert {"operation", "request_id", "outcome_unknown"} <= names
     return {name: getattr(error, name) for name in [*names, "message", "args"]}
 
 
@@ -194,7 +194,7 @@ def test_the_line_does_without_a_phrase():
 def test_the_line_says_that_a_write_may_have_happened(kind):
     error = filled(kind)
     assert str(error).endswith("(it may have been carried out)")
-    error.may_have_happened = False
+    error.outcome_unknown = False
     assert "carried out" not in str(error)
 
 

@@ -273,12 +273,12 @@ def test_who_comes_while_the_door_is_closed_waits_too():
     async def main():
         limiter, log = Limiter(4), []
         limiter.pause(10)
-        left = limiter.closed_for()
+        left = limiter.paused_for()
         await asyncio.sleep(5)
         start = now()
         await use(limiter, 0.1, log)
         assert log[0] - start == pytest.approx(left - 5)
-        assert limiter.closed_for() == 0
+        assert limiter.paused_for() == 0
 
     run(main())
 
@@ -287,10 +287,10 @@ def test_the_longest_pause_wins():
     async def main():
         limiter, start = Limiter(4), now()
         assert limiter.pause(30) is True
-        until = limiter.closed_for()
+        until = limiter.paused_for()
         await asyncio.sleep(1)
         assert limiter.pause(2) is False  # the door was closed already
-        assert limiter.closed_for() == pytest.approx(until - 1)
+        assert limiter.paused_for() == pytest.approx(until - 1)
         assert limiter.pause(60) is False
         (await limiter.acquire()).release()
         assert now() - start >= 61
@@ -301,15 +301,15 @@ def test_the_longest_pause_wins():
 def test_what_the_door_cost_is_the_time_it_was_closed():
     async def main():
         limiter = Limiter(4)
-        assert limiter.closed_so_far() == 0
+        assert limiter.total_paused() == 0
         limiter.pause(10)
-        total = limiter.closed_for()
+        total = limiter.paused_for()
         await asyncio.sleep(4)
-        assert limiter.closed_so_far() == pytest.approx(4)
+        assert limiter.total_paused() == pytest.approx(4)
         limiter.pause(10)
-        total = 4 + limiter.closed_for()
+        total = 4 + limiter.paused_for()
         await asyncio.sleep(100)
-        assert limiter.closed_so_far() == pytest.approx(total)
+        assert limiter.total_paused() == pytest.approx(total)
 
     run(main())
 
@@ -318,7 +318,7 @@ def test_requests_start_one_after_another_when_the_door_opens():
     async def main():
         limiter, log = Limiter(8), []
         limiter.pause(10)
-        opens = now() + limiter.closed_for()
+        opens = now() + limiter.paused_for()
         async with asyncio.TaskGroup() as tasks:
             for _ in range(8):
                 tasks.create_task(use(limiter, 60, log))
@@ -334,7 +334,7 @@ def test_the_stagger_is_over_after_a_second():
     async def main():
         limiter, log = Limiter(8), []
         limiter.pause(10)
-        await asyncio.sleep(limiter.closed_for() + 1.01)
+        await asyncio.sleep(limiter.paused_for() + 1.01)
         start = now()
         async with asyncio.TaskGroup() as tasks:
             for _ in range(8):
@@ -380,7 +380,7 @@ def test_who_has_less_patience_than_the_door_is_told_at_once():
             await limiter.acquire(patience=50)
         assert now() == start
         assert caught.value.status == 429
-        assert caught.value.retry_after == pytest.approx(limiter.closed_for())
+        assert caught.value.retry_after == pytest.approx(limiter.paused_for())
         assert caught.value.retry_after >= 100
         await asyncio.sleep(60)
         (await limiter.acquire(patience=50)).release()
@@ -529,7 +529,7 @@ def test_nobody_guesses_at_a_closed_door_nor_for_a_while_behind_it():
         limiter = Limiter(8)
         limiter.pause(10)
         assert limiter.acquire_idle() is None
-        await asyncio.sleep(limiter.closed_for() + 5)
+        await asyncio.sleep(limiter.paused_for() + 5)
         assert limiter.acquire_idle() is None
         await asyncio.sleep(10)
         guess = limiter.acquire_idle()
@@ -581,7 +581,7 @@ def test_cancelling_at_any_moment_leaves_nothing_behind():
             await asyncio.sleep(0 if turns % 2 else 0.5)
             random.choice(tasks).cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert (limiter.in_use, limiter.waiting, limiter._flying) == (0, 0, 0)
+        assert (limiter.in_use, limiter.waiting, limiter._in_flight) == (0, 0, 0)
         slots = [await limiter.acquire() for _ in range(2)]
         for slot in slots:
             slot.release()
@@ -676,7 +676,7 @@ def test_a_second_event_loop_is_told_in_one_sentence():
 
 def test_a_limiter_may_be_built_anywhere():
     limiter = Limiter(3, per_minute=5)
-    assert (limiter.in_use, limiter.waiting, limiter.closed_for()) == (0, 0, 0.0)
+    assert (limiter.in_use, limiter.waiting, limiter.paused_for()) == (0, 0, 0.0)
     assert repr(limiter) == "Limiter(3, per_minute=5, per_hour=None)"
 
 
@@ -758,7 +758,7 @@ def test_a_slot_given_back_while_another_is_granted_is_granted_in_its_turn():
         one.release()
         for slot in await asyncio.gather(*waiting):
             slot.release()
-        assert (limiter.in_use, limiter.waiting, limiter._flying) == (0, 0, 0)
+        assert (limiter.in_use, limiter.waiting, limiter._in_flight) == (0, 0, 0)
 
     run(main())
 

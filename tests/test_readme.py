@@ -7,19 +7,9 @@ import re
 import aiohttp
 import pytest
 import uvicorn
+from declared import DECLARED, GROUPS
 from snippets import ROOT, snippets
 
-from itwin_async import (
-    Extensions,
-    IModels,
-    ITwins,
-    Operation,
-    Packages,
-    extensions,
-    imodels,
-    itwins,
-    packages,
-)
 from itwin_async.emulator import Emulator
 
 README = (ROOT / "README.md").read_text()
@@ -74,13 +64,11 @@ async def web_backend_answers(names) -> None:
 
 def declared() -> dict[str, str]:
     """Method and path of each operation, by the method that binds it."""
-    found = {}
-    for module in (extensions, imodels, packages, itwins):
-        group = module.__name__.rpartition(".")[2]
-        for name, value in vars(module).items():
-            if isinstance(value, Operation):
-                found[f"{group}.{name.lower()}"] = str(value)
-    return found
+    return {
+        f"{group}.{name}": str(operation)
+        for group, found in DECLARED.items()
+        for name, operation in found.items()
+    }
 
 
 def test_operation_table_is_what_is_declared():
@@ -90,7 +78,6 @@ def test_operation_table_is_what_is_declared():
 
 
 def test_every_operation_has_a_documented_method():
-    groups = {"extensions": Extensions, "imodels": IModels, "packages": Packages, "itwins": ITwins}
     for name in declared():
         group, _, method = name.partition(".")
-        assert "https://developer.bentley.com/" in inspect.getdoc(getattr(groups[group], method))
+        assert "https://developer.bentley.com/" in inspect.getdoc(getattr(GROUPS[group], method))

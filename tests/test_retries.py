@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from itwin_async import DecodeError, LinkError, PayloadError, Retry, TransportError
 from itwin_async.errors import error_class
-from itwin_async.retries import Attempts
+from itwin_async.retries import RetryState
 
 METHODS = ("GET", "HEAD", "PUT", "DELETE", "POST", "PATCH")
 IDEMPOTENT = {"GET", "HEAD", "PUT", "DELETE"}
@@ -52,8 +52,8 @@ TABLE = [
 ]
 
 
-def attempts(method: str = "GET", **patience: float) -> Attempts:
-    return Attempts(Retry(**{"attempts": 4, **patience}), method)
+def attempts(method: str = "GET", **patience: float) -> RetryState:
+    return RetryState(Retry(**{"attempts": 4, **patience}), method)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -66,7 +66,7 @@ def test_the_table_of_what_is_tried_again(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_the_table_of_what_may_have_happened(method):
     for error, _, doubted in TABLE:
-        assert attempts(method).in_doubt(error) is (method in doubted), repr(error)
+        assert attempts(method).outcome_unknown(error) is (method in doubted), repr(error)
 
 
 @pytest.mark.parametrize("number", [404, 409])
@@ -74,16 +74,16 @@ def test_gone_or_there_already_after_a_failure_in_doubt_may_be_this_very_call(nu
     for method in ("PUT", "DELETE"):
         going = attempts(method)
         assert going.delay(transport("reset"), NOW) is not None
-        assert going.in_doubt(status(number))
+        assert going.outcome_unknown(status(number))
         # Nor does another refusal say that the attempt before it did nothing.
-        assert going.in_doubt(status(422))
-        assert not attempts(method).in_doubt(status(422))
+        assert going.outcome_unknown(status(422))
+        assert not attempts(method).outcome_unknown(status(422))
 
 
 def test_gone_after_a_connection_that_was_refused_is_no_doubt():
     going = attempts("DELETE")
     assert going.delay(transport("refused"), NOW) is not None
-    assert not going.in_doubt(status(404))
+    assert not going.outcome_unknown(status(404))
 
 
 @pytest.mark.parametrize("most", [1, 2, 4, 9])

@@ -16,27 +16,27 @@ from support import PACKAGE, RawServer, answer, run_script, session_at, until
 
 from itwin_async import (
     ClientCredentials,
-    Finished,
     ITwinError,
     ITwinSession,
     Limiter,
     NotFoundError,
-    Paused,
-    Renewed,
-    Requested,
+    OperationFinished,
+    RateLimited,
     ResponseError,
-    Retried,
+    ResponseReceived,
     Retry,
+    RetryScheduled,
     StaticToken,
     Stats,
     Token,
+    TokenRenewed,
     TransportError,
     __version__,
     merged,
 )
-from itwin_async._life import Life
-from itwin_async._tokens import Tokens
-from itwin_async._transport import Transport
+from itwin_async._http.lifecycle import SessionLifecycle
+from itwin_async._http.token_cache import Tokens
+from itwin_async._http.transport import Transport
 from itwin_async.emulator import Emulator, Status
 
 OK = answer(PACKAGE)
@@ -65,7 +65,7 @@ def test_a_session_made_outside_a_loop_serves_the_loop_that_meets_it(unused_tcp_
 async def test_nothing_is_opened_before_the_first_request():
     async with RawServer(OK) as server, session_at(server) as itwin:
         itwin.extensions.list_extensions()
-        assert itwin._exchange._transport._http is None
+        assert itwin._executor._transport._http is None
         assert server.opened == 0
 
 
@@ -309,7 +309,7 @@ async def test_closing_does_not_depend_on_what_a_collector_finalizes_first(caplo
             pass
         del body
         gc.collect()
-        life = Life(transport, Tokens(PROVIDER))
+        life = SessionLifecycle(transport, Tokens(PROVIDER))
         life.check_open()
         life.cycle = life
         del life, transport
@@ -992,7 +992,7 @@ async def test_netrc_and_proxy_variables_are_ignored(monkeypatch, tmp_path):
         assert server.requests[1].headers["authorization"] == "Bearer fresh"
 
 
-# Telling
+# Instrumentation
 
 
 async def test_stats_count_what_happened():
@@ -1026,8 +1026,16 @@ async def test_events_tell_the_same_as_the_counts():
     ):
         await itwin.packages.get_package("P")
         kinds = [type(event) for event in events]
-        assert kinds == [Renewed, Requested, Retried, Requested, Paused, Requested, Finished]
-        sent = [event for event in events if isinstance(event, Requested)]
+        assert kinds == [
+            TokenRenewed,
+            ResponseReceived,
+            RetryScheduled,
+            ResponseReceived,
+            RateLimited,
+            ResponseReceived,
+            OperationFinished,
+        ]
+        sent = [event for event in events if isinstance(event, ResponseReceived)]
         assert [event.status for event in sent] == [500, 429, 200]
         ids = [got.headers["x-correlation-id"] for got in server.requests]
         assert [event.request_id for event in sent] == ids

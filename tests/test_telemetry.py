@@ -12,10 +12,10 @@ from support import PACKAGE, RawServer, Running, answer, session_at, until
 
 from itwin_async import (
     DecodeError,
-    Finished,
     ITwinSession,
     Limiter,
     NotFoundError,
+    OperationFinished,
     Retry,
     merged,
 )
@@ -220,10 +220,10 @@ async def test_many_lists_at_once_keep_their_own_numbers(emulator, itwin, traced
 
 
 async def test_waiting_for_a_slot_is_told():
-    told: list[Finished] = []
+    told: list[OperationFinished] = []
 
     def listen(event):
-        if isinstance(event, Finished):
+        if isinstance(event, OperationFinished):
             told.append(event)
 
     async with (
@@ -244,7 +244,7 @@ async def test_nothing_of_it_is_imported_without_being_asked_for():
 async def test_nothing_is_recorded_where_nobody_listens(emulator):
     async with ITwinSession(emulator.credentials, base_url=emulator.url) as itwin:
         await itwin.imodels.get_imodel(IMODEL)
-        assert itwin._exchange.telling.call("GET /") is None
+        assert itwin._executor.instrumentation.call("GET /") is None
 
 
 @pytest.fixture
@@ -311,4 +311,4 @@ async def test_a_listener_may_be_empty():
     events = Events()
     async with RawServer(answer(PACKAGE)) as server, session_at(server, on_event=events) as itwin:
         await itwin.packages.get_package("P")
-    assert isinstance(events[-1], Finished)
+    assert isinstance(events[-1], OperationFinished)

@@ -35,7 +35,7 @@ PUBLIC = {name: f"{module}.{name}" for module in reversed(MODULES) for name in n
 def resolve(
     _app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
 ) -> nodes.Node | None:
-    """Lead `Pager`, `Pager.ahead` and ``itwin_async._paging.Pager`` to ``itwin_async.Pager``."""
+    """Lead `Pager`, `Pager.ahead` and the private name of either to ``itwin_async.Pager``."""
     if node.get("refdomain") != "py":
         return None
     target: str = node["reftarget"]

@@ -38,7 +38,7 @@ class Meter:
             words.insert(0, f"{self.done:,}/{self.total:,} {self.parts}")
         if self.bad:
             words.append(f"{self.bad:,} bad")
-        pauses, left = itwin.stats.pauses, itwin.limiter.closed_for()
+        pauses, left = itwin.stats.pauses, itwin.limiter.paused_for()
         if pauses:
             words.append(f"{pauses} pause{'s' if pauses > 1 else ''}")
         if left:

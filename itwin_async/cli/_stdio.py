@@ -11,8 +11,8 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Final, TextIO, cast
 
+from itwin_async._core.redaction import unsigned_value
 from itwin_async.cli._tables import escaped, printable
-from itwin_async.errors import unsigned_value
 
 _UTF_8: Final = "utf-8"
 _MAX_WAIT: Final = 1.0  # seconds for which a message waits until standard error takes a byte

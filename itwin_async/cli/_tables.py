@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from itwin_async.errors import unsigned_value
+from itwin_async._core.redaction import unsigned_value
 
 _GAP: Final = 2  # spaces between columns
 _KEPT: Final = 2  # columns that a narrow table never leaves out

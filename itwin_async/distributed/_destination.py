@@ -13,8 +13,8 @@ from uuid import uuid4
 
 import fsspec
 
+from itwin_async._core.redaction import unsigned
 from itwin_async.distributed._manifest import Manifest, NamedFile, StoredFile, is_of_run
-from itwin_async.errors import unsigned
 
 _url_to_fs: Final = cast("Any", fsspec).core.url_to_fs
 _PIECE: Final = 8 << 20  # bytes that are read at a time

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import anyio
 
-from itwin_async._threads import in_thread
+from itwin_async._aio.threads import in_thread
 from itwin_async.distributed._destination import Destination
 from itwin_async.distributed._lanes import Lanes, WorkersLostError, run_all
 from itwin_async.distributed._manifest import Batch, Manifest

@@ -4,7 +4,7 @@ import logging
 import secrets
 from typing import Any
 
-from itwin_async._threads import in_thread
+from itwin_async._aio.threads import in_thread
 from itwin_async.distributed._destination import Destination
 from itwin_async.distributed._lanes import run_all
 from itwin_async.distributed._manifest import VERSION, Batch, Manifest, NamedFile

@@ -15,15 +15,15 @@ from itwin_async import (
     ITwinError,
     ITwinSession,
     Limiter,
-    Paused,
+    RateLimited,
     TransportError,
     UnauthorizedError,
 )
-from itwin_async._threads import in_thread
+from itwin_async._aio.threads import in_thread
+from itwin_async._core.redaction import one_line
 from itwin_async.distributed._destination import Destination
 from itwin_async.distributed._importable import import_by_name
 from itwin_async.distributed._manifest import NamedFile, StoredFile, bad_name, part_name
-from itwin_async.errors import one_line
 from itwin_async.export import export_extended_data
 from itwin_async.export._arrow import ArrowFile
 from itwin_async.export._types import type_name
@@ -98,7 +98,7 @@ class Sessions(WorkerPlugin):
         return self._sessions[lane]
 
     def _heard(self, event: Event) -> None:
-        if isinstance(event, Paused):
+        if isinstance(event, RateLimited):
             self._worker.log_event(self.name, {"seconds": event.seconds})
 
     def pause(self, seconds: float) -> None:

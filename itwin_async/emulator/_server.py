@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from itwin_async._threads import completed
+from itwin_async._aio.threads import completed
 from itwin_async.auth import ClientCredentials
 from itwin_async.emulator import _checks
 from itwin_async.emulator._access import (

@@ -16,7 +16,7 @@ import msgspec
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from itwin_async import ITwinError, ITwinSession, Merged, merged
-from itwin_async._threads import in_thread
+from itwin_async._aio.threads import in_thread
 from itwin_async.export._files import check_local, resolved
 from itwin_async.export._journal import Indexes, Job, Progress
 from itwin_async.export._lists import ListReader, Piece

@@ -209,7 +209,7 @@ def test_terminal_shows_how_far_it_is(tmp_path):
 
 def test_meter_tells_rate_pauses_and_time(monkeypatch):
     def itwin(pauses: int, left: float):
-        limiter = SimpleNamespace(closed_for=lambda: left)
+        limiter = SimpleNamespace(paused_for=lambda: left)
         return SimpleNamespace(stats=Stats(pauses=pauses), limiter=limiter)
 
     monkeypatch.setattr(_progress.time, "monotonic", lambda: 1_065.0)

@@ -12,10 +12,10 @@ import pytest
 from rich.console import Console
 from terminal import in_terminal
 
+from itwin_async._core.redaction import unsigned_value
 from itwin_async.cli import _options, main
 from itwin_async.cli._tables import escaped, list_row, list_table, record_table
 from itwin_async.emulator import Edit, Emulator, Status
-from itwin_async.errors import unsigned_value
 
 ITWIN = "dc914a84-e0c9-40e2-9d14-faf5ed84147f"
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"

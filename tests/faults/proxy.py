@@ -85,7 +85,10 @@ class Proxy:
         beyond = None
         try:
             back, beyond = await asyncio.open_connection(self._host, self._upstream)
-            ways = self._pump(reader, beyond, back=False), self._pump(back, writer, back=True)
+            ways = (
+                self._dispatch(reader, beyond, back=False),
+                self._dispatch(back, writer, back=True),
+            )
             both = [asyncio.ensure_future(way) for way in ways]
             try:
                 await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -103,7 +106,7 @@ class Proxy:
             self._writers.discard(writer)
             self._tasks.discard(asyncio.current_task())
 
-    async def _pump(self, reader, writer, *, back: bool) -> None:
+    async def _dispatch(self, reader, writer, *, back: bool) -> None:
         passed = 0
         while data := await reader.read(65_536):
             at = 0

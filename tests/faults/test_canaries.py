@@ -11,7 +11,7 @@ from secrecy import shown
 from support import RawServer, answer, session_at
 
 from itwin_async import ITwinError, NotFoundError, TransportError
-from itwin_async._silent import SilentStr
+from itwin_async._core.secrets import SecretStr
 
 TOKEN = "token-of-the-test"
 
@@ -27,7 +27,7 @@ async def test_the_watch_sees_a_token_in_an_error(canaries, monkeypatch):
 
 async def test_the_watch_sees_a_token_in_a_frame(canaries, monkeypatch):
     """In those of a call, and in those of an error that a test catches from somewhere else."""
-    monkeypatch.setattr(SilentStr, "__repr__", str.__repr__)
+    monkeypatch.setattr(SecretStr, "__repr__", str.__repr__)
     async with RawServer(b"no HTTP\r\n\r\n") as server, session_at(server) as itwin:
         with pytest.raises(TransportError):
             await itwin.packages.get_package("P")

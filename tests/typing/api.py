@@ -218,4 +218,4 @@ async def errors(itwin: ITwinSession) -> None:
     except ITwinError as error:
         assert_type(error.request_id, str | None)
         assert_type(error.operation, str | None)
-        assert_type(error.may_have_happened, bool)
+        assert_type(error.outcome_unknown, bool)

@@ -1,0 +1,1 @@
+"""Values without I/O: operations, URLs, records, and how they are checked, decoded and shown."""

@@ -1,0 +1,41 @@
+"""JSON through msgspec: decoders, and what is told of a body that does not decode."""
+
+import functools
+import re
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from itwin_async._core.redaction import one_line
+
+T = TypeVar("T")
+
+
+# Invalid UTF-8 and nesting beyond the interpreter's limit are not MsgspecErrors.
+NOT_DECODED: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+@functools.lru_cache(maxsize=256)
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def decoder(kind: type[T]) -> "msgspec.json.Decoder[T]":
+    """A decoder for a type, made once; `TypeError` for what msgspec cannot decode to."""
+    try:
+        return _decoder(kind)  # type: ignore[arg-type]  # types hash
+    except (TypeError, NameError) as error:
+        name = getattr(kind, "__name__", None) or repr(kind)
+        raise TypeError(f"msgspec cannot decode to {name}: {one_line(str(error))}") from None
+
+
+def why_not_decoded(error: Exception) -> str:
+    """What was wrong with a body, in a few words and without its content."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return one_line(_QUOTED.sub("'…'", str(error)))
+
+
+_QUOTED: Final = re.compile(r"'[^']*'")  # a value of the body; types and paths are in backticks

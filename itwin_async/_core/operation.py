@@ -1,0 +1,130 @@
+"""What can be asked of the platform, as values: an operation is declared once and does no I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType, NoneType
+from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from itwin_async._core.dates import with_dates_mended
+from itwin_async._core.json import NOT_DECODED, decoder, why_not_decoded
+from itwin_async._core.secrets import SecretValue
+from itwin_async._core.validation import quote_segment
+from itwin_async.errors import DecodeError
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+Method: TypeAlias = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+QueryValue: TypeAlias = str | int | float | bool | None
+
+MINIMAL: Final = "return=minimal"
+REPRESENTATION: Final = "return=representation"
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class HasContentType(Protocol):
+    """Something with a content type that is fit to be shown."""
+
+    @property
+    def content_type(self) -> str:
+        """What an answer says it is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T_co]):
+    """One operation of the platform: method, path template, what a success decodes to, version.
+
+    ``version`` is the API's, as it stands in the ``Accept`` header. ``returns`` is anything
+    msgspec decodes; ``NoneType`` where a success has no body, ``bytes`` for the body as it is.
+    """
+
+    method: Method
+    path: str
+    returns: type[T_co]
+    version: str = field(default="v1", kw_only=True)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def request(
+        self,
+        /,
+        *,
+        query: Mapping[str, QueryValue] = _NOTHING,
+        headers: Mapping[str, str] = _NOTHING,
+        body: object = msgspec.UNSET,
+        **ids: object,
+    ) -> "Request[T_co]":
+        """A request: ids quote_segment into the path, query values encoded, ``body`` as JSON."""
+        path = self.path.format_map(
+            {name: quote_segment(name, value) for name, value in ids.items()}
+        )
+        pairs = "&".join(
+            f"{_encoded(name)}={_encoded(value)}"
+            for name, value in query.items()
+            if value is not None
+        )
+        accept = f"application/vnd.bentley.itwin-platform.{self.version}+json"
+        sent = {"Accept": accept, **headers}
+        content: bytes | None = None
+        if body is not msgspec.UNSET:
+            sent["Content-Type"] = "application/json"
+            content = msgspec.json.encode(body)
+        return Request(self, f"{path}?{pairs}" if pairs else path, sent, content)
+
+    def decode(self, body: bytes | bytearray, source: "HasContentType | None" = None) -> T_co:
+        """A success as the declared type; `DecodeError` that names the operation for the rest.
+
+        ``source`` tells its content type, should that be needed.
+        """
+        if self.returns is NoneType:
+            return None  # type: ignore[return-value]  # T is None
+        if self.returns is bytes:
+            return bytes(body)  # type: ignore[return-value]  # T is bytes
+        try:
+            try:
+                return decoder(self.returns).decode(body)
+            except msgspec.ValidationError:
+                answer = SecretValue(msgspec.json.decode(body))
+                mended = SecretValue(with_dates_mended(answer.value, self.returns))
+                if mended.value is answer.value:
+                    raise
+                return msgspec.convert(mended.value, self.returns)
+        except NOT_DECODED as error:
+            why, empty = why_not_decoded(error), not body
+        del body  # no frame of an error shows it, nor an error of msgspec's that has frames
+        kind = "" if source is None else source.content_type
+        raise self.decode_error(why, empty=empty, kind=kind)
+
+    def decode_error(self, why: str, *, empty: bool = False, kind: str = "") -> DecodeError:
+        """The error for an answer that is not what this operation declares."""
+        what = "an empty body" if empty else f"a body that does not decode: {why}"
+        declared = f" (Content-Type {kind})" if kind else ""
+        error = DecodeError(f"{self} was answered with {what}{declared}")
+        error.operation = str(self)
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[T_co]):
+    """One request: its operation, and path with query, headers and body as they go out."""
+
+    operation: Operation[T_co]
+    target: str
+    headers: Mapping[str, str]
+    body: bytes | None = field(default=None, repr=False)
+
+
+def _encoded(value: object) -> str:
+    """A name or value of a query. `$` stays as it is, which is how the platform writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str | int | float):
+        raise TypeError(f"a query has str, int, float and bool, not {type(value).__name__}")
+    try:
+        return quote(str(value), safe="$-._~:,'()")
+    except UnicodeEncodeError:
+        raise ValueError("a query must be text that can be encoded as UTF-8") from None

@@ -1,0 +1,51 @@
+"""Plain types whose repr shows nothing: reports of errors print the locals of every frame."""
+
+from typing import Any, Final
+
+_NOTHING: Final = "'…'"
+
+
+class SecretStr(str):
+    """Text that is as secret as a token: a header, or a signed URL. `str` of it is the text."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return _NOTHING
+
+
+class SecretStrs(tuple[str, ...]):
+    """Secrets to be left out of what is shown."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return _NOTHING
+
+
+class SecretDict(dict[str, Any]):
+    """Named values, such as those of a form or of a token endpoint's answer."""
+
+    def __repr__(self) -> str:
+        return _NOTHING
+
+
+class SecretBytes(bytearray):
+    """A body, which may hold a token or a signed URL."""
+
+    def __repr__(self) -> str:
+        return _NOTHING
+
+    def take(self, piece: bytes) -> bool:
+        """Add a piece; whether there was one."""
+        self.extend(piece)
+        return bool(piece)
+
+
+class SecretValue:
+    """Anything else, until it is known what it is."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value

@@ -1,0 +1,60 @@
+"""Checks of arguments: one sentence that names what was wrong and what would be right."""
+
+import functools
+import re
+from typing import Final
+from urllib.parse import quote
+
+_NOT_IN_A_SEGMENT: Final = re.compile(r"[\x00-\x1f\x7f/\\]")
+
+
+def quote_segment(name: str, value: object) -> str:
+    """One path segment that can never name another path; `TypeError` or `ValueError` if not."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not value.strip():
+        raise ValueError(f"{name} must not be empty")
+    if value in {".", ".."} or _NOT_IN_A_SEGMENT.search(value):
+        raise ValueError(f"{name} must be one path segment without slashes or control characters")
+    try:
+        return _segment(value)
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be text that can be encoded as UTF-8") from None
+
+
+@functools.lru_cache(maxsize=1_024)  # the same few ids, over and over
+def _segment(value: str) -> str:
+    return quote(value, safe="-._~")
+
+
+def check_text(name: str, value: object, *, optional: bool = True) -> None:
+    """`TypeError` or `ValueError` unless the value is text; not empty where it is not optional."""
+    if value is None and optional:
+        return
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not optional and not value.strip():
+        raise ValueError(f"{name} must not be empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be text that can be encoded as UTF-8") from None
+
+
+def check_flag(name: str, value: object, *, optional: bool = False) -> None:
+    """`TypeError` unless the value is a bool."""
+    if not isinstance(value, bool) and not (optional and value is None):
+        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
+
+
+def check_count(
+    name: str, value: object, *, least: int = 1, most: int | None = None, optional: bool = False
+) -> None:
+    """`TypeError` or `ValueError` unless the value is a whole number in range."""
+    if value is None and optional:
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < least or (most is not None and value > most):
+        limits = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be {limits}, not {value}")

@@ -1,0 +1,106 @@
+"""What a refusal says, in every shape the platform and its gateways give it. No I/O."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+import msgspec
+
+from itwin_async._core.json import NOT_DECODED
+from itwin_async._core.redaction import one_line
+from itwin_async.errors import ErrorDetail, ResponseError, error_class
+
+_DIGITS: Final = re.compile(r"[0-9]{1,12}")
+
+
+def parse_retry_after(value: str | None, date: str | None, now: float) -> float | None:
+    """Seconds to wait, or None: a number, or an HTTP-date judged by the answer's own ``Date``.
+
+    ``now`` (seconds since the epoch) stands in where the answer has no ``Date``.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if _DIGITS.fullmatch(value):
+        return float(value)
+    until = _http_date(value)
+    if until is None:
+        return None
+    since = _http_date(date) if date else None
+    return max(0.0, until - (now if since is None else since))
+
+
+def _http_date(value: str) -> float | None:
+    try:
+        moment = parsedate_to_datetime(value.strip())
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    if moment.tzinfo is None:  # "-0000" is UTC too
+        moment = moment.replace(tzinfo=UTC)
+    try:
+        return moment.timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def refusal(
+    status: int,
+    body: bytes,
+    retry_after: float | None,
+    *,
+    secrets: tuple[str, ...] = (),
+    kind: type[ResponseError] | None = None,
+) -> ResponseError:
+    """The error for an answer that is no success.
+
+    Understands the platform's envelope, the same without its ``error`` key, problem+json, OData
+    and OAuth errors, and falls back to the beginning of the text.
+    """
+    said = _fields(body)
+
+    def text(*names: str, fields: Mapping[Any, Any] = said) -> str | None:
+        found = (fields.get(name) for name in names)
+        words = next((value for value in found if isinstance(value, str) and value), None)
+        return None if words is None else one_line(words, secrets=secrets)
+
+    message = text("message", "error_description", "detail", "title", "value")
+    if message is None and not said:
+        message = one_line(body.decode("utf-8", "replace"), longest=200, secrets=secrets)
+    error = (kind or error_class(status))(message or _phrase(status))
+    error.status, error.code, error.target = status, text("code", "error"), text("target")
+    details: object = said.get("details")
+    listed = cast("list[object]", details) if isinstance(details, list) else []
+    error.details = tuple(
+        ErrorDetail(*(text(name, fields=detail) for name in ("code", "message", "target")))
+        for detail in (cast("dict[str, Any]", each) for each in listed if isinstance(each, dict))
+    )
+    error.retry_after = retry_after
+    return error
+
+
+def _fields(body: bytes) -> dict[str, Any]:
+    try:
+        answer: object = msgspec.json.decode(body)
+    except NOT_DECODED:
+        return {}
+    if not isinstance(answer, dict):
+        return {}
+    fields = cast("dict[str, Any]", answer)
+    for envelope in ("error", "odata.error"):
+        inner: object = fields.get(envelope)
+        if isinstance(inner, dict):
+            refused = cast("dict[str, Any]", inner)
+            message: object = refused.get("message")
+            # OData before version 4 wraps the message with its language.
+            return {**refused, **message} if isinstance(message, dict) else refused
+    return fields
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

@@ -1,0 +1,305 @@
+"""Requests that do not go to the platform: to a sign-in host, and for files behind signed URLs."""
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from typing import Final, TypeVar, cast
+from urllib.parse import quote_plus, unquote
+
+import msgspec
+
+from itwin_async._aio.timeouts import visible_deadline
+from itwin_async._core.jitter import jitter
+from itwin_async._core.json import NOT_DECODED
+from itwin_async._core.secrets import SecretBytes, SecretDict, SecretStr, SecretStrs, SecretValue
+from itwin_async._core.urls import Origin, secure_origin, split
+from itwin_async._http.instrumentation import Call, Instrumentation
+from itwin_async._http.lifecycle import SessionLifecycle
+from itwin_async._http.outages import CircuitBreaker, Outages, Probe
+from itwin_async._http.retrying import MAX_ERROR_BODY, again, refused
+from itwin_async._http.transport import Answer, Transport
+from itwin_async.auth import Token
+from itwin_async.errors import (
+    DecodeError,
+    ITwinError,
+    RateLimitError,
+    TransportError,
+    UnauthorizedError,
+)
+from itwin_async.limits import Limiter, Slot
+from itwin_async.retries import Retry, RetryState
+
+R = TypeVar("R")
+SIGNED: Final = "GET (signed URL)"  # what an error of a download says it was
+LONGEST_PAUSE: Final = 86_400.0  # seconds; no rate limit of the platform looks further back
+DEFAULT_RETRY_AFTER: Final = 1.0  # seconds to wait at least where a 429 does not say
+_SHOWN: Final = {"grant_type", "scope", "client_id", "redirect_uri"}  # of a form, when refused
+
+
+class FileBody:
+    """The body of a file on its way, with the status and the headers before it."""
+
+    __slots__ = ("_answer", "_call", "_instrumentation", "headers", "status")
+
+    def __init__(self, answer: Answer, instrumentation: Instrumentation, call: Call | None) -> None:
+        self._answer = answer
+        self._instrumentation = instrumentation
+        self._call = call
+        self.status: Final = answer.status
+        self.headers: Final = answer.headers
+
+    async def pull(self) -> bytes:
+        """The next piece, empty at the end."""
+        return self._instrumentation.received(await self._answer.read(), self._call)
+
+
+class ExternalClient:
+    """What a token provider and a download are lent. Their 429 closes no door of the platform's."""
+
+    def __init__(  # noqa: PLR0917 - the session's parts
+        self,
+        life: SessionLifecycle,
+        transport: Transport,
+        instrumentation: Instrumentation,
+        limiter: Limiter,
+        retry: Retry,
+        outages: Outages,
+        base_url: str,
+        user_agent: str,
+        *,
+        allow_plain_http: bool,
+    ) -> None:
+        self.base_url: Final = base_url
+        self._lifecycle = life
+        self._transport = transport
+        self._instrumentation = instrumentation
+        self._limiter = limiter
+        self._retry = retry
+        self._outages = outages
+        self._paused_until: dict[Origin, float] = {}  # by a 429 of that host
+        self._user_agent = user_agent
+        self.timeout: Final = transport.timeout
+        self.allow_plain_http: Final = allow_plain_http
+        self.max_body: Final = transport.max_body
+
+    def renewed(self, token: Token) -> None:
+        """Count a new token."""
+        self._instrumentation.renewed(token)
+
+    async def post(self, url: str, form: Mapping[str, str]) -> object:
+        """Post a form to a sign-in host, outside the limiter; the decoded JSON of a success."""
+        form = SecretDict(form)
+        secure_origin(
+            SecretValue(url), "the token endpoint", allow_plain_http=self.allow_plain_http
+        )
+        parts = cast("tuple[Origin, str]", split(url))
+        attempts = RetryState(self._retry, "GET")  # asking for a token twice does no harm
+        with self._told("token") as call:
+            breaker = self._outages.of(str(parts[0]))
+            while True:
+                await self._wait_for_pause(parts[0], attempts, "token")
+                probe = await breaker.enter(attempts, "token")
+                try:
+                    return await self._post_once(parts, form, call, breaker)
+                except ITwinError as error:
+                    error.operation = "token"
+                    breaker.failed(error, parts[1], attempts, probe)
+                    failure = error
+                finally:
+                    if probe is not None:
+                        probe.release()
+                await self._again(parts[0], attempts, failure, call, breaker)
+
+    @contextlib.contextmanager
+    def _told(self, operation: str) -> Generator[Call | None, None, None]:
+        """An operation that is over at the end of the block."""
+        call = self._instrumentation.call(operation)
+        try:
+            yield call
+        except BaseException as error:
+            if call is not None:
+                call.end(error)
+            raise
+        if call is not None:
+            call.end()
+
+    async def _again(
+        self,
+        origin: Origin,
+        attempts: RetryState,
+        error: ITwinError,
+        call: Call | None,
+        breaker: CircuitBreaker,
+    ) -> None:
+        """Like `again`, for a host that is not the platform: its 429 pauses its requests alone."""
+        if not isinstance(error, RateLimitError):
+            return await again(attempts, error, breaker, self._instrumentation)
+        self._instrumentation.throttled(call)
+        attempts.throttles += 1
+        wait = error.retry_after or max(
+            DEFAULT_RETRY_AFTER, self._retry.backoff(attempts.throttles)
+        )
+        until = asyncio.get_running_loop().time() + min(wait, LONGEST_PAUSE)
+        self._paused_until[origin] = max(until, self._paused_until.get(origin, 0.0))
+        if not self._may_wait(wait, attempts):
+            raise error
+        return None
+
+    async def _wait_for_pause(self, origin: Origin, attempts: RetryState, operation: str) -> None:
+        """Wait while a 429 of this host pauses its requests; `RateLimitError` if for too long."""
+        loop = asyncio.get_running_loop()
+        while (left := self._paused_until.get(origin, 0.0) - loop.time()) > 0:
+            if not self._may_wait(left, attempts):
+                error = RateLimitError(
+                    f"{origin.host} asked for a pause of which {left:.1f} s are left, longer than "
+                    "max_retry_after, max_throttled or the deadline around this request allow"
+                )
+                error.status, error.retry_after, error.operation = 429, left, operation
+                raise error
+            attempts.throttled += left
+            # A little longer, so that the requests do not start together.
+            await asyncio.sleep(left + jitter(0.0, min(1.0, left * 0.1)))
+
+    def _may_wait(self, seconds: float, attempts: RetryState) -> bool:
+        """Whether a call may wait so long for the end of a pause."""
+        retry = attempts.retry
+        return (
+            seconds <= visible_deadline() - asyncio.get_running_loop().time()
+            and seconds <= retry.max_retry_after
+            and attempts.throttled + seconds <= retry.max_throttled
+        )
+
+    async def _post_once(
+        self,
+        parts: tuple[Origin, str],
+        form: SecretDict,
+        call: Call | None,
+        breaker: CircuitBreaker,
+    ) -> object:
+        origin, target = parts
+        if call is not None:
+            call.attempts += 1  # but no request to the API
+        headers = {"Accept": "application/json", "User-Agent": self._user_agent}
+        answer = await self._transport.open("POST", origin.host, f"{origin}{target}", headers, form)
+        if call is not None:
+            call.status = answer.status
+        if answer.status < 500 and answer.status != 407:
+            breaker.answered()
+        if not 200 <= answer.status < 300:
+            denied = 400 <= answer.status < 500 and answer.status not in {408, 425, 429}
+            kind = UnauthorizedError if denied else None
+            error = await refused(answer, origin, secrets=_secrets_of(form), kind=kind)
+            if not isinstance(error, TransportError):
+                error.message = f"the sign-in host {origin.host} refused: {error.message}"
+                error.args = (error.message,)
+            raise error
+        text = SecretBytes()
+        try:
+            while len(text) < MAX_ERROR_BODY and text.take(await answer.read()):
+                pass
+        finally:
+            answer.close()
+        try:
+            return msgspec.json.decode(text)
+        except NOT_DECODED:
+            pass
+        raise DecodeError("the token endpoint's answer is not JSON")
+
+    async def fetch(
+        self,
+        url: tuple[Origin, str],
+        finish: Callable[[FileBody], Awaitable[R]],
+        attempts: RetryState,
+        ask_for: Callable[[], Mapping[str, str]],
+    ) -> R:
+        """Get a signed URL, without the token, until ``finish`` made something of its body.
+
+        ``ask_for`` gives the headers that say what part of it each attempt is to ask for;
+        ``attempts`` counts on from an earlier fetch of the same file. Each attempt has a slot of
+        the limiter; rate windows and pauses are the platform's, and do not concern another host.
+        """
+        origin, target = url
+        breaker = self._outages.of(str(origin))
+        with self._told(SIGNED) as call:
+            while True:
+                with self._lifecycle.running():
+                    queued = time.monotonic()
+                    await self._wait_for_pause(origin, attempts, SIGNED)
+                    probe = await breaker.enter(attempts, SIGNED)
+                    slot: Slot | None = None
+                    try:
+                        slot = await self._limiter.acquire_read()
+                        if call is not None:
+                            call.waited += time.monotonic() - queued
+                        if probe is None and breaker.open:
+                            continue  # it began while we queued: nobody waits for its end in a slot
+                        answer = await self._open_signed(
+                            origin, target, ask_for(), call, breaker, attempts, probe
+                        )
+                        try:
+                            return await finish(FileBody(answer, self._instrumentation, call))
+                        finally:
+                            answer.close()
+                    except ITwinError as error:
+                        error.operation = SIGNED
+                        error.request_id = error.request_id or attempts.request_id
+                        failure = error
+                    finally:
+                        if slot is not None:
+                            slot.release()
+                        if probe is not None:
+                            probe.release()
+                    await self._again(origin, attempts, failure, call, breaker)
+
+    async def _open_signed(  # noqa: PLR0917 - what an attempt has in hand
+        self,
+        origin: Origin,
+        target: str,
+        ask_for: Mapping[str, str],
+        call: Call | None,
+        breaker: CircuitBreaker,
+        attempts: RetryState,
+        probe: Probe | None,
+    ) -> Answer:
+        """Send a request for a signed URL once; the answer of a success."""
+        request_id = attempts.request_id = str(uuid.uuid4())
+        headers = {
+            **ask_for,
+            "Accept-Encoding": "identity",  # a checksum is that of the bytes as they are stored
+            "User-Agent": self._user_agent,
+            "X-Correlation-Id": request_id,
+        }
+        since = self._instrumentation.sent(call)
+        try:
+            try:
+                answer = await self._transport.open(
+                    "GET", origin.host, SecretStr(f"{origin}{target}"), headers
+                )
+            except TransportError:
+                self._instrumentation.answered(SIGNED, 0, since, request_id, call)
+                raise
+            self._instrumentation.answered(SIGNED, answer.status, since, request_id, call)
+            if answer.status < 500 and answer.status != 407:
+                breaker.answered()
+            if 200 <= answer.status < 300:
+                return answer
+            raise await refused(answer, origin, secrets=_secrets_in(target))
+        except ITwinError as error:
+            error.request_id = request_id
+            breaker.failed(error, target.partition("?")[0], attempts, probe)
+            raise
+
+
+def _secrets_of(form: SecretDict) -> SecretStrs:
+    """What must not be shown of a form."""
+    values = [form[name] for name in form.keys() - _SHOWN]
+    return SecretStrs((*values, *map(quote_plus, values)))
+
+
+def _secrets_in(target: str) -> SecretStrs:
+    """What must not be shown of a signed URL: its query, and each value in it."""
+    query = target.partition("?")[2]
+    values = [pair.partition("=")[2] for pair in query.split("&")]
+    return SecretStrs((query, *values, *map(unquote, values)))

@@ -1,0 +1,190 @@
+"""What a session tells: counts for `stats`, events for a listener, lines for the log."""
+
+import logging
+import time
+from contextvars import Context, copy_context
+from typing import Final
+
+from itwin_async.auth import Token
+from itwin_async.errors import ITwinError, ResponseError, TransportError
+from itwin_async.events import (
+    Event,
+    OnEvent,
+    OperationFinished,
+    OutageEnded,
+    OutageStarted,
+    RateLimited,
+    ResponseReceived,
+    RetryScheduled,
+    Stats,
+    TokenRenewed,
+)
+
+_logger = logging.getLogger("itwin_async")
+
+
+class Instrumentation:
+    """Counts always; makes an event only for somebody who listens."""
+
+    def __init__(self, on_event: OnEvent | None) -> None:
+        self._on_event: Final = on_event
+        self._requests = 0
+        self._retries = 0
+        self._throttled = 0
+        self._pauses = 0
+        self._renewals = 0
+        self._bytes_received = 0
+        self._outages = 0
+        self._probes = 0
+
+    @property
+    def stats(self) -> Stats:
+        """The counts as they are now."""
+        return Stats(
+            self._requests, self._retries, self._throttled, self._pauses, self._renewals,
+            self._bytes_received, self._outages, self._probes,
+        )  # fmt: skip
+
+    def call(self, operation: str) -> "Call | None":
+        """The record of an operation that begins; None where nobody listens."""
+        return None if self._on_event is None else Call(self, operation)
+
+    def sent(self, call: "Call | None") -> float:
+        """A request is being sent; when."""
+        self._requests += 1
+        if call is not None:
+            call.attempts += 1
+        return time.monotonic()
+
+    def answered(
+        self, operation: object, status: int, since: float, request_id: str, call: "Call | None"
+    ) -> None:
+        """Its answer began, or came to nothing: then the status is 0."""
+        if call is not None:
+            call.status, call.request_id = status, request_id
+        if _logger.isEnabledFor(logging.DEBUG):
+            _logger.debug("%s was answered %d (request %s)", operation, status, request_id)
+        if self._on_event is not None:
+            seconds = time.monotonic() - since
+            self.tell(ResponseReceived(str(operation), status, seconds, request_id))
+
+    def received(self, piece: bytes, call: "Call | None") -> bytes:
+        """A piece of a body came in."""
+        self._bytes_received += len(piece)
+        if call is not None:
+            call.bytes_received += len(piece)
+        return piece
+
+    def retried(self, failure: ITwinError, faults: int, delay: float) -> None:
+        """A request that failed will be sent again."""
+        self._retries += 1
+        operation, reason = failure.operation or "", _reason(failure)
+        _logger.info(
+            "%s is tried again in %.2f s after fault %d: %s", operation, delay, faults, reason
+        )
+        if self._on_event is not None:
+            self.tell(RetryScheduled(operation, faults, delay, reason, failure.request_id))
+
+    def throttled(self, call: "Call | None") -> None:
+        """An answer of status 429 came."""
+        self._throttled += 1
+        if call is not None:
+            call.throttled += 1
+
+    def paused(self, operation: str, seconds: float, request_id: str) -> None:
+        """The door was closed for everybody."""
+        self._pauses += 1
+        _logger.warning("%s was throttled: all pause for %.1f s", operation, seconds)
+        if self._on_event is not None:
+            self.tell(RateLimited(operation, seconds, request_id))
+
+    def outage_started(self, origin: str, failure: ITwinError) -> None:
+        """An origin is out of service."""
+        self._outages += 1
+        reason = _reason(failure)
+        _logger.warning("%s is out of service (%s): calls wait while one probes", origin, reason)
+        if self._on_event is not None:
+            self.tell(OutageStarted(origin, reason, failure.request_id))
+
+    def probe_failed(self) -> None:
+        """A request during an outage failed."""
+        self._probes += 1
+
+    def outage_ended(self, origin: str, seconds: float, failed_probes: int) -> None:
+        """An origin answers again."""
+        _logger.info(
+            "%s answers again after %.1f s and %d failed probes", origin, seconds, failed_probes
+        )
+        if self._on_event is not None:
+            self.tell(OutageEnded(origin, seconds, failed_probes))
+
+    def renewed(self, token: Token) -> None:
+        """There is a new token."""
+        self._renewals += 1
+        _logger.debug("A token was fetched")
+        if self._on_event is not None:
+            self.tell(TokenRenewed(token.expires_in))
+
+    def tell(self, event: Event) -> None:
+        """Call the listener, whose errors are its own."""
+        if self._on_event is not None:
+            try:
+                self._on_event(event)
+            except Exception:
+                _logger.exception("on_event failed; the request goes on")
+
+
+def _reason(failure: ITwinError) -> str:
+    return failure.reason if isinstance(failure, TransportError) else str(failure)
+
+
+class Call:
+    """An operation under way, for somebody who listens; told once, when it is over."""
+
+    __slots__ = (
+        "_context",
+        "_instrumentation",
+        "_operation",
+        "_over",
+        "_since",
+        "attempts",
+        "bytes_received",
+        "request_id",
+        "status",
+        "throttled",
+        "waited",
+    )
+
+    def __init__(self, instrumentation: Instrumentation, operation: str) -> None:
+        self._instrumentation = instrumentation
+        self._operation = operation
+        self._since = time.monotonic()
+        # A body may be closed by another task, or by the collector: the listener sees its own.
+        self._context: Context = copy_context()
+        self._over = False
+        self.attempts: int = 0
+        self.throttled: int = 0
+        self.waited: float = 0.0
+        self.bytes_received: int = 0
+        self.status: int = 0
+        self.request_id: str | None = None
+
+    def end(self, error: BaseException | None = None) -> None:
+        """It is over; only the first time counts."""
+        if self._over:
+            return
+        self._over = True
+        if isinstance(error, ResponseError):
+            self.status = error.status
+        event = OperationFinished(
+            operation=self._operation,
+            seconds=time.monotonic() - self._since,
+            waited=self.waited,
+            attempts=self.attempts,
+            throttled=self.throttled,
+            bytes_received=self.bytes_received,
+            status=self.status,
+            error=None if error is None else type(error).__name__,
+            request_id=self.request_id,
+        )
+        self._context.run(self._instrumentation.tell, event)

@@ -1,0 +1,84 @@
+"""The life of a session: one loop, one process, and an end that leaves nothing behind."""
+
+import weakref
+from typing import Final, Protocol, Self
+
+from itwin_async._aio.loops import LoopBinding
+from itwin_async._aio.timeouts import InterruptScope
+from itwin_async._http.token_cache import Tokens
+from itwin_async._http.transport import Transport
+from itwin_async.errors import TransportError
+
+CLOSED: Final = "this ITwinSession is closed: make a new one"
+
+
+class BackgroundTask(Protocol):
+    """Something in the background that ends with the session."""
+
+    def drop(self) -> None:
+        """End now."""
+        ...
+
+
+class CallScope(InterruptScope):
+    """A call under way: closing the session ends it with `RuntimeError`, never in silence."""
+
+    __slots__ = ("_lifecycle",)
+
+    def __init__(self, life: "SessionLifecycle") -> None:
+        self._lifecycle = life
+
+    def __enter__(self) -> Self:
+        self._lifecycle.check_open()
+        super().__enter__()
+        self._lifecycle.calls.add(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._lifecycle.calls.discard(self)
+        super().__exit__(kind, *error)
+        if self._lifecycle.closed and kind is not None and issubclass(kind, TransportError):
+            raise RuntimeError(CLOSED) from None
+
+
+class SessionLifecycle:
+    """Knows what is under way, and ends it with the session."""
+
+    def __init__(self, transport: Transport, tokens: Tokens) -> None:
+        self.owned: Final[set[BackgroundTask]] = set()
+        self.calls: Final[set[InterruptScope]] = set()
+        self.closed: bool = False
+        self.binding: Final[LoopBinding] = transport.binding
+        self._transport = transport
+        self._tokens = tokens
+        # Not `__del__`: of a cycle that is collected, aiohttp's session might be finalized before.
+        self._dropped = weakref.finalize(self, Transport.drop, transport)
+
+    def running(self) -> CallScope:
+        """Mark a stretch of a call, so that closing the session ends it."""
+        return CallScope(self)
+
+    def check_open(self) -> None:
+        """`RuntimeError` in one sentence when the session cannot be used from here."""
+        if self.closed:
+            raise RuntimeError(CLOSED)
+        self.binding.check("ITwinSession")
+
+    async def aclose(self) -> None:
+        """Close: running calls raise `RuntimeError`. Doing it twice is fine."""
+        if self.closed:
+            return
+        if self.binding.lost:
+            self.closed = True
+            self._dropped()
+            return
+        if self.binding.loop is not None:
+            self.check_open()
+        self.closed = True
+        self._tokens.close()
+        for thing in list(self.owned):
+            thing.drop()
+        for call in list(self.calls):
+            call.interrupt(RuntimeError(CLOSED))
+        await self._transport.aclose()
+        self._dropped.detach()

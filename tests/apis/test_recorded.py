@@ -1,0 +1,167 @@
+"""One recorded answer per operation: nothing that the documents show is lost on the way.
+
+The answers are the documented samples. Fields that only a field table names are added with a value
+of their kind.
+"""
+
+import base64
+import inspect
+import json
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from declared import GROUPS, OPERATIONS
+
+from itwin_async import ExtendedData, Pager
+from itwin_async.emulator import ROUTES, Status
+
+RECORDED = {
+    path.stem: json.loads(path.read_text(encoding="utf-8"))
+    for path in (Path(__file__).parents[1] / "recorded").glob("*.json")
+}
+METHODS = {
+    name
+    for group in GROUPS.values()
+    for name, value in vars(group).items()
+    if not name.startswith("_") and inspect.isfunction(value)
+}
+# What the contract names besides single operations.
+LONGER = {"wait_until_ready", "download_version"}
+# How each operation is called, and where its items or its value stand in the answer.
+CALLS = {
+    "list_extensions": (lambda i: i.extensions.list_extensions(), "extensions"),
+    "create_extension": (lambda i: i.extensions.create_extension("n", "i"), "extension"),
+    "delete_extension": (lambda i: i.extensions.delete_extension("e"), None),
+    "list_versions": (lambda i: i.extensions.list_versions("e"), "versions"),
+    "get_version": (lambda i: i.extensions.get_version("e", "1.0.0"), "version"),
+    "list_imodels": (lambda i: i.imodels.list_imodels("t"), "iModels"),
+    "get_imodel": (lambda i: i.imodels.get_imodel("m"), "iModel"),
+    "list_changesets": (lambda i: i.imodels.list_changesets("m"), "changesets"),
+    "get_changeset": (lambda i: i.imodels.get_changeset("m", 1), "changeset"),
+    "list_extended_data": (lambda i: i.imodels.list_extended_data("m"), "extendedData"),
+    "get_extended_data": (lambda i: i.imodels.get_extended_data("m", 1), "extendedData"),
+    "create_extended_data": (
+        lambda i: i.imodels.create_extended_data("m", 1, {"a": 1}),
+        "extendedData",
+    ),
+    "list_packages": (lambda i: i.packages.list_packages(), "packages"),
+    "get_package": (lambda i: i.packages.get_package("P"), None),
+    "execute_package": (lambda i: i.packages.execute_package("t", "P"), None),
+    "list_entity_sets": (lambda i: i.packages.list_entity_sets("t", "P"), "value"),
+    "list_entities": (lambda i: i.packages.list_entities("t", "P", "S"), "value"),
+    "list_itwins": (lambda i: i.itwins.list_itwins(), "iTwins"),
+    "get_primary_account": (lambda i: i.itwins.get_primary_account(), "iTwin"),
+    "get_account": (lambda i: i.itwins.get_account("t"), "iTwin"),
+}
+
+
+def snake(name: str) -> str:
+    """The Python name of a platform's field, by the rules of the contract."""
+    if name in {"class", "self"}:
+        return f"{name}_"
+    name = name.lstrip("_").replace("iTwin", "Itwin").replace("ITwin", "Itwin")
+    name = name.replace("iModel", "Imodel").replace("IModel", "Imodel")
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def compare(said: Any, found: Any, place: str) -> None:
+    """Everything that was said is found."""
+    if isinstance(said, dict) and isinstance(found, dict):
+        assert said == found, place  # what no page describes stays what it is
+    elif isinstance(said, dict):
+        for name, value in said.items():
+            if isinstance(found, ExtendedData) and name == "data":
+                assert found.payload == base64.b64decode(value), place
+                assert found.data == json.loads(base64.b64decode(value)), place
+                continue
+            assert hasattr(found, snake(name)), f"{place}.{name} is lost"
+            compare(value, getattr(found, snake(name)), f"{place}.{name}")
+    elif isinstance(said, list):
+        assert len(said) == len(found), place
+        for nth, (one, other) in enumerate(zip(said, found, strict=True)):
+            compare(one, other, f"{place}[{nth}]")
+    elif isinstance(found, datetime):
+        assert abs((datetime.fromisoformat(said) - found).total_seconds()) < 2e-6, place
+    else:
+        assert said == found, place
+        assert type(said) is type(found), place
+
+
+def test_every_operation_of_the_emulator_has_a_recorded_answer():
+    assert set(RECORDED) == set(ROUTES)
+
+
+def test_recorded_answers_name_the_same_methods_and_paths_as_the_emulator():
+    for name, recorded in RECORDED.items():
+        assert recorded["request"] == " ".join(ROUTES[name])
+
+
+def test_every_operation_of_the_client_has_a_route_of_the_same_method_and_path():
+    assert len(OPERATIONS) >= 15
+    for name, operation in OPERATIONS.items():
+        assert str(operation) == " ".join(ROUTES[name])
+
+
+def test_every_operation_of_the_client_asks_for_the_recorded_version():
+    for name, operation in OPERATIONS.items():
+        assert operation.version == RECORDED[name]["version"], name
+
+
+def test_operations_and_methods_are_the_same():
+    assert set(OPERATIONS) == METHODS - LONGER
+
+
+def test_the_client_has_every_operation():
+    assert set(ROUTES) | LONGER == METHODS
+
+
+def test_every_operation_is_compared_below():
+    assert set(CALLS) == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_nothing_of_a_recorded_answer_is_lost(emulator, itwin, name):
+    call, key = CALLS[name]
+    recorded = RECORDED[name]
+    emulator.faults.add(name, Status(recorded["status"], body=recorded["body"]))
+    body = recorded["body"]
+    said = body if key is None else body[key]
+    value = call(itwin)
+    if isinstance(value, Pager):
+        page = await anext(value.pages())
+        assert said  # comparing nothing shows nothing
+        compare(said, page.items, name)
+        following = body.get("_links", {}).get("next")
+        if name == "list_entities":  # whose documents know no links
+            assert page.next_url == f"{page.url}?$skip={len(said)}"
+        elif following is None:
+            assert page.next_url is None
+        else:
+            assert page.next_url == following["href"].replace(
+                "https://api.bentley.com", emulator.url
+            )
+    elif body is None:
+        assert await value is None
+    else:
+        links = {"_links": body["_links"]} if "_links" in body else {}
+        compare({**said, **links}, await value, name)
+    request = emulator.requests[-1]
+    assert request.operation == name
+    assert request.headers["Accept"] == (
+        f"application/vnd.bentley.itwin-platform.{recorded['version']}+json"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wire", "python"),
+    [
+        ("iTwinId", "itwin_id"), ("iModel", "imodel"), ("class", "class_"), ("_links", "links"),
+        ("self", "self_"), ("ianaTimeZone", "iana_time_zone"), ("sha256", "sha256"),
+        ("iTwinAccountId", "itwin_account_id"), ("isITwinX", "is_itwin_x"), ("iTwin", "itwin"),
+    ],
+)  # fmt: skip
+def test_the_rule_for_names_is_the_contracts(wire, python):
+    assert snake(wire) == python

@@ -1,11 +1,15 @@
 # Two commands need only Python 3.11+ with venv, and make: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+VENV := $(BIN)/pip
+DEMO := .venv/.demo
 READY := .venv/.ready
 
 .PHONY: demo test test-slow check docs format bench bench-full bench-distributed bench-export soak matrix browser test-browser test-distributed test-notebook notebook screenshot clean
 
-demo: $(READY)
+# What the command line needs, without the developers' tools: half a minute from a fresh checkout.
+demo: $(DEMO)
 	$(BIN)/itwin-async demo
 
 # Two processes: most tests wait for a socket, and some keep a core busy.
@@ -90,12 +94,18 @@ bench-export: $(READY)
 matrix: $(READY)
 	$(BIN)/python scripts/matrix.py $(if $(ALL),--all) $(ONLY)
 
-$(READY): pyproject.toml constraints.txt
+$(VENV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+
+$(DEMO): pyproject.toml constraints.txt | $(VENV)
+	$(INSTALL) --editable '.[cli]'
 	@touch $@
+
+$(READY): pyproject.toml constraints.txt | $(VENV)
+	$(INSTALL) --editable '.[dev]'
+	@touch $(DEMO) $@
 
 clean:
 	rm -rf .venv .matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis docs/_build

@@ -22,7 +22,7 @@ test-slow: $(READY)
 
 # Types are those of every extra that the package imports.
 check: $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,dask]'
+	$(INSTALL) --editable '.[dask]'
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
@@ -36,7 +36,7 @@ browser: $(READY)
 	@command -v "$${CHROMIUM:-chromium}" >/dev/null \
 	  || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -yqq --no-install-recommends chromium; } \
 	  || { echo "Chromium is needed: install it or name it in CHROMIUM (as root on Debian this is done for you)"; exit 1; }
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,browser]'
+	$(INSTALL) --group browser
 
 test-browser: browser
 	$(BIN)/python -m pytest tests/browser
@@ -47,21 +47,21 @@ screenshot: browser
 # On clusters of real processes, two files at a time, for one of them mostly waits for minutes to be
 # over. What it prints of throughput and rates is of interest too.
 test-distributed: $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,dask,notebook]'
+	$(INSTALL) --editable '.[dask,notebook]'
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/distributed
 
 # In a kernel of its own; `make notebook` runs it and keeps what it shows, its picture for the docs too.
 test-notebook: $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,notebook]'
+	$(INSTALL) --editable '.[notebook]'
 	$(BIN)/python -m pytest tests/notebook
 
 notebook: $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,notebook]'
+	$(INSTALL) --editable '.[notebook]'
 	$(BIN)/python scripts/notebook.py
 
 # Pages with warnings as errors, every link inside, every snippet. Opens as docs/_build/html/index.html.
 docs: $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	$(INSTALL) --group docs --editable '.[dask,notebook]'
 	rm -rf docs/_build
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --fresh-env --quiet docs docs/_build/html
 	$(BIN)/python scripts/check_pages.py docs/_build/html
@@ -72,15 +72,15 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(INSTALL) --group bench
 	$(BIN)/python benchmarks/run.py
 
 bench-full: $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(INSTALL) --group bench
 	$(BIN)/python benchmarks/run.py --full --write
 
 bench-distributed: $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dask]'
+	$(INSTALL) --editable '.[dask]'
 	$(BIN)/python benchmarks/cluster.py
 
 soak: $(READY)
@@ -104,7 +104,8 @@ $(DEMO): pyproject.toml constraints.txt | $(VENV)
 	@touch $@
 
 $(READY): pyproject.toml constraints.txt | $(VENV)
-	$(INSTALL) --editable '.[dev]'
+	$(INSTALL) --upgrade 'pip>=25.1'
+	$(INSTALL) --group dev --editable '.[arrow,cli,otel]'
 	@touch $(DEMO) $@
 
 clean:

@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / ".matrix"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DEVELOPMENT = ("--group", "dev", "--editable", ".[arrow,cli,otel]")
 LOWEST = [bound.replace(">=", "==") for bound in PROJECT["dependencies"]]
 CLIENT = ("--ignore=tests/emulator", "--ignore=tests/docs", "--ignore=tests/test_readme.py")
 PLAIN_ASSERTS = "ignore:assertions not in test modules:pytest.PytestConfigWarning"
@@ -42,6 +43,7 @@ ROWS = (
     Row("3.11", "3.11"),
     Row("3.12", "3.12"),
     Row("3.13", "3.13"),
+    Row("3.14", "3.14"),
     Row("3.11 lowest dependencies", "3.11", tuple(LOWEST), constrained=False),
     Row("3.13 newest dependencies", "3.13", ("--upgrade",), constrained=False),
     Row("3.12 -O", "3.12", flags=("-O",), pytest=("-W", PLAIN_ASSERTS)),
@@ -80,13 +82,14 @@ def installed(row: Row, python: str) -> Path | str:
     if not own.exists():
         subprocess.run([python, "-m", "venv", str(home)], check=True)
     pip = [str(own), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--upgrade", "pip>=25.1"], check=True)  # older ones do not know groups
     if row.constrained:
         pip += ["--constraint", "constraints.txt"]
     if "--upgrade" in row.install:
         pip += ["--upgrade", "--upgrade-strategy", "eager"]
     more = [name for name in row.install if name != "--upgrade"]
     run = subprocess.run(
-        [*pip, "--editable", ".[dev]", *more], cwd=ROOT, capture_output=True, text=True, check=False
+        [*pip, *DEVELOPMENT, *more], cwd=ROOT, capture_output=True, text=True, check=False
     )
     return own if run.returncode == 0 else run.stderr.strip().splitlines()[-1]
 

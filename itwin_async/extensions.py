@@ -20,9 +20,9 @@ from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretStr
 from itwin_async._core.validation import check_count, check_flag, check_text, quote_segment
 from itwin_async._files.download import Download, OnDownloadProgress, Remote
-from itwin_async._http.executor import RequestExecutor
 from itwin_async._pagination.page_types import LinkedPage, ListSpec
 from itwin_async._pagination.pager import Pager
+from itwin_async._pagination.prefetch import ListContext
 from itwin_async.errors import ITwinError
 
 # A path may be made of a URL, which then has one slash.
@@ -188,8 +188,9 @@ GET_VERSION: Final = Operation("GET", "/extensions/{extension_id}/versions/{numb
 class Extensions:
     """Operations on extensions: ``itwin.extensions``."""
 
-    def __init__(self, executor: RequestExecutor) -> None:
-        self._executor = executor
+    def __init__(self, context: ListContext) -> None:
+        self._context = context
+        self._executor = context.executor
 
     def list_extensions(
         self,
@@ -219,7 +220,7 @@ class Extensions:
                 "$top": page_size,
             }
         )
-        return Pager(self._executor, ListSpec(request, list))
+        return Pager(self._context, ListSpec(request, list))
 
     async def create_extension(
         self, name: str, itwin_id: str, *, description: str | None = None
@@ -266,7 +267,7 @@ class Extensions:
             extension_id=extension_id,
             query={"includeDeprecated": include_deprecated or None, "$top": page_size},
         )
-        return Pager(self._executor, ListSpec(request, list))
+        return Pager(self._context, ListSpec(request, list))
 
     async def get_version(self, extension_id: str, number: str) -> ExtensionVersion:
         """One version with its files; ``number`` is a semantic version such as ``1.0.0``.

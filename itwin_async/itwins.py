@@ -10,9 +10,9 @@ from itwin_async._core.operation import MINIMAL, REPRESENTATION, Operation
 from itwin_async._core.records import Record, assume_utc, wire_name
 from itwin_async._core.urls import Origin, skip_of
 from itwin_async._core.validation import check_count, check_flag, check_text
-from itwin_async._http.executor import RequestExecutor
 from itwin_async._pagination.page_types import LinkedPage, ListSpec
 from itwin_async._pagination.pager import Pager
+from itwin_async._pagination.prefetch import ListContext
 
 _LARGEST_PAGE: Final = 1_000
 # The platform ends a list silently at 1,000 iTwins unless told otherwise, and always here.
@@ -89,8 +89,9 @@ GET_ACCOUNT: Final = Operation("GET", "/itwins/{itwin_id}/account", ITwinBody)
 class ITwins:
     """Operations on iTwins: ``itwin.itwins``."""
 
-    def __init__(self, executor: RequestExecutor) -> None:
-        self._executor = executor
+    def __init__(self, context: ListContext) -> None:
+        self._context = context
+        self._executor = context.executor
 
     def list_itwins(
         self,
@@ -166,7 +167,7 @@ class ITwins:
             },
             headers=headers,
         )
-        return Pager(self._executor, ListSpec(request, list))
+        return Pager(self._context, ListSpec(request, list))
 
     async def get_primary_account(self) -> ITwin:
         """The caller's own account, the iTwin that extensions belong to.

@@ -11,9 +11,9 @@ from itwin_async._core.json import NOT_DECODED, decoder, why_not_decoded
 from itwin_async._core.operation import Operation
 from itwin_async._core.records import Record, assume_utc
 from itwin_async._core.validation import check_count, check_flag, check_text
-from itwin_async._http.executor import RequestExecutor
 from itwin_async._pagination.page_types import ListSpec, ODataPage, SinglePage
 from itwin_async._pagination.pager import Pager
+from itwin_async._pagination.prefetch import ListContext
 
 T = TypeVar("T")
 
@@ -108,15 +108,16 @@ LIST_ENTITIES: Final = Operation(
 class Packages:
     """Operations on integration packages: ``itwin.packages``."""
 
-    def __init__(self, executor: RequestExecutor) -> None:
-        self._executor = executor
+    def __init__(self, context: ListContext) -> None:
+        self._context = context
+        self._executor = context.executor
 
     def list_packages(self) -> Pager[IntegrationPackage]:
         """The packages the organization subscribed to, in one page.
 
         Platform page: https://developer.bentley.com/apis/edfs/operations/subscribed-packages-get/
         """
-        return Pager(self._executor, ListSpec(LIST_PACKAGES.request(), list))
+        return Pager(self._context, ListSpec(LIST_PACKAGES.request(), list))
 
     async def get_package(self, unique_name: str) -> IntegrationPackage:
         """One package with its examples. Raises `NotFoundError` for an unknown one.
@@ -198,7 +199,7 @@ class Packages:
         Platform page: https://developer.bentley.com/apis/edfs/operations/packages-uniqueName-itwins-iTwinId-odata/
         """
         request = LIST_ENTITY_SETS.request(itwin_id=itwin_id, unique_name=unique_name)
-        return Pager(self._executor, ListSpec(request, list))
+        return Pager(self._context, ListSpec(request, list))
 
     @overload
     def list_entities(
@@ -270,7 +271,7 @@ class Packages:
             entity_set=entity_set,
             query={"$select": select, "$filter": filter, "$orderby": orderby, "$top": page_size},
         )
-        return Pager(self._executor, ListSpec(request, build))
+        return Pager(self._context, ListSpec(request, build))
 
 
 def _listed(variables: Mapping[str, str]) -> list[dict[str, str]]:

@@ -33,6 +33,7 @@ from itwin_async._http.body import Body, read_whole
 from itwin_async._http.connections import parse_proxy, trusting
 from itwin_async._http.executor import RequestExecutor
 from itwin_async._http.transport import ClientSession, Transport
+from itwin_async._pagination.prefetch import ListContext, ReadAheadBudget
 from itwin_async.auth import ClientCredentials, TokenProvider, TokenSource, environment
 from itwin_async.errors import LinkError
 from itwin_async.events import OnEvent, Stats
@@ -68,21 +69,21 @@ class SessionOptions(TypedDict, total=False):
 class _Group(Generic[G]):
     """A group of operations. The class shows its type, so that mocks and tools find its methods."""
 
-    def __init__(self, kind: Callable[[RequestExecutor], G]) -> None:
+    def __init__(self, kind: Callable[[ListContext], G]) -> None:
         self._kind = kind
 
     def __set_name__(self, _: type, name: str) -> None:
         self._name = name
 
     @overload
-    def __get__(self, session: None, owner: type, /) -> Callable[[RequestExecutor], G]: ...
+    def __get__(self, session: None, owner: type, /) -> Callable[[ListContext], G]: ...
     @overload
     def __get__(self, session: object, owner: type, /) -> G: ...
-    def __get__(self, session: object, owner: type, /) -> Callable[[RequestExecutor], G] | G:
+    def __get__(self, session: object, owner: type, /) -> Callable[[ListContext], G] | G:
         if session is None:
             return self._kind
         made = vars(session)
-        group = made[self._name] = self._kind(made["_executor"])  # found there from now on
+        group = made[self._name] = self._kind(made["_context"])  # found there from now on
         return group
 
 
@@ -194,10 +195,10 @@ class ITwinSession:
             limiter or Limiter(),
             retry or Retry(),
             user_agent=f"itwin-async/{VERSION}",
-            buffer_bytes=buffer_bytes,
             on_event=on_event,
             allow_plain_http=allow_plain_http,
         )
+        self._context: Final = ListContext(self._executor, ReadAheadBudget(buffer_bytes))
 
     @classmethod
     def from_env(

@@ -14,7 +14,7 @@ WHENS = pytest.mark.parametrize("when", ["waiting", "ready"])
 async def nothing_left(itwin) -> None:
     session = itwin._executor
     await settled(itwin.limiter)
-    assert session.guessed_bytes == 0
+    assert itwin._context.budget.reserved == 0
     assert not session.lifecycle.owned
     assert not session.lifecycle.calls
     assert not session._transport.open_answers

@@ -46,7 +46,6 @@ class RequestExecutor:
         retry: Retry,
         *,
         user_agent: str,
-        buffer_bytes: int,
         on_event: OnEvent | None,
         allow_plain_http: bool,
     ) -> None:
@@ -54,8 +53,6 @@ class RequestExecutor:
         self.base_url: Final = str(base)
         self.limiter: Final = limiter
         self.retry: Final = retry
-        self.buffer_bytes: Final = buffer_bytes
-        self.guessed_bytes: int = 0  # what read-ahead holds or has set aside
         self.instrumentation: Final = Instrumentation(on_event)
         self.tokens: Final = Tokens(source)
         self.lifecycle: Final = SessionLifecycle(transport, self.tokens)

@@ -8,10 +8,9 @@ from itwin_async._aio.loops import LoopBinding
 from itwin_async._core.json import NOT_DECODED, why_not_decoded
 from itwin_async._core.operation import Request
 from itwin_async._http.body import Body, read_whole
-from itwin_async._http.executor import RequestExecutor
 from itwin_async._pagination.cursor import Cursor
 from itwin_async._pagination.page_types import ListSpec, ODataPage, PageProtocol
-from itwin_async._pagination.prefetch import Prefetcher
+from itwin_async._pagination.prefetch import ListContext, Prefetcher
 from itwin_async._pagination.streamed_page import StreamedPage
 from itwin_async.errors import DecodeError, LinkError, own_copy
 from itwin_async.retries import RetryState
@@ -27,9 +26,9 @@ class PageReader(Generic[T]):
     """A running list: arrives at one page after the other, and gives each in runs of items."""
 
     def __init__(
-        self, executor: RequestExecutor, listing: ListSpec[Any, T], start: Cursor, ahead: int
+        self, context: ListContext, listing: ListSpec[Any, T], start: Cursor, ahead: int
     ) -> None:
-        self._executor = executor
+        self._executor = context.executor
         self._listing = listing
         self._digest = start.digest
         self._before = start.count  # entries of the first page that lie before the cursor
@@ -40,7 +39,7 @@ class PageReader(Generic[T]):
         self._next: str | LinkError | None = None
         self._pending: Sequence[Any] | None = None  # the page's entries, all at once
         self._large: StreamedPage[Any] | None = None  # or as they arrive
-        self._ahead = Prefetcher(executor, ahead, listing.request_for) if ahead else None
+        self._ahead = Prefetcher(context, ahead, listing.request_for) if ahead else None
         self._seen: set[int] = set()
         self._mark: int | None = None  # of the page before, where the links do not decide
         self._empty = 0

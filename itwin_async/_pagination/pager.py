@@ -12,10 +12,10 @@ from typing import Any, Generic, NoReturn, Self, TypeVar
 from itwin_async._aio.timeouts import InterruptScope
 from itwin_async._core.html import hint, rows_table
 from itwin_async._core.validation import check_count
-from itwin_async._http.executor import RequestExecutor
 from itwin_async._pagination.cursor import Cursor
 from itwin_async._pagination.page_reader import PageReader
 from itwin_async._pagination.page_types import ListSpec
+from itwin_async._pagination.prefetch import ListContext
 from itwin_async.errors import ended_with, own_copy
 
 T = TypeVar("T")
@@ -55,17 +55,17 @@ class Pager(Generic[T]):
     the items before an error is lost.
     """
 
-    __slots__ = ("_ahead", "_executor", "_listing", "_start")
+    __slots__ = ("_ahead", "_context", "_listing", "_start")
 
     def __init__(
         self,
-        executor: RequestExecutor,
+        context: ListContext,
         listing: ListSpec[Any, T],
         *,
         ahead: int = 0,
         start: "Cursor | None" = None,
     ) -> None:
-        self._executor = executor
+        self._context = context
         self._listing = listing
         self._ahead = ahead
         self._start = start
@@ -99,7 +99,7 @@ class Pager(Generic[T]):
         requests may be sent in vain; they count against the rate limit.
         """
         check_count("pages", pages, least=0)
-        return Pager(self._executor, self._listing, ahead=pages, start=self._start)
+        return Pager(self._context, self._listing, ahead=pages, start=self._start)
 
     def resume(self, cursor: str) -> "Pager[T]":
         """The rest of the list behind a cursor that an iterator or a page gave, in any process.
@@ -107,7 +107,7 @@ class Pager(Generic[T]):
         Raises `ValueError` for what is no cursor of this list.
         """
         return Pager(
-            self._executor,
+            self._context,
             self._listing,
             ahead=self._ahead,
             start=Cursor.parse(cursor, self._listing.digest),
@@ -116,7 +116,7 @@ class Pager(Generic[T]):
     def _feed(self) -> "PageReader[T]":
         listing = self._listing
         start = self._start or Cursor(listing.digest, listing.request.target, 0)
-        return PageReader(self._executor, listing, start, self._ahead)
+        return PageReader(self._context, listing, start, self._ahead)
 
 
 class _ListIterator(Generic[T]):

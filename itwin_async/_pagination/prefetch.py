@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from itwin_async._aio.loops import background
@@ -17,29 +18,51 @@ from itwin_async.limits import Slot
 _PIECE: Final = 256 * 1024  # bytes decoded between two looks at the loop
 
 
+class ReadAheadBudget:
+    """Counts the bytes that read-ahead holds or has reserved, over all lists of a session."""
+
+    __slots__ = ("limit", "reserved")
+
+    def __init__(self, limit: int) -> None:
+        self.limit: Final = limit
+        self.reserved: int = 0
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes more stay within the limit."""
+        return self.reserved + size <= self.limit
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ListContext:
+    """What the lists of a session share: how requests are sent, and the budget for read-ahead."""
+
+    executor: RequestExecutor
+    budget: ReadAheadBudget
+
+
 class Reservation:
-    """Bytes of the session's read-ahead, set aside until they are released or nobody has this."""
+    """Bytes of a read-ahead budget, reserved until they are released or nobody has this."""
 
-    __slots__ = ("_executor", "_size")
+    __slots__ = ("_budget", "_size")
 
-    def __init__(self, executor: RequestExecutor, size: int) -> None:
-        self._executor = executor
+    def __init__(self, budget: ReadAheadBudget, size: int) -> None:
+        self._budget = budget
         self._size = size
-        executor.guessed_bytes += size
+        budget.reserved += size
 
     def grow(self, size: int) -> bool:
         """Set aside so many in all; False where there is no room for more."""
         more = max(0, size - self._size)
-        if self._executor.guessed_bytes + more > self._executor.buffer_bytes:
+        if not self._budget.has_room(more):
             return False
         self._size += more
-        self._executor.guessed_bytes += more
+        self._budget.reserved += more
         return True
 
     def release(self) -> None:
         """Give all of them back; nothing the second time."""
         size, self._size = self._size, 0
-        self._executor.guessed_bytes -= size
+        self._budget.reserved -= size
 
     def __del__(self) -> None:
         self.release()
@@ -80,14 +103,15 @@ class PrefetchedPage:
     """One request nobody asked for yet: sent once, read whole, dropped if anything goes wrong."""
 
     def __init__(
-        self, executor: RequestExecutor, request: Request[Any], slot: Slot, token: Token, room: int
+        self, context: ListContext, request: Request[Any], slot: Slot, token: Token, room: int
     ) -> None:
+        executor = context.executor
         self.target = request.target
         self._executor = executor
         self._request = request
         self._slot = slot
         self._token = token
-        self._room = Reservation(executor, room)
+        self._room = Reservation(context.budget, room)
         executor.lifecycle.owned.add(self)
         self._body: BufferedBody | None = None
         self._live: Body | None = None
@@ -159,9 +183,9 @@ class Prefetcher:
     """The guesses of one running list: windows of 1, 2, 4 … *most* pages, confirmed by links."""
 
     def __init__(
-        self, executor: RequestExecutor, most: int, request_at: Callable[[str], Request[Any]]
+        self, context: ListContext, most: int, request_at: Callable[[str], Request[Any]]
     ) -> None:
-        self._executor = executor
+        self._context = context
         self._most = most
         self._request_at = request_at
         self._window = 1
@@ -206,7 +230,7 @@ class Prefetcher:
             self._ask(with_skip(current, skip + self._step))
 
     def _ask(self, following: str) -> None:
-        executor, guesses, size = self._executor, self._prefetched, self._size
+        executor, guesses, size = self._context.executor, self._prefetched, self._size
         if not executor.breaker.clear:
             return  # during an outage probes alone are sent
         if guesses and guesses[0].target != following:
@@ -216,7 +240,7 @@ class Prefetcher:
         # A continuation token tells of one page only.
         window = min(self._window if self._step and skip is not None else 1, self._most)
         while token is not None and len(guesses) < window:
-            if executor.guessed_bytes + size > executor.buffer_bytes:
+            if not self._context.budget.has_room(size):
                 return
             target = following
             if guesses and skip is not None:
@@ -225,7 +249,7 @@ class Prefetcher:
             slot = executor.limiter.acquire_idle()
             if slot is None:
                 return
-            guesses.append(PrefetchedPage(executor, request, slot, token, size))
+            guesses.append(PrefetchedPage(self._context, request, slot, token, size))
 
     def drop(self) -> None:
         """Drop every guess, now, and begin with small windows again."""

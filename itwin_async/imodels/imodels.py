@@ -9,9 +9,9 @@ import msgspec
 from itwin_async._core.operation import MINIMAL, REPRESENTATION, Operation
 from itwin_async._core.records import Link, Record, assume_utc
 from itwin_async._core.validation import check_count, check_flag, check_text, quote_segment
-from itwin_async._http.executor import RequestExecutor
 from itwin_async._pagination.page_types import LinkedPage, ListSpec
 from itwin_async._pagination.pager import Pager
+from itwin_async._pagination.prefetch import ListContext
 from itwin_async.errors import ITwinError
 from itwin_async.imodels.extended_data import (
     STREAMING,
@@ -201,8 +201,9 @@ CREATE_EXTENDED_DATA: Final = Operation(
 class IModels:
     """Operations on iModels: ``itwin.imodels``."""
 
-    def __init__(self, executor: RequestExecutor) -> None:
-        self._executor = executor
+    def __init__(self, context: ListContext) -> None:
+        self._context = context
+        self._executor = context.executor
 
     def list_imodels(
         self,
@@ -240,7 +241,7 @@ class IModels:
             },
             headers={"Prefer": REPRESENTATION if representation else MINIMAL},
         )
-        return Pager(self._executor, ListSpec(request, list))
+        return Pager(self._context, ListSpec(request, list))
 
     async def get_imodel(self, imodel_id: str) -> IModel:
         """One iModel. Raises `NotFoundError` for an unknown one.
@@ -282,7 +283,7 @@ class IModels:
             },
             headers={"Prefer": REPRESENTATION if representation else MINIMAL},
         )
-        return Pager(self._executor, ListSpec(request, list))
+        return Pager(self._context, ListSpec(request, list))
 
     async def get_changeset(self, imodel_id: str, changeset: str | int) -> Changeset:
         """One changeset, by id or index. Raises `NotFoundError` for an unknown one.
@@ -319,7 +320,7 @@ class IModels:
         check_count("page_size", page_size, most=_LARGEST_PAGE, optional=True)
         made = payload_decoder(data_type)
         request = LIST_EXTENDED_DATA.request(imodel_id=imodel_id, query={"$top": page_size})
-        return Pager(self._executor, ListSpec(request, build(imodel_id, made), STREAMING))
+        return Pager(self._context, ListSpec(request, build(imodel_id, made), STREAMING))
 
     @overload
     async def get_extended_data(

@@ -572,7 +572,7 @@ async def test_all_lists_together_fit_in_buffer_bytes():
         assert await at_rest(server) == 10 + 3
         for items in lists:
             await items.aclose()
-        assert itwin._executor.guessed_bytes == 0
+        assert itwin._context.budget.reserved == 0
 
 
 async def test_without_room_nothing_is_guessed():
@@ -597,10 +597,10 @@ async def test_pages_that_grow_beyond_the_room_are_asked_for_properly(room):
         async for item in itwin.imodels.list_extended_data(IMODEL).ahead(8):
             seen.append(item.changeset_index)
             await asyncio.sleep(0)
-            most = max(most, itwin._executor.guessed_bytes)
+            most = max(most, itwin._context.budget.reserved)
         assert seen == list(range(100))
         assert most <= room
-        assert itwin._executor.guessed_bytes == 0
+        assert itwin._context.budget.reserved == 0
         await settled(itwin.limiter)
 
 
@@ -638,7 +638,7 @@ async def test_the_end_of_a_list_cancels_its_guesses_now(way):
             del items, tasks, task
             lists.clear()
         assert itwin.limiter.in_use == 0
-        assert itwin._executor.guessed_bytes == 0
+        assert itwin._context.budget.reserved == 0
         await until(lambda: server.open == 0)
 
 
@@ -692,7 +692,7 @@ async def test_a_list_cancelled_at_any_await_gives_its_room_back(cancel_kind, wh
 
         async def check(number) -> None:
             await settled(itwin.limiter)
-            assert itwin._executor.guessed_bytes == 0
+            assert itwin._context.budget.reserved == 0
             assert not itwin._executor.lifecycle.owned
             assert not itwin._executor.lifecycle.calls
             assert not itwin._executor._transport.open_answers
@@ -715,4 +715,4 @@ async def test_a_guess_that_is_cancelled_before_it_began_makes_nobody_wait():
             seen += [item.changeset_index async for item in items]
         assert seen == list(range(20))
         await settled(itwin.limiter)
-        assert itwin._executor.guessed_bytes == 0
+        assert itwin._context.budget.reserved == 0

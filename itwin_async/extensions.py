@@ -4,7 +4,6 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from inspect import iscoroutinefunction
 from pathlib import Path
 from types import NoneType
 from typing import ClassVar, Final
@@ -18,7 +17,13 @@ from itwin_async._core.operation import Operation
 from itwin_async._core.records import Link, Record, assume_utc, last_segment
 from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretStr
-from itwin_async._core.validation import check_count, check_flag, check_text, quote_segment
+from itwin_async._core.validation import (
+    check_callback,
+    check_count,
+    check_flag,
+    check_text,
+    quote_segment,
+)
 from itwin_async._files.download import Download, OnDownloadProgress, Remote
 from itwin_async._pagination.page_types import LinkedPage, ListSpec
 from itwin_async._pagination.pager import Pager
@@ -354,9 +359,7 @@ class Extensions:
         check_flag("archive", archive)
         check_flag("overwrite", overwrite)
         check_flag("resume", resume)
-        listener: object = on_progress
-        if listener is not None and (not callable(listener) or iscoroutinefunction(listener)):
-            raise TypeError("on_progress must be a plain callable, not a coroutine function")
+        check_callback("on_progress", on_progress)
         version = await self.get_version(extension_id, number)
 
         async def renew() -> list[Remote]:

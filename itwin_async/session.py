@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version as installed_version
-from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import (
     Any,
@@ -28,7 +27,7 @@ from itwin_async._core.operation import Method, Operation, QueryValue
 from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretDict, SecretStr, SecretValue
 from itwin_async._core.urls import PRODUCTION, base_origin, follow, secure_origin
-from itwin_async._core.validation import check_count, check_flag
+from itwin_async._core.validation import check_callback, check_count, check_flag
 from itwin_async._http.body import Body, read_whole
 from itwin_async._http.connections import parse_proxy, trusting
 from itwin_async._http.executor import RequestExecutor
@@ -179,9 +178,7 @@ class ITwinSession:
             )
         check_count("buffer_bytes", buffer_bytes, least=0)
         check_count("max_body", max_body)
-        listener: object = on_event
-        if listener is not None and (not callable(listener) or iscoroutinefunction(listener)):
-            raise TypeError("on_event must be a plain callable, not a coroutine function")
+        check_callback("on_event", on_event)
         self._executor: Final = RequestExecutor(
             token_provider,
             base,

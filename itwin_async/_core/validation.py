@@ -2,6 +2,7 @@
 
 import functools
 import re
+from inspect import iscoroutinefunction
 from typing import Final
 from urllib.parse import quote
 
@@ -58,3 +59,13 @@ def check_count(
     if value < least or (most is not None and value > most):
         limits = f"at least {least}" if most is None else f"from {least} to {most}"
         raise ValueError(f"{name} must be {limits}, not {value}")
+
+
+def check_callback(name: str, value: object) -> None:
+    """`TypeError` unless the value is None, or a function that is called and not awaited."""
+    if value is None:
+        return
+    if not callable(value):
+        raise TypeError(f"{name} must be a plain callable, not {type(value).__name__}")
+    if iscoroutinefunction(value):
+        raise TypeError(f"{name} must be a plain callable, not a coroutine function")

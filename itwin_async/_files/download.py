@@ -6,7 +6,6 @@ Everything that touches the disk runs in threads.
 
 import asyncio
 import hashlib
-import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Final, TypeAlias
 import anyio
 
 from itwin_async._aio.threads import in_thread
+from itwin_async._core.listener import ProgressListener
 from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretStr
 from itwin_async._core.urls import Origin, split
@@ -27,7 +27,6 @@ from itwin_async._http.transport import PROGRESS
 from itwin_async.errors import DecodeError, ForbiddenError, LinkError, ResponseError, TransportError
 from itwin_async.retries import RetryState
 
-_logger = logging.getLogger("itwin_async")
 _RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", re.ASCII)
 _STRONG: Final = re.compile(r'"[\x21\x23-\x7e]{0,200}"')  # a weak entity tag proves no bytes
 
@@ -123,7 +122,7 @@ class Download:
         self._staging = StagingDirectory(
             directory, list(self._offers), overwrite=overwrite, key=key
         )
-        self._on_progress = on_progress
+        self._listener = ProgressListener(on_progress, "download")
         self._files: list[_File] = []
 
     async def run(self) -> dict[str, Path]:
@@ -209,22 +208,18 @@ class Download:
         )
 
     def _report(self) -> None:
-        """Call the listener; its first error is logged, and then it is called no more."""
-        if self._on_progress is None:
+        if not self._listener.is_listening:
             return
         files = self._files
         sizes = [file.total for file in files if file.total is not None]
-        progress = DownloadProgress(
-            len(files),
-            sum(file.is_whole for file in files),
-            sum(file.part.size for file in files),
-            sum(sizes) if len(sizes) == len(files) else None,
+        self._listener.report(
+            DownloadProgress(
+                len(files),
+                sum(file.is_whole for file in files),
+                sum(file.part.size for file in files),
+                sum(sizes) if len(sizes) == len(files) else None,
+            )
         )
-        try:
-            self._on_progress(progress)
-        except Exception:
-            self._on_progress = None
-            _logger.exception("on_progress failed and is called no more; the download goes on")
 
 
 class _File:

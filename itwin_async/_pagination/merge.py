@@ -3,14 +3,13 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Any, Final, Generic, NoReturn, Self, TypeVar
 
 import anyio
 
 from itwin_async._aio.loops import background
-from itwin_async._core.validation import check_count
+from itwin_async._core.validation import check_callback, check_count
 from itwin_async._pagination.pager import Pager
 from itwin_async.errors import ended_with, own_copy
 
@@ -211,7 +210,5 @@ def merged(
     given: object = pagers
     if not isinstance(given, Iterable | AsyncIterable) or isinstance(given, Pager | str):
         raise TypeError("pagers must be an iterable or async iterable of lists")
-    handler: object = on_error
-    if handler is not None and (not callable(handler) or iscoroutinefunction(handler)):
-        raise TypeError("on_error must be a plain callable, not a coroutine function")
+    check_callback("on_error", on_error)
     return Merged(pagers, workers, buffer, on_error)

@@ -11,6 +11,7 @@ import msgspec
 from distributed import Client
 
 from itwin_async import TokenProvider
+from itwin_async._core.validation import check_callback
 from itwin_async.distributed._destination import Destination
 from itwin_async.distributed._importable import importable_name
 from itwin_async.distributed._job import CLEANUP_TIMEOUT, Job, Options
@@ -59,6 +60,7 @@ def ingest_extended_data(
         base_url: as of `ITwinSession`; from the worker's environment where None.
         resume: False begins anew, and removes the parts that an ingest wrote there.
         on_progress: called with `IngestProgress` as batches are done, in the client's event loop.
+            Its first error is logged, and the ingest goes on without calling it again.
         show_progress: a bar, in a terminal or a notebook.
         max_idle: seconds to wait for a worker while the cluster has none.
 
@@ -96,6 +98,7 @@ def ingest_extended_data(
         raise TypeError(f"max_idle must be a number of seconds, not {type(max_idle).__name__}")
     if not (isfinite(max_idle) and max_idle >= 0):
         raise ValueError(f"max_idle must be a number of seconds from 0, not {max_idle}")
+    check_callback("on_progress", on_progress)
     if isinstance(imodel_ids, str) or isinstance(itwin_ids, str):
         raise TypeError("imodel_ids and itwin_ids must be iterables of ids, not one str")
     options = Options(

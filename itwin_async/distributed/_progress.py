@@ -4,12 +4,15 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from itwin_async._core.listener import ProgressListener
 from itwin_async.distributed._manifest import Batch
+
+_UNSHOWABLE: Final = (OSError, ValueError)  # stderr is broken, or closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class ProgressReport:
     def __init__(
         self, on_progress: Callable[[IngestProgress], object] | None, *, show: bool
     ) -> None:
-        self._on_progress = on_progress
+        self._listener = ProgressListener(on_progress, "ingest")
         console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("batches"),
@@ -43,7 +46,7 @@ class ProgressReport:
         self._task = self._bar.add_task("", total=None, rows=0)
 
     def __enter__(self) -> Self:
-        with suppress(OSError):
+        with suppress(*_UNSHOWABLE):
             self._bar.start()
         return self
 
@@ -53,7 +56,7 @@ class ProgressReport:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with suppress(OSError):
+        with suppress(*_UNSHOWABLE):
             self._bar.stop()
 
     def update(self, batches: Iterable[Batch]) -> None:
@@ -66,7 +69,7 @@ class ProgressReport:
             bad=sum(batch.bad for batch in batches),
             failed=sum(len(batch.failures) for batch in batches),
         )
-        with suppress(OSError):
+        with suppress(*_UNSHOWABLE):
             self._bar.update(
                 self._task,
                 total=progress.batches,
@@ -74,5 +77,4 @@ class ProgressReport:
                 rows=progress.rows,
                 refresh=True,  # a notebook does not show the last of them otherwise
             )
-        if self._on_progress is not None:
-            self._on_progress(progress)
+        self._listener.report(progress)

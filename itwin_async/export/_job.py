@@ -6,7 +6,6 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
-from inspect import iscoroutinefunction
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, TypeAlias, get_args
@@ -17,6 +16,8 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from itwin_async import ITwinError, ITwinSession, Merged, merged
 from itwin_async._aio.threads import in_thread
+from itwin_async._core.listener import ProgressListener
+from itwin_async._core.validation import check_callback
 from itwin_async.export._files import check_local, resolved
 from itwin_async.export._journal import Indexes, Job, Progress
 from itwin_async.export._lists import ListReader, Piece
@@ -110,9 +111,11 @@ async def export_extended_data(
             ``datetime`` is in UTC, and one without an offset a bad row, unless its field is
             ``Annotated[datetime, msgspec.Meta(tz=False)]``.
         resume: False forgets what an unfinished export has stored.
-        on_progress: called with `ExportProgress` as pieces arrive.
-        on_error: called with the id and the error of an iModel that failed, which is then left out
-            from there on; without it the export ends with that error, and may be resumed.
+        on_progress: called with `ExportProgress` as rows arrive, in the event loop. Its first error
+            is logged, and the export goes on without calling it again.
+        on_error: called with the id and the error of an iModel that failed, and decides: if it
+            returns, the rest of that iModel is left out; what it raises ends the export. Without
+            it the export ends with the iModel's error, and may be resumed.
         format: by the output's suffix where None: ``.jsonl``, ``.ndjson``, ``.parquet``,
             ``.arrow``, ``.feather``. Parquet and Arrow need the extra ``arrow``.
         since: only entries of changesets with a higher index. An output that an earlier export
@@ -129,8 +132,8 @@ async def export_extended_data(
     kind = _format(given, format)
     if data_type is msgspec.Raw:
         data_type = None  # which keeps it as it came, in one line
-    if on_progress is not None and iscoroutinefunction(on_progress):
-        raise TypeError("on_progress must be a plain callable, not a coroutine function")
+    check_callback("on_progress", on_progress)
+    check_callback("on_error", on_error)
     form = _writer(kind, data_type)
     if since is not None and (isinstance(since, bool) or not isinstance(since, int)):
         raise TypeError(f"since must be an index, not {type(since).__name__}")
@@ -157,7 +160,7 @@ async def export_extended_data(
         data_type=msgspec.Raw if data_type is None else data_type,
         above=-1 if since is None else since,
         page_size=page_size,
-        on_progress=on_progress,
+        listener=ProgressListener(on_progress, "export"),
         on_error=on_error,
     )
     try:
@@ -192,7 +195,7 @@ class _Run:
         data_type: Any,
         above: int,
         page_size: int | None,
-        on_progress: OnProgress | None,
+        listener: ProgressListener[ExportProgress],
         on_error: OnListError | None,
     ) -> None:
         self._itwin = itwin
@@ -201,7 +204,7 @@ class _Run:
         self._data_type = data_type
         self._above = above
         self._page_size = page_size
-        self._on_progress = on_progress
+        self._listener = listener
         self._on_error = on_error
         self.known: set[str] = set()
         self._resumed = 0
@@ -305,10 +308,9 @@ class _Run:
         await in_thread(lambda: self._store.store(rows, bad, places))
 
     def _tell(self) -> None:
-        if self._on_progress is not None:
-            rows = self._store.rows + len(self._rows)
-            bad = self._store.bad + len(self._bad)
-            self._on_progress(ExportProgress(rows, bad, len(self.known), self._done, self._resumed))
+        rows = self._store.rows + len(self._rows)
+        bad = self._store.bad + len(self._bad)
+        self._listener.report(ExportProgress(rows, bad, len(self.known), self._done, self._resumed))
 
 
 async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:

@@ -240,6 +240,7 @@ def test_what_would_carry_its_secret_is_refused(client, tmp_path, provider):
         ({"max_idle": -1}, ValueError, "max_idle must be a number of seconds from 0, not -1"),
         ({"max_idle": float("nan")}, ValueError, "max_idle must be a number of seconds from 0"),
         ({"data_type": 5}, TypeError, "Type '5' is not supported"),
+        ({"on_progress": 5}, TypeError, "on_progress must be a plain callable, not int"),
         ({"client": None}, TypeError, "client must be a distributed.Client, not NoneType"),
     ],
     ids=str,

@@ -366,6 +366,23 @@ async def test_an_imodel_that_fails_may_be_left_out(emulator, itwin, tmp_path):
     assert rows_of(tmp_path / "a.jsonl") == await held(itwin, imodels)
 
 
+async def test_a_listener_that_raises_changes_nothing_and_is_logged_once(
+    itwin, tmp_path, small_parts, caplog
+):
+    imodels = await every_imodel(itwin)
+
+    def fail(progress: ExportProgress) -> None:
+        raise LookupError("of the listener")
+
+    exported = await export_extended_data(
+        itwin, imodels, tmp_path / "a.jsonl", on_progress=fail, page_size=5
+    )
+    assert exported.rows == 150
+    assert rows_of(tmp_path / "a.jsonl") == await held(itwin, imodels)
+    assert caplog.text.count("on_progress failed") == 1
+    assert caplog.text.count("LookupError: of the listener") == 1
+
+
 async def test_a_handler_that_fails_ends_it_with_its_own_error(emulator, itwin, tmp_path):
     def fail(imodel_id: str, error: Exception) -> None:
         raise LookupError(imodel_id)
@@ -739,7 +756,6 @@ async def test_a_time_out_of_the_callers_own_ends_it(emulator, itwin, tmp_path):
     async with asyncio.timeout(30):
         for call in (
             {"imodel_ids": ids()},
-            {"imodel_ids": imodels[:1], "on_progress": fail},
             {"imodel_ids": imodels[1:2], "on_error": fail},
         ):
             with pytest.raises(TimeoutError):
@@ -853,8 +869,9 @@ async def test_a_device_is_no_output(itwin, tmp_path):
 async def test_progress_is_not_awaited(itwin, tmp_path):
     async def tell(_: ExportProgress) -> None: ...
 
-    with pytest.raises(TypeError, match="on_progress must be a plain callable"):
-        await export_extended_data(itwin, [], tmp_path / "a.jsonl", on_progress=tell)
+    for wrong in ({"on_progress": tell}, {"on_progress": 5}, {"on_error": tell}):
+        with pytest.raises(TypeError, match=f"{next(iter(wrong))} must be a plain callable, not"):
+            await export_extended_data(itwin, [], tmp_path / "a.jsonl", **wrong)
 
 
 # What is kept

@@ -1,0 +1,37 @@
+"""Lists of which pages are asked for ahead, and their platform at rest."""
+
+import asyncio
+
+from raw_pages import (
+    listing,
+)
+
+LIST = "list_extended_data"
+
+
+class Held:
+    """A list in pages of five, whose later pages are answered when they may be."""
+
+    def __init__(self, total: int = 200, size: int = 0, first: int = 5) -> None:
+        self._answer = listing(total, 5, size)
+        self._first = first  # `$skip` of the first page that has to wait
+        self.open = asyncio.Event()
+
+    async def __call__(self, call) -> None:
+        if call.skip >= self._first:
+            await call.until(self.open)
+        await self._answer(call)
+
+
+async def at_rest(server) -> int:
+    """How many requests there are once no more come."""
+    before = -1
+    while before != len(server.calls):
+        before = len(server.calls)
+        await asyncio.sleep(0.02)
+    return before
+
+
+def past(server, total: int) -> int:
+    """Requests for pages behind the end."""
+    return sum(call.skip >= total for call in server.calls)

@@ -1,0 +1,29 @@
+"""Lists to merge, and what is left of them."""
+
+import asyncio
+
+
+def lists(itwin, count: int, **options) -> list:
+    """Lists of as many iModels, named 0, 1, 2 …"""
+    return [itwin.imodels.list_extended_data(f"{n}", **options) for n in range(count)]
+
+
+def name_of(call) -> int:
+    return int(call.target.split("/")[2])
+
+
+def pairs(items) -> list[tuple[int, int]]:
+    return [(int(item.imodel_id), item.changeset_index) for item in items]
+
+
+async def at_rest(server) -> int:
+    """How many requests there are once no more come."""
+    before = -1
+    while before != len(server.calls):
+        before = len(server.calls)
+        await asyncio.sleep(0.02)
+    return before
+
+
+def own_tasks() -> list[asyncio.Task]:
+    return [task for task in asyncio.all_tasks() if "itwin_async" in task.get_name()]

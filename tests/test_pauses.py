@@ -1,0 +1,242 @@
+"""A pause holds for all, no longer than each of them allows; seen in virtual time."""
+
+import asyncio
+import itertools
+import traceback
+
+import anyio
+import pytest
+from limiting import settle, use
+from virtual_time import now, run
+
+from itwin_async import Limiter, RateLimitError
+
+# The door
+
+
+def test_the_door_closes_for_all_and_for_no_shorter_than_asked():
+    async def main():
+        limiter, log, start = Limiter(4), [], now()
+        assert limiter.pause(10) is True
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(12):
+                tasks.create_task(use(limiter, 0.1, log))
+        return [time - start for time in log]
+
+    times = run(main())
+    assert min(times) >= 10.0
+    assert min(times) <= 11.0
+
+
+def test_who_comes_while_the_door_is_closed_waits_too():
+    async def main():
+        limiter, log = Limiter(4), []
+        limiter.pause(10)
+        left = limiter.paused_for()
+        await asyncio.sleep(5)
+        start = now()
+        await use(limiter, 0.1, log)
+        assert log[0] - start == pytest.approx(left - 5)
+        assert limiter.paused_for() == 0
+
+    run(main())
+
+
+def test_the_longest_pause_wins():
+    async def main():
+        limiter, start = Limiter(4), now()
+        assert limiter.pause(30) is True
+        until = limiter.paused_for()
+        await asyncio.sleep(1)
+        assert limiter.pause(2) is False  # the door was closed already
+        assert limiter.paused_for() == pytest.approx(until - 1)
+        assert limiter.pause(60) is False
+        (await limiter.acquire()).release()
+        assert now() - start >= 61
+
+    run(main())
+
+
+def test_what_the_door_cost_is_the_time_it_was_closed():
+    async def main():
+        limiter = Limiter(4)
+        assert limiter.total_paused() == 0
+        limiter.pause(10)
+        total = limiter.paused_for()
+        await asyncio.sleep(4)
+        assert limiter.total_paused() == pytest.approx(4)
+        limiter.pause(10)
+        total = 4 + limiter.paused_for()
+        await asyncio.sleep(100)
+        assert limiter.total_paused() == pytest.approx(total)
+
+    run(main())
+
+
+def test_requests_start_one_after_another_when_the_door_opens():
+    async def main():
+        limiter, log = Limiter(8), []
+        limiter.pause(10)
+        opens = now() + limiter.paused_for()
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(8):
+                tasks.create_task(use(limiter, 60, log))
+        return [time - opens for time in log]
+
+    times = run(main())
+    assert times[0] == pytest.approx(0, abs=1e-6)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert all(gap == pytest.approx(1 / 8) for gap in gaps)
+
+
+def test_the_stagger_is_over_after_a_second():
+    async def main():
+        limiter, log = Limiter(8), []
+        limiter.pause(10)
+        await asyncio.sleep(limiter.paused_for() + 1.01)
+        start = now()
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(8):
+                tasks.create_task(use(limiter, 60, log))
+        return [time - start for time in log]
+
+    assert run(main()) == [0] * 8
+
+
+def test_the_door_does_not_concern_a_body_under_way():
+    async def main():
+        limiter, start = Limiter(1), now()
+        limiter.pause(100)
+        sender = asyncio.create_task(limiter.acquire())
+        await settle()
+        (await limiter.acquire_read()).release()
+        assert now() == start
+        (await sender).release()
+
+    run(main())
+
+
+def test_waiting_at_the_door_holds_no_slot():
+    async def main():
+        limiter = Limiter(1)
+        limiter.pause(10)
+        waiting = [asyncio.create_task(use(limiter, 0, [])) for _ in range(5)]
+        await settle()
+        assert (limiter.in_use, limiter.waiting) == (0, 5)
+        await asyncio.gather(*waiting)
+
+    run(main())
+
+
+# Patience
+
+
+def test_who_has_less_patience_than_the_door_is_told_at_once():
+    async def main():
+        limiter, start = Limiter(1), now()
+        limiter.pause(100)
+        with pytest.raises(RateLimitError) as caught:
+            await limiter.acquire(patience=50)
+        assert now() == start
+        assert caught.value.status == 429
+        assert caught.value.retry_after == pytest.approx(limiter.paused_for())
+        assert caught.value.retry_after >= 100
+        await asyncio.sleep(60)
+        (await limiter.acquire(patience=50)).release()
+
+    run(main())
+
+
+def test_who_waits_already_is_told_when_the_door_closes_for_longer():
+    async def main():
+        limiter = Limiter(1)
+        slot = await limiter.acquire()
+        impatient = asyncio.create_task(limiter.acquire(patience=5))
+        patient = asyncio.create_task(limiter.acquire(patience=500))
+        await settle()
+        start = now()
+        limiter.pause(100)
+        with pytest.raises(RateLimitError):
+            await impatient
+        assert now() == start
+        assert limiter.waiting == 1
+        slot.release()
+        (await patient).release()
+
+    run(main())
+
+
+@pytest.mark.parametrize("seconds", [1, 5, 120])
+def test_a_pause_as_long_as_ones_patience_is_waited_for(seconds):
+    async def main():
+        limiter = Limiter(1)
+        for _ in range(20):
+            limiter.pause(seconds)
+            (await limiter.acquire(patience=seconds)).release()
+            await asyncio.sleep(1_000)
+
+    run(main())
+
+
+def test_pauses_in_a_row_are_bounded_by_the_budget():
+    async def main():
+        limiter, start = Limiter(1), now()
+        limiter.pause(10)
+
+        async def throttle():
+            for _ in range(40):
+                await asyncio.sleep(5)
+                limiter.pause(10)
+
+        throttling = asyncio.create_task(throttle())
+        with pytest.raises(RateLimitError):
+            await limiter.acquire(patience=20, budget=50)
+        assert 35 <= now() - start <= 50
+        throttling.cancel()
+
+    run(main())
+
+
+def test_a_wait_within_the_budget_is_waited():
+    async def main():
+        limiter = Limiter(1)
+        limiter.pause(10)
+        (await limiter.acquire(budget=12)).release()
+        limiter.pause(10)
+        with pytest.raises(RateLimitError):
+            await limiter.acquire(budget=9)
+
+    run(main())
+
+
+def test_a_visible_deadline_is_less_patience():
+    async def main():
+        limiter, start = Limiter(1), now()
+        limiter.pause(10)
+        with pytest.raises(RateLimitError), anyio.fail_after(2):
+            await limiter.acquire()
+        assert now() == start
+        with anyio.fail_after(20):
+            (await limiter.acquire()).release()
+
+    run(main())
+
+
+def test_a_cancelled_scope_is_no_deadline_but_a_cancellation():
+    async def main():
+        limiter = Limiter(1)
+        limiter.pause(10)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await limiter.acquire()  # no error of ours, which would leave the scope
+        assert scope.cancelled_caught
+        assert limiter.waiting == 0
+
+    run(main())
+
+
+def test_a_refused_bound_can_be_reported_with_its_frames():
+    with pytest.raises(ValueError, match="concurrency must be") as caught:
+        Limiter(0)
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "Limiter(0, " in "".join(told.format())

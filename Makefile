@@ -6,7 +6,7 @@ VENV := $(BIN)/pip
 DEMO := .venv/.demo
 READY := .venv/.ready
 
-.PHONY: demo test test-slow check docs format bench bench-full bench-distributed bench-export soak matrix browser test-browser test-distributed test-notebook notebook screenshot clean
+.PHONY: demo test test-slow check docs format generate bench bench-full bench-distributed bench-export soak matrix browser test-browser test-distributed test-notebook notebook screenshot clean
 
 # What the command line needs, without the developers' tools: half a minute from a fresh checkout.
 demo: $(DEMO)
@@ -26,6 +26,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate.py --check
 	$(BIN)/mypy
 	$(BIN)/mypy tests/typing/api.py
 	$(BIN)/pyright
@@ -66,6 +67,10 @@ docs: $(READY)
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --fresh-env --quiet docs docs/_build/html
 	$(BIN)/python scripts/check_pages.py docs/_build/html
 	$(BIN)/python -m pytest tests/docs
+
+# What is made from the declared operations, and the dump of the public API.
+generate: $(READY)
+	$(BIN)/python scripts/generate.py
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -6,6 +6,7 @@ import inspect
 import pkgutil
 
 import pytest
+from declared import GROUPS
 
 import itwin_async
 from itwin_async import emulator
@@ -13,8 +14,6 @@ from itwin_async._core.records import Record
 from itwin_async.errors import ITwinError
 
 PUBLIC = [(name, getattr(itwin_async, name)) for name in itwin_async.__all__]
-GROUPS = {"extensions": "Extensions", "imodels": "IModels", "packages": "Packages",
-          "itwins": "ITwins"}  # fmt: skip
 
 
 def modules():
@@ -102,9 +101,11 @@ def test_every_public_name_is_described():
 
 def test_every_operation_names_its_page_of_the_platform():
     for group in GROUPS.values():
-        for name, method in own_methods(getattr(itwin_async, group)):
+        for name, method in own_methods(group):
             if name.partition("_")[0] in {"list", "get", "create", "delete", "execute"}:
-                assert "https://developer.bentley.com/apis/" in method.__doc__, f"{group}.{name}"
+                assert "https://developer.bentley.com/apis/" in method.__doc__, (
+                    f"{group.__name__}.{name}"
+                )
 
 
 def test_public_classes_say_where_they_are_public():

@@ -5,6 +5,7 @@ import inspect
 import re
 
 import aiohttp
+import generate
 import pytest
 import uvicorn
 from declared import DECLARED, GROUPS
@@ -69,6 +70,11 @@ def declared() -> dict[str, str]:
         for group, found in DECLARED.items()
         for name, operation in found.items()
     }
+
+
+def test_what_is_generated_is_up_to_date():
+    """`make generate` writes it."""
+    assert sorted(str(path) for path in generate.stale()) == []
 
 
 def test_operation_table_is_what_is_declared():

@@ -3,58 +3,27 @@
 import asyncio
 import gzip
 import random
-import shutil
-import socket
-import ssl
-import subprocess
 import sys
 import zlib
 
 import aiohttp
 import pytest
+from fetching import ONCE, fails, once
 from support import PACKAGE, Clock, RawServer, answer, chunk, head, session_at, until
 
 from itwin_async import (
     DecodeError,
     ITwinError,
-    ITwinSession,
     Limiter,
     Retry,
     ServerError,
-    StaticToken,
     TransportError,
 )
 
-ONCE = Retry(attempts=1)
 CHUNKED = head("Transfer-Encoding: chunked")
+
+
 LENGTH = f"Content-Length: {len(PACKAGE)}"
-
-
-def once(*pieces: bytes, reset: bool = False):
-    """A server that sends this to a request and ends the connection."""
-
-    async def handler(connection) -> None:
-        await connection.request()
-        await connection.send(*pieces)
-        if reset:
-            await asyncio.sleep(0.01)  # what was sent is read first
-            connection.reset()
-
-    return handler
-
-
-async def fails(handler, **options) -> ITwinError:
-    async with (
-        RawServer(handler) as server,
-        session_at(server, **{"retry": ONCE, **options}) as itwin,
-    ):
-        with pytest.raises(ITwinError) as caught:
-            async with asyncio.timeout(20):
-                await itwin.packages.get_package("P")
-        await until(lambda: server.open == 0)
-        assert not itwin._executor._transport.open_answers
-        assert len(server.requests) <= 1
-    return caught.value
 
 
 # What is not HTTP
@@ -164,6 +133,8 @@ async def test_a_cut_body_without_a_length_shows_in_its_json():
 
 
 PACKED = gzip.compress(PACKAGE)
+
+
 BADLY_PACKED = {
     "no gzip": ("gzip", PACKAGE),
     "bad checksum": ("gzip", PACKED[:-8] + b"\x00" * 8),
@@ -221,6 +192,8 @@ UNUSUAL = {
     "a broken date": answer(PACKAGE, "Date: yesterday", "Age: -1"),
     "status 299": answer(PACKAGE, status="299 X"),
 }
+
+
 if sys.flags.dev_mode:
     del UNUSUAL["a broken cookie"]  # aiohttp then reads strictly, and takes no control character
 
@@ -358,118 +331,6 @@ async def test_the_time_for_the_body_begins_after_the_head():
             clock.forward(40)
             on_again.set()
             assert (await call).unique_name == "P"
-
-
-# Connecting
-
-
-async def test_a_refused_connection_names_its_host(unused_tcp_port):
-    url = f"http://127.0.0.1:{unused_tcp_port}"
-    async with ITwinSession(StaticToken("t"), base_url=url, retry=ONCE) as itwin:
-        with pytest.raises(TransportError, match=r"127\.0\.0\.1 refused the connection") as caught:
-            await itwin.packages.get_package("P")
-        assert caught.value.reason == "refused"
-        assert not caught.value.sent
-
-
-async def test_a_name_that_does_not_resolve_is_named(monkeypatch):
-    async def nobody(*_: object, **__: object) -> None:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nobody)
-    retry = Retry(attempts=3, base=0)
-    async with ITwinSession(
-        StaticToken("t"), base_url="https://host.invalid", retry=retry
-    ) as itwin:
-        with pytest.raises(TransportError, match=r"host\.invalid") as caught:
-            await itwin.request("POST", "/x")
-        assert caught.value.reason == "dns"
-        assert itwin.stats.retries == 2
-
-
-async def test_a_host_that_cannot_be_reached_is_named(monkeypatch):
-    async def no_route(*_: object, **__: object) -> None:
-        raise OSError(101, "Network is unreachable")
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", no_route)
-    async with ITwinSession(StaticToken("t"), base_url="https://127.0.0.1", retry=ONCE) as itwin:
-        with pytest.raises(TransportError, match=r"127\.0\.0\.1") as caught:
-            await itwin.packages.get_package("P")
-        assert caught.value.reason == "unreachable"
-
-
-def certificate(folder, name: str) -> ssl.SSLContext:
-    key, signed = folder / "key.pem", folder / "cert.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "1", "-keyout", key, "-out", signed),
-            *("-subj", "/CN=test", "-addext", f"subjectAltName={name}"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(signed, key)
-    return context
-
-
-def tls_fails(server) -> ITwinSession:
-    url = f"https://127.0.0.1:{server.port}"
-    return ITwinSession(StaticToken("canary"), base_url=url, retry=Retry(base=0))
-
-
-async def test_a_handshake_with_what_speaks_no_tls_is_an_error_and_sends_no_token():
-    seen = []
-
-    async def plain(connection) -> None:
-        seen.append(await connection.reader.read(65_536))
-        await connection.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-    async with RawServer(plain) as server, tls_fails(server) as itwin:
-        with pytest.raises(TransportError, match=r"127\.0\.0\.1") as caught:
-            await itwin.packages.get_package("P")
-        assert caught.value.reason == "tls"
-        assert server.opened == 1
-    assert b"canary" not in b"".join(seen)
-
-
-if shutil.which("openssl"):  # elsewhere the handshake above has to do
-
-    async def test_a_self_signed_certificate_is_an_error_and_never_tried_again(tmp_path):
-        context = certificate(tmp_path, "IP:127.0.0.1")
-        async with RawServer(answer(PACKAGE), ssl=context) as server, tls_fails(server) as itwin:
-            with pytest.raises(TransportError, match="certificate") as caught:
-                await itwin.packages.get_package("P")
-            assert caught.value.reason == "tls"
-            assert not server.requests
-            assert itwin.stats.requests == 1
-
-    async def test_a_certificate_of_another_host_is_an_error(tmp_path):
-        context = certificate(tmp_path, "DNS:other.example")
-        trusting = ssl.create_default_context(cafile=tmp_path / "cert.pem")
-        connector = aiohttp.TCPConnector(ssl=trusting)
-        async with (
-            RawServer(answer(PACKAGE), ssl=context) as server,
-            aiohttp.ClientSession(connector=connector) as http,
-            session_at(server, http=http) as itwin,
-        ):
-            with pytest.raises(TransportError, match="certificate") as caught:
-                await itwin.packages.get_package("P")
-            assert caught.value.reason == "tls"
-            assert itwin.stats.requests == 1
-
-    async def test_a_trusted_certificate_is_fine_and_a_dropped_session_closes_at_once(tmp_path):
-        context = certificate(tmp_path, "IP:127.0.0.1")
-        trusting = ssl.create_default_context(cafile=tmp_path / "cert.pem")
-        async with RawServer(answer(PACKAGE), ssl=context) as server:
-            itwin = session_at(server)
-            transport = itwin._executor._transport
-            own = transport._start()
-            own.connector._ssl = trusting
-            await itwin.packages.get_package("P")
-            del transport, own, itwin
-            await until(lambda: server.open == 0)
 
 
 # What we reach for inside aiohttp

@@ -1,0 +1,205 @@
+"""Calls that wait for the end of an outage hold nothing, can be cancelled, and go on in turn."""
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+
+import anyio
+import pytest
+from origins import FOREVER, OK, Origin, break_down, breaker, call, refused, waiting
+from support import (
+    Clock,
+    Connection,
+    RawServer,
+    cancelled_at_each_await,
+    session_at,
+    until,
+)
+
+from itwin_async import (
+    Limiter,
+    Retry,
+    TransportError,
+)
+from itwin_async.retries import RetryState
+
+
+async def test_waiting_holds_no_slot():
+    limiter = Limiter(2)
+    retry = Retry(9, base=FOREVER, cap=FOREVER)
+    async with Origin() as origin, session_at(origin, retry=retry, limiter=limiter) as itwin:
+        calls = await break_down(itwin, origin, calls=30)
+        await until(lambda: waiting(itwin) >= 28)
+        assert (limiter.in_use, limiter.waiting) == (0, 0)
+        for task in calls:
+            task.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert breaker(itwin)._timer is None
+
+
+async def test_calls_restart_one_after_another():
+    starts = []
+    retry = Retry(50, base=0.001, cap=0.002)
+    async with (
+        Origin() as origin,
+        session_at(origin, retry=retry, limiter=Limiter(100)) as itwin,
+    ):
+        await break_down(itwin, origin, calls=100)
+        await until(lambda: waiting(itwin) >= 98)
+        loop, gate = asyncio.get_running_loop(), breaker(itwin)
+        granted = gate._grant
+        gate._grant = lambda waiter, probe: (starts.append(loop.time()), granted(waiter, probe))
+        starts.clear()
+        origin.down = None
+        await until(lambda: gate.clear)
+        assert len(starts) >= 98
+        most = max(Counter(round(at / 0.1) for at in starts).values())
+        assert most <= 30  # of a hundred, in a tenth of the second over which they are spread
+        assert starts[-1] - starts[0] >= 0.8
+
+
+@pytest.mark.parametrize("how", ["cancel", "scope"])
+async def test_a_cancelled_probe_goes_to_another_call(how):
+    retry = Retry(9, base=0.001, cap=0.002)
+    async with Origin() as origin, session_at(origin, retry=retry) as itwin:
+        scopes = [anyio.CancelScope() for _ in range(3)]
+
+        async def scoped(number: int):
+            with scopes[number]:
+                return await call(itwin, number)
+
+        origin.down = "reset"
+        calls = [asyncio.ensure_future(scoped(number)) for number in range(3)]
+        await until(lambda: itwin.stats.outages)
+        origin.hold.clear()
+        count = len(origin.while_down)
+        await until(lambda: len(origin.while_down) > count)
+        probing = int(origin.while_down[-1].rpartition("/")[2])
+        await until(lambda: waiting(itwin) == 2)
+        if how == "cancel":
+            calls[probing].cancel()
+        else:
+            scopes[probing].cancel()
+        await until(lambda: len(origin.while_down) > count + 1)
+        assert not origin.while_down[-1].endswith(f"/{probing}")
+        origin.down = OK
+        origin.hold.set()
+        calls.pop(probing)
+        assert await asyncio.gather(*calls) == [{}] * 2
+
+
+@pytest.mark.parametrize("how", ["cancel", "scope"])
+async def test_a_cancelled_waiter_harms_nobody(how):
+    retry = Retry(9, base=FOREVER, cap=FOREVER)
+    async with Origin() as origin, session_at(origin, retry=retry) as itwin:
+        with Clock() as clock:
+            calls = await break_down(itwin, origin)
+            scope = anyio.CancelScope()
+
+            async def scoped():
+                with scope:
+                    return await call(itwin, 9)
+
+            third = asyncio.ensure_future(scoped())
+            await until(lambda: waiting(itwin) >= 2)
+            third.cancel() if how == "cancel" else scope.cancel()
+            with suppress(asyncio.CancelledError):
+                await third
+            origin.down = None
+            clock.forward(2 * FOREVER)
+            assert await asyncio.gather(*calls) == [{}] * 2
+
+
+async def test_a_deadline_that_the_next_probe_misses_is_told_at_once():
+    retry = Retry(9, base=FOREVER, cap=FOREVER)
+    async with Origin() as origin, session_at(origin, retry=retry) as itwin:
+        calls = await break_down(itwin, origin)
+        sent = len(origin.requests)
+        with anyio.fail_after(60), pytest.raises(TransportError, match="an outage for") as caught:
+            await call(itwin, 5)
+        assert (caught.value.operation, caught.value.request_id) == ("GET /things/5", None)
+        assert len(origin.requests) == sent
+        for task in calls:
+            task.cancel()
+
+
+async def test_a_write_that_was_not_sent_waits_and_probes_last():
+    retry = Retry(9, base=0.001, cap=0.002)
+    async with Origin() as origin, session_at(origin, retry=retry) as itwin:
+        calls = await break_down(itwin, origin)
+        write = asyncio.ensure_future(call(itwin, 5, "POST"))
+        await until(lambda: itwin.stats.probes >= 4)
+        assert "POST /things/5" not in origin.while_down
+        origin.down = None
+        assert await write == {}
+        await asyncio.gather(*calls)
+        assert [got.method for got in origin.requests].count("POST") == 1
+
+
+async def test_a_write_that_may_have_been_carried_out_is_not_sent_again():
+    retry = Retry(9, base=0.001, cap=0.002, max_outage=60.0)
+    async with Origin() as origin, session_at(origin, retry=retry) as itwin:
+        origin.down = "reset"
+        errors = await asyncio.gather(
+            *(call(itwin, number, "POST") for number in range(3)), return_exceptions=True
+        )
+        assert all(isinstance(error, TransportError) for error in errors)
+        assert len(origin.while_down) == 3
+        assert all(error.outcome_unknown for error in errors)
+
+
+async def test_an_error_of_an_outage_leads_to_no_frame():
+    retry = Retry(2, base=0.001, cap=0.002)
+    async with Origin() as origin, session_at(origin, retry=retry) as itwin:
+        origin.down = "reset"
+        calls = [asyncio.ensure_future(call(itwin, number)) for number in range(10)]
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert breaker(itwin)._failure.__traceback__ is None
+        assert breaker(itwin)._failure.__context__ is None
+
+
+async def test_calls_that_come_after_an_outage_do_not_queue_behind_those_that_waited():
+    retry = Retry(50, base=0.001, cap=0.002)
+    async with Origin() as origin, session_at(origin, retry=retry) as itwin:
+        calls = await break_down(itwin, origin, calls=4)
+        origin.down = None
+        await until(lambda: not breaker(itwin).open)
+        for number in range(50):
+            assert await call(itwin, number) == {}
+        await asyncio.gather(*calls)
+        assert breaker(itwin).clear
+
+
+@pytest.mark.parametrize("when", ["waiting", "ready"])
+async def test_a_call_of_an_outage_cancelled_at_any_await_keeps_nobody_waiting(cancel_kind, when):
+    retry = Retry(99, base=0)
+    others: list[asyncio.Future] = []
+    failing = 0  # requests, before one succeeds
+
+    async def one():
+        nonlocal failing
+        failing = 3
+        for target in ("/a", "/b"):
+            breaker(itwin).failed(TransportError(), target, RetryState(retry, "GET"), None)
+        assert breaker(itwin).open
+        others.append(asyncio.ensure_future(call(itwin, 2)))
+        return await call(itwin, 1)
+
+    async def serve(connection: Connection) -> None:
+        nonlocal failing
+        while True:
+            await connection.request()
+            failing -= 1
+            await connection.send(OK if failing < 0 else refused(503))
+
+    async def check(number: int) -> None:
+        assert await others.pop() == {}
+        gate = breaker(itwin)
+        assert (gate.open, gate._probe, gate._timer) == (False, None, None)
+        assert not gate._waiting
+
+    async with RawServer(serve) as server, session_at(server, retry=retry) as itwin:
+        await call(itwin, 0)  # the token is there
+        awaits, _ = await cancelled_at_each_await(cancel_kind, one, check, when=when)
+        await check(awaits)
+        assert awaits >= 6

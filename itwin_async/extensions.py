@@ -24,7 +24,8 @@ from itwin_async._core.validation import (
     check_text,
     quote_segment,
 )
-from itwin_async._files.download import Download, OnDownloadProgress, Remote
+from itwin_async._files.download import Download, OnDownloadProgress
+from itwin_async._files.remote_files import RemoteFile
 from itwin_async._pagination.page_types import LinkedPage, ListSpec
 from itwin_async._pagination.pager import Pager
 from itwin_async._pagination.prefetch import ListContext
@@ -362,7 +363,7 @@ class Extensions:
         check_callback("on_progress", on_progress)
         version = await self.get_version(extension_id, number)
 
-        async def renew() -> list[Remote]:
+        async def renew() -> list[RemoteFile]:
             return _offered(await self.get_version(extension_id, number), archive=archive)
 
         path = Path(directory)
@@ -415,7 +416,7 @@ def _check_local(directory: str | os.PathLike[str]) -> None:
         )
 
 
-def _offered(version: ExtensionVersion, *, archive: bool) -> list[Remote]:
+def _offered(version: ExtensionVersion, *, archive: bool) -> list[RemoteFile]:
     """The files to download of a version; its archive, which has no name but its URL's, is last."""
     if not version.files:
         raise ITwinError(one_line(f"version {version.number} has no files: {_state(version)}"))
@@ -428,10 +429,10 @@ def _offered(version: ExtensionVersion, *, archive: bool) -> list[Remote]:
     return offered
 
 
-def _remote(file: ExtensionFile, path: str | None) -> Remote:
+def _remote(file: ExtensionFile, path: str | None) -> RemoteFile:
     sha256 = None if file.checksum is None else file.checksum.sha256
     url = None if file.download_url is None else SecretStr(file.download_url)
-    return Remote(path or "", url, file.download_url_expires_at, sha256)
+    return RemoteFile(path or "", url, file.download_url_expires_at, sha256)
 
 
 def _state(version: ExtensionVersion) -> str:

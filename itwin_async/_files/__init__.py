@@ -1,1 +1,1 @@
-"""Files on disk: downloads that are resumed, and directories that change as a whole."""
+"""Files on disk: downloads that resume, atomic writes, and sets of files replaced as a whole."""

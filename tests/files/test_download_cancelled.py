@@ -56,14 +56,14 @@ async def test_a_download_that_is_cancelled_while_files_arrive_leaves_nothing(
 async def test_a_download_that_is_cancelled_as_files_get_their_names_is_whole_or_nothing(
     cancel_kind, itwin, tmp_path, monkeypatch
 ):
-    settle = StagingDirectory.settle
+    rename_all = StagingDirectory.rename_all
 
-    def settled(staging):
+    def renamed(staging):
         loop.call_soon_threadsafe(task.cancel)
-        return settle(staging)
+        return rename_all(staging)
 
     loop = asyncio.get_running_loop()
-    monkeypatch.setattr(StagingDirectory, "settle", settled)
+    monkeypatch.setattr(StagingDirectory, "rename_all", renamed)
     task = Running(cancel_kind, download(itwin, tmp_path / "new"))
     try:
         await task

@@ -25,7 +25,8 @@ from itwin_async import (
     NotFoundError,
 )
 from itwin_async._core.urls import split
-from itwin_async._files.download import inside, signed
+from itwin_async._files.remote_files import check_signed_url
+from itwin_async._files.safe_paths import safe_parts
 from itwin_async.emulator import Delay, Edit, Status
 
 __all__ = ["emulator", "itwin"]  # fixtures
@@ -59,7 +60,7 @@ async def test_a_path_that_may_lead_out_is_refused_before_anything_is_fetched(
     "path", ["a", "a/b", "a b.js", ".hidden", "...x", "%2e%2e/x", "é/☃.js", "console.js", "com"]
 )
 def test_an_ordinary_path_stays_what_it_is(path):
-    assert "/".join(inside(path)) == path
+    assert "/".join(safe_parts(path)) == path
 
 
 @pytest.mark.parametrize("where", ["parent", "itself", "dangling"])
@@ -196,11 +197,11 @@ LOCAL, FAR = split("http://127.0.0.1:8080/")[0], split("https://api.bentley.com/
 )
 def test_where_files_may_come_from(base, url, taken):
     if taken:
-        origin, target = signed(base, url)
+        origin, target = check_signed_url(base, url)
         assert f"{origin}{target}" == url
     else:
         with pytest.raises(LinkError):
-            signed(base, url)
+            check_signed_url(base, url)
 
 
 # What is there already

@@ -32,15 +32,15 @@ def write(directory: Path, files: dict[str, bytes]) -> None:
 async def test_a_replacing_download_that_is_cancelled_as_files_get_their_names_puts_them_back(
     emulator, tmp_path, monkeypatch, cancel_kind, resume
 ):
-    settle = StagingDirectory.settle
+    rename_all = StagingDirectory.rename_all
 
-    def settled(staging):
+    def renamed(staging):
         loop.call_soon_threadsafe(running.cancel)
-        return settle(staging)
+        return rename_all(staging)
 
     loop = asyncio.get_running_loop()
     write(tmp_path, OLD)
-    monkeypatch.setattr(StagingDirectory, "settle", settled)
+    monkeypatch.setattr(StagingDirectory, "rename_all", renamed)
     async with session(emulator) as itwin:
         running = Running(cancel_kind, download(itwin, tmp_path, overwrite=True, resume=resume))
         await asyncio.wait([running.task])
@@ -100,7 +100,7 @@ def test_what_was_there_is_put_back_after_a_kill_at_any_step(tmp_path, monkeypat
         key = "0" * 16 if resume else None
         return StagingDirectory(tmp_path, list(new), overwrite=True, key=key)
 
-    def settled(kill_at: int) -> None:
+    def renamed(kill_at: int) -> None:
         nonlocal steps
         steps = 0
         made = staging()
@@ -111,7 +111,7 @@ def test_what_was_there_is_put_back_after_a_kill_at_any_step(tmp_path, monkeypat
             part.append(content)
         steps = kill_at
         try:
-            made.settle()
+            made.rename_all()
             made.commit()
         finally:
             made._close(remove=False)
@@ -123,7 +123,7 @@ def test_what_was_there_is_put_back_after_a_kill_at_any_step(tmp_path, monkeypat
         for kill_at in range(1, 100):
             write(tmp_path, OLD)
             try:
-                settled(kill_at)
+                renamed(kill_at)
             except Killed:
                 steps = 0
                 again = staging()
@@ -158,7 +158,7 @@ def counted(self, target):
     if count == 2:  # the journal, and the first file
         os.kill(os.getpid(), signal.SIGKILL)
 Path.replace = counted
-staging.settle()
+staging.rename_all()
 """
 
 

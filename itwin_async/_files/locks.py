@@ -1,0 +1,25 @@
+"""Lock files: held by one process at a time, and free when it ends, however it ends."""
+
+import sys
+from typing import BinaryIO
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+
+def try_lock(file: BinaryIO, *, wait: bool = False) -> bool:
+    """Lock an open file until it is closed; False if another process holds it.
+
+    With ``wait`` it waits for that process; on Windows for ten seconds at most.
+    """
+    try:
+        if sys.platform == "win32":
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

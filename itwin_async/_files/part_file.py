@@ -1,0 +1,54 @@
+"""The part of a file that has arrived so far. Everything here blocks."""
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+
+from itwin_async._files.atomic import update_digest
+
+
+class PartFile:
+    """The bytes of a file so far, their SHA-256, and the entity tag they belong to.
+
+    With ``resume`` the entity tag lies beside the bytes, for a later process.
+    """
+
+    def __init__(self, path: Path, *, resume: bool) -> None:
+        self._path = path
+        self._tag_path = path.with_suffix(".etag")
+        self.resume = resume
+        self._digest = hashlib.sha256()
+        self.etag: str | None = None
+        self.size: int = 0
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the bytes so far, hexadecimal."""
+        return self._digest.hexdigest()
+
+    def load(self) -> None:
+        """Read what an earlier process left, if it left anything."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            self.size += update_digest(self._digest, file)
+        with suppress(FileNotFoundError):
+            self.etag = self._tag_path.read_text("latin-1") or None
+
+    def restart(self, etag: str | None = None) -> None:
+        """Drop the bytes, and begin at the first one of a representation with this entity tag."""
+        self.size, self.etag = 0, None
+        self._digest = hashlib.sha256()
+        if self.resume:
+            self._tag_path.unlink(missing_ok=True)  # first: it must not vouch for other bytes
+        self._path.open("wb").close()
+        self.etag = etag
+        if self.resume and etag is not None:
+            self._tag_path.write_text(etag, "latin-1")
+
+    def append(self, piece: bytes) -> None:
+        """Store the next bytes."""
+        with self._path.open("ab") as file:
+            file.write(piece)
+        self._digest.update(piece)
+        self.size += len(piece)

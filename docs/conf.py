@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "_ext"))
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent / "scripts")]
 _PROJECT = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 project = "itwin_async"
@@ -17,7 +17,7 @@ html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "layers", "public_names"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "declared_pages", "layers", "public_names"]
 exclude_patterns = ["_build", "_ext"]
 # An extra's page of the reference is there as soon as its module is.
 exclude_patterns += [
@@ -42,7 +42,7 @@ nitpick_ignore_regex = [
         r"(aiohttp|asyncio|collections|datetime|distributed|msgspec|multidict|opentelemetry|os|pathlib|types|typing)\..*",
     ),
     # Made and used inside, and seen from outside only as an argument's or a result's type.
-    (r"py:class", r"itwin_async\._operation\.Request|itwin_async\.session\.SessionOptions"),
+    (r"py:class", r"itwin_async\._core\.operation\.Request|itwin_async\.session\.SessionOptions"),
     # The type variables of generic classes and functions.
     (r"py:class", r"(.*\.)?[A-Z](_co)?"),
 ]

@@ -38,8 +38,8 @@ from itwin_async import (
     Retry,
     merged,
 )
+from itwin_async._http.rate_limiter import RateLimiter, Slot
 from itwin_async.emulator import Cut, Delay, Emulator, Fault, RequestRecord, Reset, Throttle
-from itwin_async.limits import Slot
 
 RESULT = Path(__file__).parent.parent / "docs" / "soak.md"
 SLOTS = 256
@@ -47,7 +47,7 @@ CROWD, LISTS_IN_CROWD = 10_500, 200
 LISTS_IN_ROUND = 240
 CHANGESETS, PAGE = 120, 50
 BROKEN_AT_ONCE = 40  # connections
-MAX_ERROR_BODY = 600.0  # seconds, then the job has failed
+TIME_LIMIT = 600.0  # seconds, then the job has failed
 # Of a hundred requests. The 429 are one in a hundred, as the platform's would be on a bad day.
 FAULTS: dict[str, tuple[float, Fault]] = {
     "429 with Retry-After: 1": (0.9, Throttle(1)),
@@ -125,22 +125,22 @@ async def serve(seed: int) -> None:
 # This process: the job
 
 
-class Watched(Limiter):
+class Watched(RateLimiter):
     """Knows how long it kept whom waiting, and who was overtaken by whom."""
 
     def __init__(self, concurrency: int) -> None:
-        super().__init__(concurrency)
+        super().__init__(concurrency, None, None)
         self.worst_wait = 0.0
         self.most_waiting = 0
         self.overtaken = 0  # places, at most
         self._came = 0
         self._last = 0
 
-    async def acquire(self, patience: float = math.inf, budget: float = math.inf) -> Slot:
+    async def acquire(self, max_wait: float = math.inf, max_total_wait: float = math.inf) -> Slot:
         """As it is, observed."""
         self._came += 1
         number, since = self._came, time.monotonic()
-        slot = await super().acquire(patience, budget)
+        slot = await super().acquire(max_wait, max_total_wait)
         self.worst_wait = max(self.worst_wait, time.monotonic() - since)
         self.overtaken = max(self.overtaken, self._last - number)
         self._last = max(self._last, number)
@@ -268,15 +268,16 @@ async def main(seed: int, rounds: int) -> tuple[str, int]:
         url, client_id, secret, imodels = json.loads(await server.stdout.readline())
         os.environ.update(ITWIN_CLIENT_ID=client_id, ITWIN_CLIENT_SECRET=secret)
         os.environ["ITWIN_TOKEN_URL"] = f"{url}/connect/token"
-        limiter = Watched(SLOTS)
+        limiter, watched = Limiter(SLOTS), Watched(SLOTS)
+        limiter._rate_limiter = watched  # noqa: SLF001 - to watch it
         retry = Retry(8, base=0.05, cap=2.0)
         async with (
-            asyncio.timeout(MAX_ERROR_BODY),
+            asyncio.timeout(TIME_LIMIT),
             ITwinSession.from_env(
                 base_url=url, limiter=limiter, retry=retry, timeout=30.0, on_event=listen
             ) as itwin,
         ):
-            soak = Soak(itwin, limiter, imodels)
+            soak = Soak(itwin, watched, imodels)
             await soak.crowd()
             crowd_took = time.monotonic() - began
             for number in range(rounds):
@@ -306,15 +307,15 @@ async def main(seed: int, rounds: int) -> tuple[str, int]:
     rows = {
         "entries, each once": f"{soak.entries:,} of {wanted:,}",
         "lists": f"{soak.lists:,}",
-        "tasks that waited at the limiter at once": f"{limiter.most_waiting:,}",
+        "tasks that waited at the limiter at once": f"{watched.most_waiting:,}",
         "requests": f"{stats.requests:,}",
         "retries": f"{stats.retries:,}",
         "answers of 429": f"{stats.throttled:,}",
         "pauses for all": f"{stats.pauses:,}, the longest {longest_pause:.1f} s",
         "answers of 401": f"{told['401']:,}",
         "token renewals": f"{stats.renewals:,}",
-        "worst wait for a slot": f"{limiter.worst_wait:.1f} s (the crowd took {crowd_took:.0f} s)",
-        "overtaken in the queue by at most": f"{limiter.overtaken} of {SLOTS} slots",
+        "worst wait for a slot": f"{watched.worst_wait:.1f} s (the crowd took {crowd_took:.0f} s)",
+        "overtaken in the queue by at most": f"{watched.overtaken} of {SLOTS} slots",
         "bytes received": f"{stats.bytes_received:,}",
         "live blocks, first quarter and last": f"{memory[0]:,} · {memory[1]:,}",
         "resident memory, first quarter and last": f"{memory[2] >> 20} · {memory[3] >> 20} MiB",

@@ -31,7 +31,7 @@ class Lane:
     async def export(self, imodel_id: str, output: Path) -> tuple[str, int]:
         """An iModel to its file, unless it is there; an unfinished one is resumed."""
         if self._waits:
-            self._itwin.limiter.pause(60)
+            await asyncio.sleep(60)
             self._waits = False
         if output.exists():  # noqa: ASYNC240 - quick
             return f"{output.name} was there", 0

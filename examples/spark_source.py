@@ -81,7 +81,7 @@ class Reader(DataSourceReader):
         limiter = Limiter(8, per_minute=share.per_minute)
         task = TaskContext.get()
         if task is not None and task.attemptNumber():
-            limiter.pause(60)  # the attempt that failed has used the share
+            await asyncio.sleep(60)  # the attempt that failed has used the share
         async with ITwinSession.from_env(limiter=limiter) as itwin:
             await export_extended_data(itwin, share.imodel_ids, output)
 

@@ -39,7 +39,7 @@ from itwin_async.events import OnEvent, Stats
 from itwin_async.extensions import Extensions
 from itwin_async.imodels.imodels import IModels
 from itwin_async.itwins import ITwins
-from itwin_async.limits import Limiter
+from itwin_async.limits import Limiter, rate_limiter_of
 from itwin_async.packages import Packages
 from itwin_async.retries import Retry
 
@@ -179,6 +179,7 @@ class ITwinSession:
         check_count("buffer_bytes", buffer_bytes, least=0)
         check_count("max_body", max_body)
         check_callback("on_event", on_event)
+        self._limiter: Final = limiter or Limiter()
         self._executor: Final = RequestExecutor(
             token_provider,
             base,
@@ -189,7 +190,7 @@ class ITwinSession:
                 proxy=None if proxy_url.value is None else parse_proxy(proxy_url),
                 tls=None if ca_file is None else trusting(ca_file),
             ),
-            limiter or Limiter(),
+            rate_limiter_of(self._limiter),
             retry or Retry(),
             user_agent=f"itwin-async/{VERSION}",
             on_event=on_event,
@@ -235,7 +236,7 @@ class ITwinSession:
     @property
     def limiter(self) -> Limiter:
         """The limiter, to share it with another session."""
-        return self._executor.limiter
+        return self._limiter
 
     @property
     def closed(self) -> bool:

@@ -7,6 +7,7 @@ from raw_pages import IMODEL, PageServer, client, collect, listing, numbers, set
 from support import PACKAGE, RawServer, answer, cancelled_at_each_await, session_at, until
 
 from itwin_async import Limiter, merged
+from itwin_async.limits import rate_limiter_of
 
 WHENS = pytest.mark.parametrize("when", ["waiting", "ready"])
 
@@ -130,10 +131,11 @@ async def test_closing_a_session_closes_it(cancel_kind, when, caplog):
 @WHENS
 async def test_a_slot_goes_on_to_who_waits_behind(cancel_kind, when):
     limiter = Limiter(1)
+    rate_limiter = rate_limiter_of(limiter)
 
     async def use() -> None:
-        for acquire in (limiter.acquire, limiter.acquire_read):
-            held = limiter.acquire_now()
+        for acquire in (rate_limiter.acquire, rate_limiter.acquire_read):
+            held = rate_limiter.acquire_now()
             asyncio.get_running_loop().call_soon(held.release)
             slot = await acquire()
             try:
@@ -143,8 +145,8 @@ async def test_a_slot_goes_on_to_who_waits_behind(cancel_kind, when):
 
     async def check(number) -> None:
         await settled(limiter)
-        assert limiter._in_flight == 0
-        slot = await limiter.acquire()
+        assert rate_limiter._in_flight == 0
+        slot = await rate_limiter.acquire()
         slot.release()
 
     awaits, _ = await cancelled_at_each_await(cancel_kind, use, check, when=when)

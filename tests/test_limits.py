@@ -1,326 +1,45 @@
-"""Slots are granted first come, first served, and given back whatever happens."""
+"""The public limiter: its bounds, and what it shows of its work."""
 
 import asyncio
-import random
-import sys
+import traceback
 
 import pytest
-from limiting import settle, use
-from virtual_time import now, run
 
-from itwin_async import Limiter, RateLimitError
+from itwin_async import Limiter
+from itwin_async.limits import rate_limiter_of
 
-# Slots
 
-
-@pytest.mark.parametrize("concurrency", [1, 2, 16])
-def test_no_more_than_concurrency_are_under_way(concurrency):
-    async def main():
-        limiter, most = Limiter(concurrency), 0
-
-        async def work():
-            nonlocal most
-            slot = await limiter.acquire()
-            most = max(most, limiter.in_use)
-            await asyncio.sleep(random.random())
-            slot.release()
-
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(100):
-                tasks.create_task(work())
-        return most
-
-    assert run(main()) == concurrency
-
-
-def test_readers_and_senders_share_the_slots():
-    async def main():
-        limiter = Limiter(2)
-        slots = [await limiter.acquire(), await limiter.acquire_read()]
-        waiting = [
-            asyncio.create_task(limiter.acquire()),
-            asyncio.create_task(limiter.acquire_read()),
-        ]
-        await settle()
-        assert (limiter.in_use, limiter.waiting) == (2, 2)
-        slots.pop().release()
-        await settle()
-        assert [task.done() for task in waiting] == [True, False]
-        slots.pop().release()
-        await settle()
-        for task in waiting:
-            task.result().release()
-
-    run(main())
-
-
-def test_a_slot_is_given_back_once():
-    async def main():
-        limiter = Limiter(1)
-        slot = await limiter.acquire()
-        slot.answered()
-        slot.answered()
-        slot.release()
-        slot.release()
-        assert limiter.in_use == 0
-        (await limiter.acquire()).release(sent=False)
-        assert limiter.in_use == 0
-
-    run(main())
-
-
-def test_waiting_is_first_come_first_served():
-    async def main():
-        limiter, served = Limiter(3), []
-
-        async def work(nth):
-            slot = await (limiter.acquire_read() if nth % 4 == 0 else limiter.acquire())
-            served.append(nth)
-            await asyncio.sleep(random.random())
-            slot.release()
-
-        async with asyncio.TaskGroup() as tasks:
-            for nth in range(200):
-                tasks.create_task(work(nth))
-        return served
-
-    assert run(main()) == list(range(200))
-
-
-def test_nobody_overtakes_who_waits_already():
-    async def main():
-        limiter, served = Limiter(1), []
-        slot = await limiter.acquire()
-
-        async def work(name):
-            mine = await limiter.acquire()
-            served.append(name)
-            mine.release()
-
-        first = asyncio.create_task(work("first"))
-        await settle()
-        slot.release()  # the slot is granted to the first now, before it wakes
-        await work("second")
-        await first
-        return served
-
-    assert run(main()) == ["first", "second"]
-
-
-def test_one_who_comes_back_stands_behind_all_others():
-    async def main():
-        limiter, served = Limiter(1), []
-
-        async def work(name):
-            for _ in range(5):
-                slot = await limiter.acquire()
-                served.append(name)
-                await asyncio.sleep(1)
-                slot.release()
-
-        async with asyncio.TaskGroup() as tasks:
-            for name in "abc":
-                tasks.create_task(work(name))
-        return "".join(served)
-
-    assert run(main()) == "abc" * 5
-
-
-# Guesses
-
-
-def test_a_guess_takes_only_what_is_idle():
-    async def main():
-        limiter = Limiter(3)
-        guesses = [limiter.acquire_idle() for _ in range(4)]
-        assert [guess is not None for guess in guesses] == [True, True, False, False]
-        (await limiter.acquire()).release()  # the last slot is for who asks
-        for guess in guesses[:2]:
-            guess.release()
-        assert limiter.in_use == 0
-
-    run(main())
-
-
-def test_a_limiter_of_one_slot_makes_no_guess():
-    async def main():
-        assert Limiter(1).acquire_idle() is None
-
-    run(main())
-
-
-@pytest.mark.parametrize("read", [False, True])
-def test_nobody_guesses_while_anyone_waits(read):
-    async def main():
-        limiter = Limiter(3, per_hour=1_000)
-        slots = [await limiter.acquire() for _ in range(3)]
-        waiting = asyncio.create_task(limiter.acquire_read() if read else limiter.acquire())
-        await settle()
-        limiter._free += 2  # idle slots and a waiter that did not wake yet
-        assert limiter.acquire_idle() is None
-        limiter._free -= 2
-        slots.pop().release()
-        (await waiting).release()
-        for slot in slots:
-            slot.release()
-
-    run(main())
-
-
-def test_nobody_guesses_at_a_closed_door_nor_for_a_while_behind_it():
-    async def main():
-        limiter = Limiter(8)
-        limiter.pause(10)
-        assert limiter.acquire_idle() is None
-        await asyncio.sleep(limiter.paused_for() + 5)
-        assert limiter.acquire_idle() is None
-        await asyncio.sleep(10)
-        guess = limiter.acquire_idle()
-        assert guess is not None
-        guess.release()
-
-    run(main())
-
-
-def test_nobody_guesses_when_the_pace_is_short():
-    async def main():
-        limiter = Limiter(4, per_minute=20)
-        sent = 0
-        while (guess := limiter.acquire_idle()) is not None:
-            guess.release()
-            sent += 1
-        start = now()
-        for _ in range(20 - sent):
-            (await limiter.acquire()).release()
-        assert now() == start  # a part of the pace was left to those who ask
-        assert sent >= 10
-        (await limiter.acquire()).release()
-        assert now() > start  # and guesses were counted
-
-    run(main())
-
-
-# Cancelling
-
-
-def test_cancelling_at_any_moment_leaves_nothing_behind():
-    async def main(turns):
-        limiter = Limiter(2, per_minute=30)
-        random.seed(turns)
-        tasks = []
-
-        async def work(nth):
-            slot = await (limiter.acquire_read() if nth % 3 == 0 else limiter.acquire())
-            try:
-                await asyncio.sleep(nth % 5)
-            finally:
-                slot.release()
-
-        for nth in range(20):
-            tasks.append(asyncio.create_task(work(nth)))
-        if turns % 4 == 0:
-            limiter.pause(3)
-        for _ in range(turns):
-            await asyncio.sleep(0 if turns % 2 else 0.5)
-            random.choice(tasks).cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert (limiter.in_use, limiter.waiting, limiter._in_flight) == (0, 0, 0)
-        slots = [await limiter.acquire() for _ in range(2)]
-        for slot in slots:
-            slot.release()
-
-    for turns in range(60):
-        run(main(turns), debug=False)
-
-
-@pytest.mark.parametrize("read", [False, True])
-def test_a_slot_granted_to_one_who_was_just_cancelled_goes_to_the_next(read):
-    async def main():
-        limiter = Limiter(1, per_minute=2)
-        slot = await limiter.acquire()
-        first = asyncio.create_task(limiter.acquire_read() if read else limiter.acquire())
-        second = asyncio.create_task(limiter.acquire())
-        await settle()
-        slot.release()  # granted to the first
-        first.cancel()  # before it woke
-        start = now()
-        (await second).release()
-        assert now() == start  # and it does not count as sent
-        assert first.cancelled()
-
-    run(main())
-
-
-def test_cancelling_the_first_who_waits_for_the_pace_lets_the_next_pass():
-    async def main():
-        limiter = Limiter(1, per_minute=1)
-        (await limiter.acquire()).release()
-        first = asyncio.create_task(limiter.acquire())
-        second = asyncio.create_task(limiter.acquire())
-        await settle()
-        first.cancel()
-        (await second).release()
-        assert limiter.waiting == 0
-
-    run(main())
-
-
-def test_cancelling_the_one_who_blocks_a_reader_lets_it_pass():
-    async def main():
-        limiter = Limiter(2, per_minute=1)
-        (await limiter.acquire()).release()
-        sender = asyncio.create_task(limiter.acquire())
-        await settle()
-        sender.cancel()
-        await settle()
-        assert limiter.waiting == 0
-        (await limiter.acquire_read()).release()
-
-    run(main())
-
-
-def test_the_same_door_error_leaves_the_waiters_behind_it_alone():
-    async def main():
-        limiter = Limiter(1)
-        limiter.pause(50)
-        with pytest.raises(RateLimitError):
-            await limiter.acquire(patience=1)
-        (await limiter.acquire(patience=60)).release()
-        assert limiter.waiting == 0
-
-    run(main())
-
-
-# Ends of it
-
-
-def test_a_second_event_loop_is_told_in_one_sentence():
-    limiter = Limiter()
-
-    async def main():
-        (await limiter.acquire()).release()
-
-    run(main())
-    for call in (limiter.acquire, limiter.acquire_read):
-
-        async def other(call=call):
-            (await call()).release()
-
-        with pytest.raises(RuntimeError, match="belongs to another event loop") as caught:
-            run(other())
-        assert len(str(caught.value).splitlines()) == 1
-
-    async def guess():
-        limiter.acquire_idle()
-
-    with pytest.raises(RuntimeError, match="belongs to another event loop"):
-        run(guess())
-
-
-def test_a_limiter_may_be_built_anywhere():
+def test_it_shows_its_bounds():
     limiter = Limiter(3, per_minute=5)
-    assert (limiter.in_use, limiter.waiting, limiter.paused_for()) == (0, 0, 0.0)
+    assert (limiter.concurrency, limiter.per_minute, limiter.per_hour) == (3, 5, None)
     assert repr(limiter) == "Limiter(3, per_minute=5, per_hour=None)"
+    assert {name for name in dir(limiter) if not name.startswith("_")} == {
+        "concurrency",
+        "in_use",
+        "per_hour",
+        "per_minute",
+        "waiting",
+    }
+
+
+async def test_it_shows_what_is_under_way():
+    limiter = Limiter(1)
+    rate_limiter = rate_limiter_of(limiter)
+    assert (limiter.in_use, limiter.waiting) == (0, 0)
+    slot = await rate_limiter.acquire()
+    waiting = asyncio.create_task(rate_limiter.acquire())
+    await asyncio.sleep(0)
+    assert (limiter.in_use, limiter.waiting) == (1, 1)
+    slot.release()
+    (await waiting).release()
+    assert (limiter.in_use, limiter.waiting) == (0, 0)
+
+
+def test_a_refused_bound_can_be_reported_with_its_frames():
+    with pytest.raises(ValueError, match="concurrency must be") as caught:
+        Limiter(0)
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "Limiter(0, " in "".join(told.format())
 
 
 @pytest.mark.parametrize(
@@ -336,84 +55,3 @@ def test_a_limiter_may_be_built_anywhere():
 def test_a_bound_that_is_none_is_told_at_once(bounds, error):
     with pytest.raises(error, match=f"^{next(iter(bounds))} must be"):
         Limiter(**bounds)
-
-
-def steps(waiters: int, *, pause: bool, cancel: bool) -> int:
-    """Lines of the limiter that run while a crowd passes it."""
-    counted = 0
-
-    def tracer(frame, event, _):
-        nonlocal counted
-        if not frame.f_code.co_filename.endswith("limits.py"):
-            return None
-        counted += event == "line"
-        return tracer
-
-    async def main():
-        limiter, log = Limiter(16), []
-        if pause:
-            limiter.pause(5)
-        tasks = [asyncio.create_task(use(limiter, 0.01, log)) for _ in range(waiters)]
-        await settle(1)
-        if cancel:
-            for task in tasks[::2]:
-                task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert len(log) >= (waiters // 2 if cancel else waiters)
-
-    before = sys.gettrace()
-    sys.settrace(tracer)
-    try:
-        run(main(), debug=False)
-    finally:
-        sys.settrace(before)
-    return counted
-
-
-@pytest.mark.parametrize(
-    ("pause", "cancel"),
-    [
-        (False, False),
-        pytest.param(True, False, marks=pytest.mark.slow),
-        (True, True),
-        pytest.param(False, True, marks=pytest.mark.slow),
-    ],
-)
-def test_the_work_for_ten_thousand_waiters_is_ten_times_that_for_a_thousand(pause, cancel):
-    few = steps(1_000, pause=pause, cancel=cancel)
-    many = steps(10_000, pause=pause, cancel=cancel)
-    assert many < 13 * few
-
-
-def test_a_slot_given_back_while_another_is_granted_is_granted_in_its_turn():
-    async def main():
-        limiter = Limiter(2)
-        one, other = await limiter.acquire(), await limiter.acquire()
-        waiting = [asyncio.create_task(limiter.acquire()) for _ in range(2)]
-        await settle()
-        opens = limiter._opens
-
-        def collect(now):  # a collector runs, and drops who has the other slot
-            other.release()
-            return opens(now)
-
-        limiter._opens = collect
-        one.release()
-        for slot in await asyncio.gather(*waiting):
-            slot.release()
-        assert (limiter.in_use, limiter.waiting, limiter._in_flight) == (0, 0, 0)
-
-    run(main())
-
-
-def test_a_slot_given_back_in_another_thread_wakes_who_waits():
-    async def main():
-        limiter = Limiter(1)
-        slot = await limiter.acquire()
-        waiting = asyncio.create_task(limiter.acquire())
-        await settle()
-        await asyncio.to_thread(slot.release)
-        (await waiting).release()
-        assert limiter.in_use == 0
-
-    asyncio.run(asyncio.wait_for(main(), 10), debug=True)

@@ -60,7 +60,7 @@ def test_every_error_record_and_event_is_public():
             public_module = module.__name__.endswith((".auth", ".events", ".limits", ".retries"))
             if issubclass(value, Record | ITwinError) or public_module:
                 found.add(name)
-    assert found - set(itwin_async.__all__) == {"RetryState", "Slot"}
+    assert found - set(itwin_async.__all__) == {"RetryState"}
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretStrs
 from itwin_async._http.instrumentation import Call, Instrumentation
 from itwin_async._http.lifecycle import SessionLifecycle
+from itwin_async._http.rate_limiter import RateLimiter, Slot
 from itwin_async._http.transport import Answer
 from itwin_async.auth import Token
-from itwin_async.limits import Limiter, Slot
 
 
 class Body(Protocol):
@@ -50,7 +50,7 @@ class LiveBody:
     def __init__(  # noqa: PLR0917 - what an attempt has in hand
         self,
         life: SessionLifecycle,
-        limiter: Limiter,
+        limiter: RateLimiter,
         instrumentation: Instrumentation,
         answer: Answer,
         token: Token,

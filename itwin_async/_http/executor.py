@@ -15,6 +15,7 @@ from itwin_async._http.external import DEFAULT_RETRY_AFTER, LONGEST_PAUSE, Exter
 from itwin_async._http.instrumentation import Call, Instrumentation
 from itwin_async._http.lifecycle import SessionLifecycle
 from itwin_async._http.outages import Outages, Probe
+from itwin_async._http.rate_limiter import RateLimiter, Slot
 from itwin_async._http.retrying import again, refused, retry_after
 from itwin_async._http.token_cache import Tokens
 from itwin_async._http.transport import Answer, Transport
@@ -27,7 +28,6 @@ from itwin_async.errors import (
     UnauthorizedError,
 )
 from itwin_async.events import OnEvent
-from itwin_async.limits import Limiter, Slot
 from itwin_async.retries import Retry, RetryState
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class RequestExecutor:
         source: TokenSource,
         base: Origin,
         transport: Transport,
-        limiter: Limiter,
+        limiter: RateLimiter,
         retry: Retry,
         *,
         user_agent: str,
@@ -245,7 +245,7 @@ class RequestExecutor:
             self.instrumentation.answered(operation, 0, since, request_id, call)
             raise
         finally:
-            slot.answered()
+            slot.on_response()
         request_id = _correlated(answer, request_id)
         status = answer.status
         self.instrumentation.answered(operation, status, since, request_id, call)

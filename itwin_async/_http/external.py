@@ -18,6 +18,7 @@ from itwin_async._core.urls import Origin, secure_origin, split
 from itwin_async._http.instrumentation import Call, Instrumentation
 from itwin_async._http.lifecycle import SessionLifecycle
 from itwin_async._http.outages import CircuitBreaker, Outages, Probe
+from itwin_async._http.rate_limiter import RateLimiter, Slot
 from itwin_async._http.retrying import MAX_ERROR_BODY, again, refused
 from itwin_async._http.transport import Answer, Transport
 from itwin_async.auth import Token
@@ -28,7 +29,6 @@ from itwin_async.errors import (
     TransportError,
     UnauthorizedError,
 )
-from itwin_async.limits import Limiter, Slot
 from itwin_async.retries import Retry, RetryState
 
 R = TypeVar("R")
@@ -63,7 +63,7 @@ class ExternalClient:
         life: SessionLifecycle,
         transport: Transport,
         instrumentation: Instrumentation,
-        limiter: Limiter,
+        limiter: RateLimiter,
         retry: Retry,
         outages: Outages,
         base_url: str,

@@ -15,6 +15,7 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from itwin_async import ClientCredentials, ITwinSession, Limiter, StaticToken, TokenProvider
+from itwin_async.cli._progress import rate_limit
 from itwin_async.cli._running import run
 from itwin_async.cli._stdio import Stderr, read_stdin
 from itwin_async.emulator import Delay, Emulator, Throttle
@@ -201,6 +202,7 @@ async def _session(
                 base_url=emulator.url,
                 limiter=limiter,
                 timeout=options.timeout,
+                on_event=rate_limit.on_event,
             ) as itwin,
         ):
             yield itwin
@@ -210,6 +212,7 @@ async def _session(
         base_url=options.base_url,
         limiter=limiter,
         timeout=options.timeout,
+        on_event=rate_limit.on_event,
         proxy=options.proxy,
         ca_file=options.ca_file,
     ) as itwin:

@@ -6,14 +6,34 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
-from itwin_async import ITwinSession
+from itwin_async import Event, ITwinSession, RateLimited
 from itwin_async.cli._stdio import Stderr, as_file
 from itwin_async.cli._tables import printable
+
+
+class RateLimitWatch:
+    """Knows from a session's events how long its requests are still paused."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def on_event(self, event: Event) -> None:
+        """Remember the end of a pause; the longest wins."""
+        if isinstance(event, RateLimited):
+            self._until = max(self._until, time.monotonic() + event.seconds)
+
+    def seconds_left(self) -> float:
+        """Seconds until the end of the pause; 0 without one."""
+        return max(0.0, self._until - time.monotonic())
+
+
+rate_limit: Final = RateLimitWatch()  # of the one session that a command opens
 
 
 @dataclass(slots=True)
@@ -38,7 +58,7 @@ class Meter:
             words.insert(0, f"{self.done:,}/{self.total:,} {self.parts}")
         if self.bad:
             words.append(f"{self.bad:,} bad")
-        pauses, left = itwin.stats.pauses, itwin.limiter.paused_for()
+        pauses, left = itwin.stats.pauses, rate_limit.seconds_left()
         if pauses:
             words.append(f"{pauses} pause{'s' if pauses > 1 else ''}")
         if left:

@@ -27,6 +27,7 @@ from itwin_async.distributed._manifest import NamedFile, StoredFile, bad_name, p
 from itwin_async.export import export_extended_data
 from itwin_async.export._arrow import ArrowFile
 from itwin_async.export._types import type_name
+from itwin_async.limits import rate_limiter_of
 
 _LEAVING: Final = (Status.closing, Status.closing_gracefully, Status.closed)
 
@@ -94,7 +95,7 @@ class Sessions(WorkerPlugin):
                 on_event=self._heard,
             )
             if (left := self._paused_until - time.monotonic()) > 0:
-                session.limiter.pause(left)
+                rate_limiter_of(session.limiter).pause(left)
         return self._sessions[lane]
 
     def _heard(self, event: Event) -> None:
@@ -105,7 +106,7 @@ class Sessions(WorkerPlugin):
         """A lane was throttled, here or elsewhere: all wait."""
         self._paused_until = max(self._paused_until, time.monotonic() + seconds)
         for session in self._sessions.values():
-            session.limiter.pause(seconds)
+            rate_limiter_of(session.limiter).pause(seconds)
 
 
 async def in_lane(

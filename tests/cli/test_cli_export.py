@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 from terminal import COMMAND, QUICK, environment, in_terminal, run
 
-from itwin_async import Stats
+from itwin_async import RateLimited, Stats
 from itwin_async.cli import _progress
-from itwin_async.cli._progress import Meter
+from itwin_async.cli._progress import Meter, RateLimitWatch
 from itwin_async.emulator import Delay, Edit, Emulator, Reset, Status, Throttle
 
 pytestmark = pytest.mark.slow  # a process for each test
@@ -208,14 +208,16 @@ def test_terminal_shows_how_far_it_is(tmp_path):
 
 
 def test_meter_tells_rate_pauses_and_time(monkeypatch):
-    def itwin(pauses: int, left: float):
-        limiter = SimpleNamespace(paused_for=lambda: left)
-        return SimpleNamespace(stats=Stats(pauses=pauses), limiter=limiter)
+    def itwin(pauses: int):
+        return SimpleNamespace(stats=Stats(pauses=pauses))
 
     monkeypatch.setattr(_progress.time, "monotonic", lambda: 1_065.0)
+    monkeypatch.setattr(_progress, "rate_limit", RateLimitWatch())
     meter = Meter("rows", count=7_500, before=1_000, parts="iModels", total=14, started=1_000.0)
-    assert meter.figures(itwin(0, 0.0)) == "0/14 iModels · 7,500 rows · 100/s · 1:05"
+    assert meter.figures(itwin(0)) == "0/14 iModels · 7,500 rows · 100/s · 1:05"
     meter.bad, meter.parts = 2, ""
-    assert meter.figures(itwin(2, 29.6)) == (
+    for seconds in (5.0, 29.6, 10.0):
+        _progress.rate_limit.on_event(RateLimited("GET /", seconds, "id"))
+    assert meter.figures(itwin(2)) == (
         "7,500 rows · 100/s · 2 bad · 2 pauses · goes on in 30 s · 1:05"
     )

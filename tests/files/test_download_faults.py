@@ -29,6 +29,7 @@ from itwin_async import (
     TransportError,
 )
 from itwin_async.emulator import Cut, Edit, Reset, Status
+from itwin_async.limits import rate_limiter_of
 
 __all__ = ["emulator", "itwin"]  # fixtures
 
@@ -69,7 +70,7 @@ async def test_a_throttled_storage_closes_no_door_of_the_platform(emulator, itwi
     with pytest.raises(RateLimitError) as caught:
         await download(itwin, tmp_path)
     assert caught.value.retry_after == 9_999
-    assert itwin.limiter.paused_for() == 0
+    assert rate_limiter_of(itwin.limiter).paused_for() == 0
     assert itwin.stats.pauses == 0
     assert is_untouched(tmp_path)
 

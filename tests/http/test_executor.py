@@ -30,6 +30,7 @@ from itwin_async import (
     TransportError,
     UnauthorizedError,
 )
+from itwin_async.limits import rate_limiter_of
 
 __all__ = ["impatience"]  # fixtures
 
@@ -149,7 +150,7 @@ async def test_a_call_that_is_cancelled_at_any_await_leaves_nothing(cancel_kind,
 async def test_a_call_cancelled_as_it_gets_its_slot_gives_it_back_unsent():
     limiter = Limiter(concurrency=1)
     async with RawServer(OK) as server, session_at(server, limiter=limiter) as itwin:
-        slot = await limiter.acquire()
+        slot = await rate_limiter_of(limiter).acquire()
         call = asyncio.create_task(itwin.packages.get_package("P"))
         await until(lambda: limiter.waiting)
         slot.release()

@@ -18,6 +18,7 @@ from support import Clock, until
 
 from itwin_async import Limiter, Retry
 from itwin_async.emulator import Cut, Emulator, Reset, Status, Throttle
+from itwin_async.limits import rate_limiter_of
 
 FAULTS = {
     "500": lambda call: call.json({}, 500),
@@ -145,7 +146,7 @@ async def test_a_throttled_guess_closes_the_door_and_ends_guessing_for_a_while()
         with Clock() as clock:
             items = aiter(itwin.imodels.list_extended_data(IMODEL).ahead(8))
             seen = [(await anext(items)).changeset_index for _ in range(20)]
-            await until(lambda: itwin.limiter.paused_for() > 0)
+            await until(lambda: rate_limiter_of(itwin.limiter).paused_for() > 0)
             closed = await at_rest(server)
 
             async def some(count: int) -> None:

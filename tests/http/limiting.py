@@ -4,7 +4,13 @@ import asyncio
 
 from virtual_time import now
 
-from itwin_async import Limiter
+from itwin_async._http.rate_limiter import RateLimiter
+
+
+def limited(
+    concurrency: int = 16, *, per_minute: int | None = None, per_hour: int | None = None
+) -> RateLimiter:
+    return RateLimiter(concurrency, per_minute, per_hour)
 
 
 async def settle(turns: int = 5) -> None:
@@ -12,7 +18,7 @@ async def settle(turns: int = 5) -> None:
         await asyncio.sleep(0)
 
 
-async def use(limiter: Limiter, seconds: float, log: list[float]) -> None:
+async def use(limiter: RateLimiter, seconds: float, log: list[float]) -> None:
     slot = await limiter.acquire()
     try:
         log.append(now())

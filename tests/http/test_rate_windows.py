@@ -5,18 +5,20 @@ import random
 from bisect import bisect_left
 
 import pytest
-from limiting import settle
+from limiting import limited, settle
 from virtual_time import now, run
 
-from itwin_async import Limiter
+from itwin_async._http.rate_limiter import RateLimiter
 
 
 def most_in_a_window(times: list[float], span: float) -> int:
     times = sorted(times)
-    return max(nth - bisect_left(times, time - span + 1e-6) + 1 for nth, time in enumerate(times))
+    return max(
+        index - bisect_left(times, time - span + 1e-6) + 1 for index, time in enumerate(times)
+    )
 
 
-def serve(limiter: Limiter, seconds: float, workers: int, jitter: float) -> list[float]:
+def serve(limiter: RateLimiter, seconds: float, workers: int, jitter: float) -> list[float]:
     """When the server counted each request: some time between its sending and its answer."""
     counted: list[float] = []
     random.seed(7)
@@ -27,7 +29,7 @@ def serve(limiter: Limiter, seconds: float, workers: int, jitter: float) -> list
             await asyncio.sleep(random.random() ** 4 * jitter)
             counted.append(now())
             await asyncio.sleep(random.random() ** 4 * jitter)
-            slot.answered()
+            slot.on_response()
             slot.release()
 
     async def main():
@@ -42,7 +44,7 @@ def serve(limiter: Limiter, seconds: float, workers: int, jitter: float) -> list
 
 @pytest.mark.slow
 def test_both_windows_are_kept_over_a_day_as_a_server_counts_them():
-    limiter = Limiter(16, per_minute=500, per_hour=5_000)
+    limiter = limited(16, per_minute=500, per_hour=5_000)
     counted = serve(limiter, 86_400.0, workers=24, jitter=4.0)
     assert most_in_a_window(counted, 60.0) <= 500
     assert most_in_a_window(counted, 3_600.0) <= 5_000
@@ -50,26 +52,26 @@ def test_both_windows_are_kept_over_a_day_as_a_server_counts_them():
 
 
 def test_the_minute_alone_is_kept_and_used():
-    counted = serve(Limiter(8, per_minute=50), 3_600.0, workers=12, jitter=2.0)
+    counted = serve(limited(8, per_minute=50), 3_600.0, workers=12, jitter=2.0)
     assert most_in_a_window(counted, 60.0) <= 50
     assert len(counted) > 0.9 * 50 * 60
 
 
 def test_the_hour_alone_is_kept_and_used():
-    counted = serve(Limiter(8, per_hour=100), 6 * 3_600.0, workers=12, jitter=30.0)
+    counted = serve(limited(8, per_hour=100), 6 * 3_600.0, workers=12, jitter=30.0)
     assert most_in_a_window(counted, 3_600.0) <= 100
     assert len(counted) > 0.9 * 100 * 6
 
 
 def test_a_request_in_flight_counts_until_it_is_answered():
     async def main():
-        limiter, start = Limiter(4, per_minute=2), now()
+        limiter, start = limited(4, per_minute=2), now()
         slow = await limiter.acquire()
         quick = await limiter.acquire()
         quick.release()
         third = asyncio.create_task(limiter.acquire())
         await asyncio.sleep(30)
-        slow.answered()  # the server may have counted it only now
+        slow.on_response()  # the server may have counted it only now
         slow.release()
         (await third).release()
         assert now() - start == pytest.approx(60)
@@ -81,7 +83,7 @@ def test_a_request_in_flight_counts_until_it_is_answered():
 
 def test_what_was_never_sent_is_not_counted():
     async def main():
-        limiter, start = Limiter(1, per_minute=1), now()
+        limiter, start = limited(1, per_minute=1), now()
         for _ in range(5):
             (await limiter.acquire()).release(sent=False)
         (await limiter.acquire()).release()
@@ -94,7 +96,7 @@ def test_what_was_never_sent_is_not_counted():
 
 def test_going_on_with_a_body_is_no_send():
     async def main():
-        limiter, start = Limiter(1, per_minute=1), now()
+        limiter, start = limited(1, per_minute=1), now()
         (await limiter.acquire()).release()
         for _ in range(10):
             (await limiter.acquire_read()).release()
@@ -103,9 +105,9 @@ def test_going_on_with_a_body_is_no_send():
     run(main())
 
 
-def test_a_reader_passes_senders_that_wait_for_the_pace():
+def test_a_reader_passes_senders_that_wait_for_a_rate_window():
     async def main():
-        limiter = Limiter(1, per_minute=1)
+        limiter = limited(1, per_minute=1)
         (await limiter.acquire()).release()
         sender = asyncio.create_task(limiter.acquire())
         await settle()

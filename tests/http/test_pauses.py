@@ -2,21 +2,20 @@
 
 import asyncio
 import itertools
-import traceback
 
 import anyio
 import pytest
-from limiting import settle, use
+from limiting import limited, settle, use
 from virtual_time import now, run
 
-from itwin_async import Limiter, RateLimitError
+from itwin_async import RateLimitError
 
-# The door
+# Pauses
 
 
-def test_the_door_closes_for_all_and_for_no_shorter_than_asked():
+def test_a_pause_holds_for_all_and_for_no_shorter_than_asked():
     async def main():
-        limiter, log, start = Limiter(4), [], now()
+        limiter, log, start = limited(4), [], now()
         assert limiter.pause(10) is True
         async with asyncio.TaskGroup() as tasks:
             for _ in range(12):
@@ -28,9 +27,9 @@ def test_the_door_closes_for_all_and_for_no_shorter_than_asked():
     assert min(times) <= 11.0
 
 
-def test_who_comes_while_the_door_is_closed_waits_too():
+def test_who_comes_during_a_pause_waits_too():
     async def main():
-        limiter, log = Limiter(4), []
+        limiter, log = limited(4), []
         limiter.pause(10)
         left = limiter.paused_for()
         await asyncio.sleep(5)
@@ -44,11 +43,11 @@ def test_who_comes_while_the_door_is_closed_waits_too():
 
 def test_the_longest_pause_wins():
     async def main():
-        limiter, start = Limiter(4), now()
+        limiter, start = limited(4), now()
         assert limiter.pause(30) is True
         until = limiter.paused_for()
         await asyncio.sleep(1)
-        assert limiter.pause(2) is False  # the door was closed already
+        assert limiter.pause(2) is False  # a pause was running already
         assert limiter.paused_for() == pytest.approx(until - 1)
         assert limiter.pause(60) is False
         (await limiter.acquire()).release()
@@ -57,9 +56,9 @@ def test_the_longest_pause_wins():
     run(main())
 
 
-def test_what_the_door_cost_is_the_time_it_was_closed():
+def test_the_total_of_pauses_is_the_time_they_ran():
     async def main():
-        limiter = Limiter(4)
+        limiter = limited(4)
         assert limiter.total_paused() == 0
         limiter.pause(10)
         total = limiter.paused_for()
@@ -73,9 +72,9 @@ def test_what_the_door_cost_is_the_time_it_was_closed():
     run(main())
 
 
-def test_requests_start_one_after_another_when_the_door_opens():
+def test_requests_start_one_after_another_after_a_pause():
     async def main():
-        limiter, log = Limiter(8), []
+        limiter, log = limited(8), []
         limiter.pause(10)
         opens = now() + limiter.paused_for()
         async with asyncio.TaskGroup() as tasks:
@@ -91,7 +90,7 @@ def test_requests_start_one_after_another_when_the_door_opens():
 
 def test_the_stagger_is_over_after_a_second():
     async def main():
-        limiter, log = Limiter(8), []
+        limiter, log = limited(8), []
         limiter.pause(10)
         await asyncio.sleep(limiter.paused_for() + 1.01)
         start = now()
@@ -103,9 +102,9 @@ def test_the_stagger_is_over_after_a_second():
     assert run(main()) == [0] * 8
 
 
-def test_the_door_does_not_concern_a_body_under_way():
+def test_a_pause_does_not_concern_a_body_under_way():
     async def main():
-        limiter, start = Limiter(1), now()
+        limiter, start = limited(1), now()
         limiter.pause(100)
         sender = asyncio.create_task(limiter.acquire())
         await settle()
@@ -116,9 +115,9 @@ def test_the_door_does_not_concern_a_body_under_way():
     run(main())
 
 
-def test_waiting_at_the_door_holds_no_slot():
+def test_waiting_for_a_pause_holds_no_slot():
     async def main():
-        limiter = Limiter(1)
+        limiter = limited(1)
         limiter.pause(10)
         waiting = [asyncio.create_task(use(limiter, 0, [])) for _ in range(5)]
         await settle()
@@ -128,59 +127,59 @@ def test_waiting_at_the_door_holds_no_slot():
     run(main())
 
 
-# Patience
+# Limits of a wait
 
 
-def test_who_has_less_patience_than_the_door_is_told_at_once():
+def test_a_wait_shorter_than_the_pause_is_rejected_at_once():
     async def main():
-        limiter, start = Limiter(1), now()
+        limiter, start = limited(1), now()
         limiter.pause(100)
         with pytest.raises(RateLimitError) as caught:
-            await limiter.acquire(patience=50)
+            await limiter.acquire(max_wait=50)
         assert now() == start
         assert caught.value.status == 429
         assert caught.value.retry_after == pytest.approx(limiter.paused_for())
         assert caught.value.retry_after >= 100
         await asyncio.sleep(60)
-        (await limiter.acquire(patience=50)).release()
+        (await limiter.acquire(max_wait=50)).release()
 
     run(main())
 
 
-def test_who_waits_already_is_told_when_the_door_closes_for_longer():
+def test_a_waiter_is_rejected_when_a_longer_pause_begins():
     async def main():
-        limiter = Limiter(1)
+        limiter = limited(1)
         slot = await limiter.acquire()
-        impatient = asyncio.create_task(limiter.acquire(patience=5))
-        patient = asyncio.create_task(limiter.acquire(patience=500))
+        short = asyncio.create_task(limiter.acquire(max_wait=5))
+        long = asyncio.create_task(limiter.acquire(max_wait=500))
         await settle()
         start = now()
         limiter.pause(100)
         with pytest.raises(RateLimitError):
-            await impatient
+            await short
         assert now() == start
         assert limiter.waiting == 1
         slot.release()
-        (await patient).release()
+        (await long).release()
 
     run(main())
 
 
 @pytest.mark.parametrize("seconds", [1, 5, 120])
-def test_a_pause_as_long_as_ones_patience_is_waited_for(seconds):
+def test_a_pause_as_long_as_the_longest_wait_is_waited_for(seconds):
     async def main():
-        limiter = Limiter(1)
+        limiter = limited(1)
         for _ in range(20):
             limiter.pause(seconds)
-            (await limiter.acquire(patience=seconds)).release()
+            (await limiter.acquire(max_wait=seconds)).release()
             await asyncio.sleep(1_000)
 
     run(main())
 
 
-def test_pauses_in_a_row_are_bounded_by_the_budget():
+def test_pauses_in_a_row_are_bounded_in_total():
     async def main():
-        limiter, start = Limiter(1), now()
+        limiter, start = limited(1), now()
         limiter.pause(10)
 
         async def throttle():
@@ -190,28 +189,28 @@ def test_pauses_in_a_row_are_bounded_by_the_budget():
 
         throttling = asyncio.create_task(throttle())
         with pytest.raises(RateLimitError):
-            await limiter.acquire(patience=20, budget=50)
+            await limiter.acquire(max_wait=20, max_total_wait=50)
         assert 35 <= now() - start <= 50
         throttling.cancel()
 
     run(main())
 
 
-def test_a_wait_within_the_budget_is_waited():
+def test_a_wait_within_the_total_is_waited():
     async def main():
-        limiter = Limiter(1)
+        limiter = limited(1)
         limiter.pause(10)
-        (await limiter.acquire(budget=12)).release()
+        (await limiter.acquire(max_total_wait=12)).release()
         limiter.pause(10)
         with pytest.raises(RateLimitError):
-            await limiter.acquire(budget=9)
+            await limiter.acquire(max_total_wait=9)
 
     run(main())
 
 
-def test_a_visible_deadline_is_less_patience():
+def test_a_visible_deadline_bounds_the_wait():
     async def main():
-        limiter, start = Limiter(1), now()
+        limiter, start = limited(1), now()
         limiter.pause(10)
         with pytest.raises(RateLimitError), anyio.fail_after(2):
             await limiter.acquire()
@@ -224,7 +223,7 @@ def test_a_visible_deadline_is_less_patience():
 
 def test_a_cancelled_scope_is_no_deadline_but_a_cancellation():
     async def main():
-        limiter = Limiter(1)
+        limiter = limited(1)
         limiter.pause(10)
         with anyio.CancelScope() as scope:
             scope.cancel()
@@ -233,10 +232,3 @@ def test_a_cancelled_scope_is_no_deadline_but_a_cancellation():
         assert limiter.waiting == 0
 
     run(main())
-
-
-def test_a_refused_bound_can_be_reported_with_its_frames():
-    with pytest.raises(ValueError, match="concurrency must be") as caught:
-        Limiter(0)
-    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-    assert "Limiter(0, " in "".join(told.format())

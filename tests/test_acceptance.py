@@ -93,7 +93,7 @@ async def test_an_early_break_leaves_no_task_and_no_connection_in_use(size, way)
         await until(lambda: not emulator._in_flight)
         await until(lambda: {t for t in asyncio.all_tasks() if ours(t)} <= before)
         transport = itwin._executor._transport
-        assert not transport.open_answers
+        assert not transport.open_responses
         assert not transport._http.connector._acquired
 
 

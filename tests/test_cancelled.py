@@ -16,9 +16,9 @@ async def nothing_left(itwin) -> None:
     session = itwin._executor
     await settled(itwin.limiter)
     assert itwin._context.budget.reserved == 0
-    assert not session.lifecycle.owned
-    assert not session.lifecycle.calls
-    assert not session._transport.open_answers
+    assert not session.lifecycle.background
+    assert not session.lifecycle.scopes
+    assert not session._transport.open_responses
 
 
 @WHENS

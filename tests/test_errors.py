@@ -13,7 +13,7 @@ from msgspec.json import encode
 import itwin_async
 from itwin_async import errors
 from itwin_async._core.redaction import one_line
-from itwin_async._http.error_response import refusal
+from itwin_async._http.error_response import parse_error
 from itwin_async.errors import (
     ConflictError,
     DecodeError,
@@ -104,7 +104,7 @@ def test_every_error_is_public(kind):
 )  # fmt: skip
 def test_a_status_has_one_class(status, kind):
     assert error_class(status) is kind
-    assert type(refusal(status, b"", None)) is kind
+    assert type(parse_error(status, b"", None)) is kind
 
 
 @pytest.mark.parametrize("kind", TREE)
@@ -140,7 +140,7 @@ def test_a_class_of_a_package_with_a_longer_name_is_not_ours():
 
 def test_the_line_is_status_code_and_message():
     body = b'{"error":{"code":"iModelNotFound","message":"Requested iModel is not available."}}'
-    assert str(refusal(404, body, None)) == (
+    assert str(parse_error(404, body, None)) == (
         "404 iModelNotFound: Requested iModel is not available."
     )
 
@@ -152,7 +152,7 @@ def test_the_line_says_what_the_details_say():
         {"code": "MissingRequiredProperty", "target": "data"},
     ]
     body = {"code": "InvalidiModelsRequest", "message": "Cannot get iModels", "details": details}
-    error = refusal(422, encode({"error": body}), None)
+    error = parse_error(422, encode({"error": body}), None)
     assert str(error) == (
         "422 InvalidiModelsRequest: Cannot get iModels. 'White River' is not a valid 'iTwinId' "
         "value. $top: The value is too large. data: MissingRequiredProperty"
@@ -163,7 +163,7 @@ def test_the_line_says_what_the_details_say():
 def test_details_are_bounded_and_show_no_secret():
     signed = {"message": "see https://h/a?sig=canary and Bearer canary-of-the-test"}
     details = [signed, *({"message": "x" * 299, "target": "y" * 299} for _ in range(1_000))]
-    error = refusal(422, encode({"error": {"message": "No.", "details": details}}), None)
+    error = parse_error(422, encode({"error": {"message": "No.", "details": details}}), None)
     assert len(str(error)) < 400
     assert "canary" not in str(error)
     error.details = (ErrorDetail(message="a\nb https://h/a?sig=canary"),)  # as a user's test may
@@ -172,22 +172,22 @@ def test_details_are_bounded_and_show_no_secret():
 
 def test_a_detail_that_repeats_the_message_is_not_said_twice():
     body = {"message": "No.", "details": [{"message": "No."}]}
-    assert str(refusal(400, encode({"error": body}), None)) == "400: No."
+    assert str(parse_error(400, encode({"error": body}), None)) == "400: No."
 
 
 def test_a_404_says_what_was_asked_for():
-    error = refusal(404, b"", None)
+    error = parse_error(404, b"", None)
     assert str(error) == "404: Not Found"
     error.path = "/imodels/i"
     assert str(error) == "404: Not Found. /imodels/i is missing, or not visible to this caller."
 
 
 def test_the_line_does_without_a_code():
-    assert str(refusal(502, b"", None)) == "502: Bad Gateway"
+    assert str(parse_error(502, b"", None)) == "502: Bad Gateway"
 
 
 def test_the_line_does_without_a_phrase():
-    assert str(refusal(599, b"", None)) == "599"
+    assert str(parse_error(599, b"", None)) == "599"
 
 
 @pytest.mark.parametrize("kind", TREE)
@@ -201,7 +201,7 @@ def test_the_line_says_that_a_write_may_have_happened(kind):
 @given(st.text(), st.text(), st.text())
 def test_an_answer_is_one_line_whatever_it_says(code, message, target):
     body = {"code": code, "message": message, "target": target, "details": [{"code": message}]}
-    error = refusal(400, encode({"error": body}), None)
+    error = parse_error(400, encode({"error": body}), None)
     assert len(str(error).splitlines()) == 1
     assert len(str(error)) < 700
     assert str(error).isprintable()
@@ -229,21 +229,21 @@ def test_one_line_is_one_short_printable_line(text, longest):
     ],
 )  # fmt: skip
 def test_a_token_that_an_answer_repeats_is_not_shown(body, secret):
-    error = refusal(400, body.format(secret).encode(), None, secrets=(secret,))
+    error = parse_error(400, body.format(secret).encode(), None, secrets=(secret,))
     assert not pieces_shown(secret, shown(error))
     assert secret.encode() not in pickle.dumps(error)
 
 
 def test_a_token_behind_much_white_space_of_a_text_is_not_shown():
     for spaces in range(3_500, 4_001, 50):
-        error = refusal(502, b" " * spaces + TOKEN.encode(), None, secrets=(TOKEN,))
+        error = parse_error(502, b" " * spaces + TOKEN.encode(), None, secrets=(TOKEN,))
         assert not pieces_shown(TOKEN, shown(error))
 
 
 def test_a_token_behind_much_white_space_of_a_message_is_not_shown():
     for spaces in range(5_500, 6_001, 50):
         body = encode({"error": {"code": "c", "message": " " * spaces + TOKEN}})
-        error = refusal(400, body, None, secrets=(TOKEN,))
+        error = parse_error(400, body, None, secrets=(TOKEN,))
         assert not pieces_shown(TOKEN, shown(error))
 
 

@@ -13,7 +13,7 @@ from itwin_async import (
     StaticToken,
 )
 from itwin_async._http.lifecycle import SessionLifecycle
-from itwin_async._http.token_cache import Tokens
+from itwin_async._http.token_cache import TokenCache
 from itwin_async._http.transport import Transport
 
 OK = answer(PACKAGE)
@@ -96,7 +96,7 @@ async def test_closing_does_not_depend_on_what_a_collector_finalizes_first(caplo
             pass
         del body
         gc.collect()
-        life = SessionLifecycle(transport, Tokens(PROVIDER))
+        life = SessionLifecycle(transport, TokenCache(PROVIDER))
         life.check_open()
         life.cycle = life
         del life, transport

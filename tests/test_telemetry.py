@@ -244,7 +244,7 @@ async def test_nothing_of_it_is_imported_without_being_asked_for():
 async def test_nothing_is_recorded_where_nobody_listens(emulator):
     async with ITwinSession(emulator.credentials, base_url=emulator.url) as itwin:
         await itwin.imodels.get_imodel(IMODEL)
-        assert itwin._executor.instrumentation.call("GET /") is None
+        assert itwin._executor.instrumentation.start_span("GET /") is None
 
 
 @pytest.fixture

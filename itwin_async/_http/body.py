@@ -6,10 +6,10 @@ from typing import Protocol
 
 from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretStrs
-from itwin_async._http.instrumentation import Call, Instrumentation
+from itwin_async._http.instrumentation import Instrumentation, OperationSpan
 from itwin_async._http.lifecycle import SessionLifecycle
 from itwin_async._http.rate_limiter import RateLimiter, Slot
-from itwin_async._http.transport import Answer
+from itwin_async._http.transport import Response
 from itwin_async.auth import Token
 
 
@@ -36,11 +36,11 @@ class LiveBody:
     """A body on its way. Outside its attempt each pull takes a slot, and none between pulls."""
 
     __slots__ = (
-        "_answer",
-        "_call",
         "_instrumentation",
         "_lifecycle",
         "_limiter",
+        "_response",
+        "_span",
         "_token",
         "at_end",
         "request_id",
@@ -49,21 +49,21 @@ class LiveBody:
 
     def __init__(  # noqa: PLR0917 - what an attempt has in hand
         self,
-        life: SessionLifecycle,
+        lifecycle: SessionLifecycle,
         limiter: RateLimiter,
         instrumentation: Instrumentation,
-        answer: Answer,
+        response: Response,
         token: Token,
         slot: Slot,
         request_id: str,
-        call: Call | None,
+        span: OperationSpan | None,
     ) -> None:
-        self._lifecycle = life
+        self._lifecycle = lifecycle
         self._limiter = limiter
         self._instrumentation = instrumentation
-        self._answer = answer
+        self._response = response
         self._token = token
-        self._call = call
+        self._span = span
         self.slot: Slot | None = slot
         self.request_id = request_id
         self.at_end = False
@@ -71,48 +71,48 @@ class LiveBody:
     @property
     def content_type(self) -> str:
         """What the answer says it is, fit to be shown."""
-        said = self._answer.headers.get("Content-Type", "")
+        said = self._response.headers.get("Content-Type", "")
         return one_line(said, longest=80, secrets=SecretStrs((self._token.value,)))
 
     async def pull(self) -> bytes:
         """The next piece, empty at the end."""
         if self.slot is not None:
             return await self._read()
-        call = self._call
+        span = self._span
         try:
-            with self._lifecycle.running():
+            with self._lifecycle.scope():
                 since = time.monotonic()
                 slot = await self._limiter.acquire_read()
-                if call is not None:
-                    call.waited += time.monotonic() - since
+                if span is not None:
+                    span.waited += time.monotonic() - since
                 try:
                     piece = await self._read()
                 finally:
                     slot.release()
         except BaseException as error:
-            if call is not None:
-                call.end(error)
+            if span is not None:
+                span.end(error)
             raise
-        if self.at_end and call is not None:
-            call.end()
+        if self.at_end and span is not None:
+            span.end()
         return piece
 
     async def _read(self) -> bytes:
-        piece = await self._answer.read()
+        piece = await self._response.read()
         self.at_end = not piece
-        return self._instrumentation.received(piece, self._call)
+        return self._instrumentation.received(piece, self._span)
 
     def hand_over(self) -> None:
         """The attempt is over; whoever has the body pulls the rest of it."""
         self.slot = None
-        if self.at_end and self._call is not None:
-            self._call.end()
+        if self.at_end and self._span is not None:
+            self._span.end()
 
     def close(self, error: BaseException | None = None) -> None:
         """Cut the connection if the body is not in; ``error`` is why, None for no more need."""
-        self._answer.close()
-        if self.slot is None and self._call is not None:
-            self._call.end(error)
+        self._response.close()
+        if self.slot is None and self._span is not None:
+            self._span.end(error)
 
 
 async def read_whole(body: Body, check: Callable[[int], None] | None = None) -> bytes:

@@ -46,7 +46,7 @@ def _http_date(value: str) -> float | None:
         return None
 
 
-def refusal(
+def parse_error(
     status: int,
     body: bytes,
     retry_after: float | None,
@@ -59,19 +59,19 @@ def refusal(
     Understands the platform's envelope, the same without its ``error`` key, problem+json, OData
     and OAuth errors, and falls back to the beginning of the text.
     """
-    said = _fields(body)
+    fields = _fields(body)
 
-    def text(*names: str, fields: Mapping[Any, Any] = said) -> str | None:
+    def text(*names: str, fields: Mapping[Any, Any] = fields) -> str | None:
         found = (fields.get(name) for name in names)
         words = next((value for value in found if isinstance(value, str) and value), None)
         return None if words is None else one_line(words, secrets=secrets)
 
     message = text("message", "error_description", "detail", "title", "value")
-    if message is None and not said:
+    if message is None and not fields:
         message = one_line(body.decode("utf-8", "replace"), longest=200, secrets=secrets)
     error = (kind or error_class(status))(message or _phrase(status))
     error.status, error.code, error.target = status, text("code", "error"), text("target")
-    details: object = said.get("details")
+    details: object = fields.get("details")
     listed = cast("list[object]", details) if isinstance(details, list) else []
     error.details = tuple(
         ErrorDetail(*(text(name, fields=detail) for name in ("code", "message", "target")))
@@ -83,19 +83,19 @@ def refusal(
 
 def _fields(body: bytes) -> dict[str, Any]:
     try:
-        answer: object = msgspec.json.decode(body)
+        decoded: object = msgspec.json.decode(body)
     except NOT_DECODED:
         return {}
-    if not isinstance(answer, dict):
+    if not isinstance(decoded, dict):
         return {}
-    fields = cast("dict[str, Any]", answer)
+    fields = cast("dict[str, Any]", decoded)
     for envelope in ("error", "odata.error"):
         inner: object = fields.get(envelope)
         if isinstance(inner, dict):
-            refused = cast("dict[str, Any]", inner)
-            message: object = refused.get("message")
+            inner_fields = cast("dict[str, Any]", inner)
+            message: object = inner_fields.get("message")
             # OData before version 4 wraps the message with its language.
-            return {**refused, **message} if isinstance(message, dict) else refused
+            return {**inner_fields, **message} if isinstance(message, dict) else inner_fields
     return fields
 
 

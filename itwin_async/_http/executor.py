@@ -12,13 +12,13 @@ from itwin_async._core.secrets import SecretStr, SecretStrs
 from itwin_async._core.urls import Origin
 from itwin_async._http.body import Body, LiveBody, read_whole
 from itwin_async._http.external import DEFAULT_RETRY_AFTER, LONGEST_PAUSE, ExternalClient
-from itwin_async._http.instrumentation import Call, Instrumentation
+from itwin_async._http.instrumentation import Instrumentation, OperationSpan
 from itwin_async._http.lifecycle import SessionLifecycle
 from itwin_async._http.outages import Outages, Probe
 from itwin_async._http.rate_limiter import RateLimiter, Slot
-from itwin_async._http.retrying import again, refused, retry_after
-from itwin_async._http.token_cache import Tokens
-from itwin_async._http.transport import Answer, Transport
+from itwin_async._http.retrying import read_error, retry_after, wait_before_retry
+from itwin_async._http.token_cache import TokenCache
+from itwin_async._http.transport import Response, Transport
 from itwin_async.auth import Token, TokenSource
 from itwin_async.errors import (
     ITwinError,
@@ -54,7 +54,7 @@ class RequestExecutor:
         self.limiter: Final = limiter
         self.retry: Final = retry
         self.instrumentation: Final = Instrumentation(on_event)
-        self.tokens: Final = Tokens(source)
+        self.tokens: Final = TokenCache(source)
         self.lifecycle: Final = SessionLifecycle(transport, self.tokens)
         self._transport = transport
         outages = Outages(retry, self.instrumentation)
@@ -105,21 +105,21 @@ class RequestExecutor:
         throttle: RateLimitError | None = None
         failure: ITwinError | None = None
         operation = str(request.operation)
-        call = self.instrumentation.call(operation)
+        span = self.instrumentation.start_span(operation)
         try:
             while True:
                 body: LiveBody | None = None
                 probe: Probe | None = None
                 slot: Slot | None = None
-                with self.lifecycle.running():
+                with self.lifecycle.scope():
                     try:
-                        probe = await self._wait_for_outage(attempts, operation, call)
-                        slot, token = await self._enter(attempts, call, operation, throttle)
+                        probe = await self._wait_for_outage(attempts, operation, span)
+                        slot, token = await self._enter(attempts, span, operation, throttle)
                         if probe is None and self.breaker.open:
                             slot.release(sent=False)  # it began while we queued: nobody waits for
                             continue  # its end in a slot
                         try:
-                            body = await self.attempt(request, operation, token, slot, call)
+                            body = await self.attempt(request, operation, token, slot, span)
                             made = await finish(body)
                         except ITwinError as error:
                             failure = error
@@ -146,25 +146,25 @@ class RequestExecutor:
                         throttle = failure  # the door is closed: wait there, as everybody does
                     elif isinstance(failure, UnauthorizedError) and denied is None:
                         denied = token
-                        self.tokens.drop(token)
+                        self.tokens.invalidate(token)
                         if (await self._token(attempts)).value == token.value:
                             failure.outcome_unknown = attempts.outcome_unknown(failure)
                             raise failure  # noqa: TRY301 - caught below only to be told
                     else:
-                        await self.again(attempts, failure)
+                        await self.wait_before_retry(attempts, failure)
         except BaseException as error:
-            if call is not None:
-                call.end(error)
+            if span is not None:
+                span.end(error)
             raise
         finally:
             failure = throttle = None  # they lead to frames with bodies, and to this frame
 
-    async def again(self, attempts: RetryState, failure: ITwinError) -> None:
+    async def wait_before_retry(self, attempts: RetryState, failure: ITwinError) -> None:
         """Wait until a failed request may be tried again; raise the failure if it may not."""
-        await again(attempts, failure, self.breaker, self.instrumentation)
+        await wait_before_retry(attempts, failure, self.breaker, self.instrumentation)
 
     async def _wait_for_outage(
-        self, attempts: RetryState, operation: str, call: Call | None
+        self, attempts: RetryState, operation: str, span: OperationSpan | None
     ) -> Probe | None:
         if not self.breaker.open:
             return None
@@ -172,8 +172,8 @@ class RequestExecutor:
         try:
             return await self.breaker.enter(attempts, operation)
         finally:
-            if call is not None:
-                call.waited += time.monotonic() - since
+            if span is not None:
+                span.waited += time.monotonic() - since
 
     async def _token(self, attempts: RetryState) -> Token:
         try:
@@ -185,7 +185,7 @@ class RequestExecutor:
     async def _enter(
         self,
         attempts: RetryState,
-        call: Call | None,
+        span: OperationSpan | None,
         operation: str,
         throttle: RateLimitError | None,
     ) -> tuple[Slot, Token]:
@@ -213,8 +213,8 @@ class RequestExecutor:
                 raise failure from None
             finally:
                 attempts.throttled += limiter.total_paused() - closed_before
-                if call is not None:
-                    call.waited += time.monotonic() - since
+                if span is not None:
+                    span.waited += time.monotonic() - since
             usable = self.tokens.ready(self.external, asyncio.get_running_loop().time())
             if usable is not None or last_look:
                 return slot, usable or token
@@ -222,13 +222,18 @@ class RequestExecutor:
         raise AssertionError("unreachable")
 
     async def attempt(
-        self, request: Request[Any], operation: str, token: Token, slot: Slot, call: Call | None
+        self,
+        request: Request[Any],
+        operation: str,
+        token: Token,
+        slot: Slot,
+        span: OperationSpan | None,
     ) -> LiveBody:
         """Send a request once; the body of a success, an `ITwinError` for everything else."""
         request_id = str(uuid.uuid4())
-        since = self.instrumentation.sent(call)
+        since = self.instrumentation.sent(span)
         try:
-            answer = await self._transport.open(
+            response = await self._transport.open(
                 request.operation.method,
                 self.base.host,
                 self.base_url + request.target,
@@ -242,13 +247,13 @@ class RequestExecutor:
             )
         except TransportError as error:
             error.request_id = request_id
-            self.instrumentation.answered(operation, 0, since, request_id, call)
+            self.instrumentation.answered(operation, 0, since, request_id, span)
             raise
         finally:
             slot.on_response()
-        request_id = _correlated(answer, request_id)
-        status = answer.status
-        self.instrumentation.answered(operation, status, since, request_id, call)
+        request_id = _correlated(response, request_id)
+        status = response.status
+        self.instrumentation.answered(operation, status, since, request_id, span)
         if status < 500 and status != 407:  # that is a proxy's
             self.breaker.answered()
         if 200 <= status < 300:
@@ -256,22 +261,22 @@ class RequestExecutor:
                 self.lifecycle,
                 self.limiter,
                 self.instrumentation,
-                answer,
+                response,
                 token,
                 slot,
                 request_id,
-                call,
+                span,
             )
         if status == 429:
-            self.instrumentation.throttled(call)
-            self._throttled(operation, retry_after(answer), request_id)
-        refusal = await refused(answer, self.base, secrets=SecretStrs((token.value,)))
+            self.instrumentation.throttled(span)
+            self._on_throttle(operation, retry_after(response), request_id)
+        refusal = await read_error(response, self.base, secrets=SecretStrs((token.value,)))
         refusal.operation, refusal.request_id = operation, request_id
         if isinstance(refusal, ResponseError):
             refusal.path = one_line(request.target.partition("?")[0])
         raise refusal
 
-    def _throttled(self, operation: str, asked: float | None, request_id: str) -> None:
+    def _on_throttle(self, operation: str, asked: float | None, request_id: str) -> None:
         """Close the door for everybody, before the rest of the answer is read."""
         # A door that closes for no time would be a loop without end.
         seconds = asked or max(DEFAULT_RETRY_AFTER, self.retry.backoff(self._pauses_in_a_row + 1))
@@ -281,9 +286,9 @@ class RequestExecutor:
             self.instrumentation.paused(operation, seconds, request_id)
 
 
-def _correlated(answer: Answer, sent: str) -> str:
+def _correlated(response: Response, sent: str) -> str:
     """The id by which the platform knows a request: the one that was sent, or its own."""
-    echoed = answer.headers.get("X-Correlation-Id")
+    echoed = response.headers.get("X-Correlation-Id")
     return one_line(echoed, longest=100) if echoed and echoed != sent else sent
 
 

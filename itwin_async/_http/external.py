@@ -15,12 +15,12 @@ from itwin_async._core.jitter import jitter
 from itwin_async._core.json import NOT_DECODED
 from itwin_async._core.secrets import SecretBytes, SecretDict, SecretStr, SecretStrs, SecretValue
 from itwin_async._core.urls import Origin, secure_origin, split
-from itwin_async._http.instrumentation import Call, Instrumentation
+from itwin_async._http.instrumentation import Instrumentation, OperationSpan
 from itwin_async._http.lifecycle import SessionLifecycle
 from itwin_async._http.outages import CircuitBreaker, Outages, Probe
 from itwin_async._http.rate_limiter import RateLimiter, Slot
-from itwin_async._http.retrying import MAX_ERROR_BODY, again, refused
-from itwin_async._http.transport import Answer, Transport
+from itwin_async._http.retrying import MAX_ERROR_BODY, read_error, wait_before_retry
+from itwin_async._http.transport import Response, Transport
 from itwin_async.auth import Token
 from itwin_async.errors import (
     DecodeError,
@@ -41,18 +41,20 @@ _SHOWN: Final = {"grant_type", "scope", "client_id", "redirect_uri"}  # of a for
 class FileBody:
     """The body of a file on its way, with the status and the headers before it."""
 
-    __slots__ = ("_answer", "_call", "_instrumentation", "headers", "status")
+    __slots__ = ("_instrumentation", "_response", "_span", "headers", "status")
 
-    def __init__(self, answer: Answer, instrumentation: Instrumentation, call: Call | None) -> None:
-        self._answer = answer
+    def __init__(
+        self, response: Response, instrumentation: Instrumentation, span: OperationSpan | None
+    ) -> None:
+        self._response = response
         self._instrumentation = instrumentation
-        self._call = call
-        self.status: Final = answer.status
-        self.headers: Final = answer.headers
+        self._span = span
+        self.status: Final = response.status
+        self.headers: Final = response.headers
 
     async def pull(self) -> bytes:
         """The next piece, empty at the end."""
-        return self._instrumentation.received(await self._answer.read(), self._call)
+        return self._instrumentation.received(await self._response.read(), self._span)
 
 
 class ExternalClient:
@@ -60,7 +62,7 @@ class ExternalClient:
 
     def __init__(  # noqa: PLR0917 - the session's parts
         self,
-        life: SessionLifecycle,
+        lifecycle: SessionLifecycle,
         transport: Transport,
         instrumentation: Instrumentation,
         limiter: RateLimiter,
@@ -72,7 +74,7 @@ class ExternalClient:
         allow_plain_http: bool,
     ) -> None:
         self.base_url: Final = base_url
-        self._lifecycle = life
+        self._lifecycle = lifecycle
         self._transport = transport
         self._instrumentation = instrumentation
         self._limiter = limiter
@@ -96,13 +98,13 @@ class ExternalClient:
         )
         parts = cast("tuple[Origin, str]", split(url))
         attempts = RetryState(self._retry, "GET")  # asking for a token twice does no harm
-        with self._told("token") as call:
+        with self._told("token") as span:
             breaker = self._outages.of(str(parts[0]))
             while True:
                 await self._wait_for_pause(parts[0], attempts, "token")
                 probe = await breaker.enter(attempts, "token")
                 try:
-                    return await self._post_once(parts, form, call, breaker)
+                    return await self._post_once(parts, form, span, breaker)
                 except ITwinError as error:
                     error.operation = "token"
                     breaker.failed(error, parts[1], attempts, probe)
@@ -110,33 +112,33 @@ class ExternalClient:
                 finally:
                     if probe is not None:
                         probe.release()
-                await self._again(parts[0], attempts, failure, call, breaker)
+                await self._wait_before_retry(parts[0], attempts, failure, span, breaker)
 
     @contextlib.contextmanager
-    def _told(self, operation: str) -> Generator[Call | None, None, None]:
+    def _told(self, operation: str) -> Generator[OperationSpan | None, None, None]:
         """An operation that is over at the end of the block."""
-        call = self._instrumentation.call(operation)
+        span = self._instrumentation.start_span(operation)
         try:
-            yield call
+            yield span
         except BaseException as error:
-            if call is not None:
-                call.end(error)
+            if span is not None:
+                span.end(error)
             raise
-        if call is not None:
-            call.end()
+        if span is not None:
+            span.end()
 
-    async def _again(
+    async def _wait_before_retry(
         self,
         origin: Origin,
         attempts: RetryState,
         error: ITwinError,
-        call: Call | None,
+        span: OperationSpan | None,
         breaker: CircuitBreaker,
     ) -> None:
         """Like `again`, for a host that is not the platform: its 429 pauses its requests alone."""
         if not isinstance(error, RateLimitError):
-            return await again(attempts, error, breaker, self._instrumentation)
-        self._instrumentation.throttled(call)
+            return await wait_before_retry(attempts, error, breaker, self._instrumentation)
+        self._instrumentation.throttled(span)
         attempts.throttles += 1
         wait = error.retry_after or max(
             DEFAULT_RETRY_AFTER, self._retry.backoff(attempts.throttles)
@@ -175,32 +177,34 @@ class ExternalClient:
         self,
         parts: tuple[Origin, str],
         form: SecretDict,
-        call: Call | None,
+        span: OperationSpan | None,
         breaker: CircuitBreaker,
     ) -> object:
         origin, target = parts
-        if call is not None:
-            call.attempts += 1  # but no request to the API
+        if span is not None:
+            span.attempts += 1  # but no request to the API
         headers = {"Accept": "application/json", "User-Agent": self._user_agent}
-        answer = await self._transport.open("POST", origin.host, f"{origin}{target}", headers, form)
-        if call is not None:
-            call.status = answer.status
-        if answer.status < 500 and answer.status != 407:
+        response = await self._transport.open(
+            "POST", origin.host, f"{origin}{target}", headers, form
+        )
+        if span is not None:
+            span.status = response.status
+        if response.status < 500 and response.status != 407:
             breaker.answered()
-        if not 200 <= answer.status < 300:
-            denied = 400 <= answer.status < 500 and answer.status not in {408, 425, 429}
+        if not 200 <= response.status < 300:
+            denied = 400 <= response.status < 500 and response.status not in {408, 425, 429}
             kind = UnauthorizedError if denied else None
-            error = await refused(answer, origin, secrets=_secrets_of(form), kind=kind)
+            error = await read_error(response, origin, secrets=_secrets_of(form), kind=kind)
             if not isinstance(error, TransportError):
                 error.message = f"the sign-in host {origin.host} refused: {error.message}"
                 error.args = (error.message,)
             raise error
         text = SecretBytes()
         try:
-            while len(text) < MAX_ERROR_BODY and text.take(await answer.read()):
+            while len(text) < MAX_ERROR_BODY and text.take(await response.read()):
                 pass
         finally:
-            answer.close()
+            response.close()
         try:
             return msgspec.json.decode(text)
         except NOT_DECODED:
@@ -222,26 +226,26 @@ class ExternalClient:
         """
         origin, target = url
         breaker = self._outages.of(str(origin))
-        with self._told(SIGNED) as call:
+        with self._told(SIGNED) as span:
             while True:
-                with self._lifecycle.running():
+                with self._lifecycle.scope():
                     queued = time.monotonic()
                     await self._wait_for_pause(origin, attempts, SIGNED)
                     probe = await breaker.enter(attempts, SIGNED)
                     slot: Slot | None = None
                     try:
                         slot = await self._limiter.acquire_read()
-                        if call is not None:
-                            call.waited += time.monotonic() - queued
+                        if span is not None:
+                            span.waited += time.monotonic() - queued
                         if probe is None and breaker.open:
                             continue  # it began while we queued: nobody waits for its end in a slot
-                        answer = await self._open_signed(
-                            origin, target, ask_for(), call, breaker, attempts, probe
+                        response = await self._open_signed(
+                            origin, target, ask_for(), span, breaker, attempts, probe
                         )
                         try:
-                            return await finish(FileBody(answer, self._instrumentation, call))
+                            return await finish(FileBody(response, self._instrumentation, span))
                         finally:
-                            answer.close()
+                            response.close()
                     except ITwinError as error:
                         error.operation = SIGNED
                         error.request_id = error.request_id or attempts.request_id
@@ -251,18 +255,18 @@ class ExternalClient:
                             slot.release()
                         if probe is not None:
                             probe.release()
-                    await self._again(origin, attempts, failure, call, breaker)
+                    await self._wait_before_retry(origin, attempts, failure, span, breaker)
 
     async def _open_signed(  # noqa: PLR0917 - what an attempt has in hand
         self,
         origin: Origin,
         target: str,
         ask_for: Mapping[str, str],
-        call: Call | None,
+        span: OperationSpan | None,
         breaker: CircuitBreaker,
         attempts: RetryState,
         probe: Probe | None,
-    ) -> Answer:
+    ) -> Response:
         """Send a request for a signed URL once; the answer of a success."""
         request_id = attempts.request_id = str(uuid.uuid4())
         headers = {
@@ -271,21 +275,21 @@ class ExternalClient:
             "User-Agent": self._user_agent,
             "X-Correlation-Id": request_id,
         }
-        since = self._instrumentation.sent(call)
+        since = self._instrumentation.sent(span)
         try:
             try:
-                answer = await self._transport.open(
+                response = await self._transport.open(
                     "GET", origin.host, SecretStr(f"{origin}{target}"), headers
                 )
             except TransportError:
-                self._instrumentation.answered(SIGNED, 0, since, request_id, call)
+                self._instrumentation.answered(SIGNED, 0, since, request_id, span)
                 raise
-            self._instrumentation.answered(SIGNED, answer.status, since, request_id, call)
-            if answer.status < 500 and answer.status != 407:
+            self._instrumentation.answered(SIGNED, response.status, since, request_id, span)
+            if response.status < 500 and response.status != 407:
                 breaker.answered()
-            if 200 <= answer.status < 300:
-                return answer
-            raise await refused(answer, origin, secrets=_secrets_in(target))
+            if 200 <= response.status < 300:
+                return response
+            raise await read_error(response, origin, secrets=_secrets_in(target))
         except ITwinError as error:
             error.request_id = request_id
             breaker.failed(error, target.partition("?")[0], attempts, probe)

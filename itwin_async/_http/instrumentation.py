@@ -45,34 +45,39 @@ class Instrumentation:
             self._bytes_received, self._outages, self._probes,
         )  # fmt: skip
 
-    def call(self, operation: str) -> "Call | None":
+    def start_span(self, operation: str) -> "OperationSpan | None":
         """The record of an operation that begins; None where nobody listens."""
-        return None if self._on_event is None else Call(self, operation)
+        return None if self._on_event is None else OperationSpan(self, operation)
 
-    def sent(self, call: "Call | None") -> float:
+    def sent(self, span: "OperationSpan | None") -> float:
         """A request is being sent; when."""
         self._requests += 1
-        if call is not None:
-            call.attempts += 1
+        if span is not None:
+            span.attempts += 1
         return time.monotonic()
 
     def answered(
-        self, operation: object, status: int, since: float, request_id: str, call: "Call | None"
+        self,
+        operation: object,
+        status: int,
+        since: float,
+        request_id: str,
+        span: "OperationSpan | None",
     ) -> None:
         """Its answer began, or came to nothing: then the status is 0."""
-        if call is not None:
-            call.status, call.request_id = status, request_id
+        if span is not None:
+            span.status, span.request_id = status, request_id
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug("%s was answered %d (request %s)", operation, status, request_id)
         if self._on_event is not None:
             seconds = time.monotonic() - since
-            self.tell(ResponseReceived(str(operation), status, seconds, request_id))
+            self.emit(ResponseReceived(str(operation), status, seconds, request_id))
 
-    def received(self, piece: bytes, call: "Call | None") -> bytes:
+    def received(self, piece: bytes, span: "OperationSpan | None") -> bytes:
         """A piece of a body came in."""
         self._bytes_received += len(piece)
-        if call is not None:
-            call.bytes_received += len(piece)
+        if span is not None:
+            span.bytes_received += len(piece)
         return piece
 
     def retried(self, failure: ITwinError, faults: int, delay: float) -> None:
@@ -83,20 +88,20 @@ class Instrumentation:
             "%s is tried again in %.2f s after fault %d: %s", operation, delay, faults, reason
         )
         if self._on_event is not None:
-            self.tell(RetryScheduled(operation, faults, delay, reason, failure.request_id))
+            self.emit(RetryScheduled(operation, faults, delay, reason, failure.request_id))
 
-    def throttled(self, call: "Call | None") -> None:
+    def throttled(self, span: "OperationSpan | None") -> None:
         """An answer of status 429 came."""
         self._throttled += 1
-        if call is not None:
-            call.throttled += 1
+        if span is not None:
+            span.throttled += 1
 
     def paused(self, operation: str, seconds: float, request_id: str) -> None:
         """The door was closed for everybody."""
         self._pauses += 1
         _logger.warning("%s was throttled: all pause for %.1f s", operation, seconds)
         if self._on_event is not None:
-            self.tell(RateLimited(operation, seconds, request_id))
+            self.emit(RateLimited(operation, seconds, request_id))
 
     def outage_started(self, origin: str, failure: ITwinError) -> None:
         """An origin is out of service."""
@@ -104,7 +109,7 @@ class Instrumentation:
         reason = _reason(failure)
         _logger.warning("%s is out of service (%s): calls wait while one probes", origin, reason)
         if self._on_event is not None:
-            self.tell(OutageStarted(origin, reason, failure.request_id))
+            self.emit(OutageStarted(origin, reason, failure.request_id))
 
     def probe_failed(self) -> None:
         """A request during an outage failed."""
@@ -116,16 +121,16 @@ class Instrumentation:
             "%s answers again after %.1f s and %d failed probes", origin, seconds, failed_probes
         )
         if self._on_event is not None:
-            self.tell(OutageEnded(origin, seconds, failed_probes))
+            self.emit(OutageEnded(origin, seconds, failed_probes))
 
     def renewed(self, token: Token) -> None:
         """There is a new token."""
         self._renewals += 1
         _logger.debug("A token was fetched")
         if self._on_event is not None:
-            self.tell(TokenRenewed(token.expires_in))
+            self.emit(TokenRenewed(token.expires_in))
 
-    def tell(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         """Call the listener, whose errors are its own."""
         if self._on_event is not None:
             try:
@@ -138,7 +143,7 @@ def _reason(failure: ITwinError) -> str:
     return failure.reason if isinstance(failure, TransportError) else str(failure)
 
 
-class Call:
+class OperationSpan:
     """An operation under way, for somebody who listens; told once, when it is over."""
 
     __slots__ = (
@@ -187,4 +192,4 @@ class Call:
             error=None if error is None else type(error).__name__,
             request_id=self.request_id,
         )
-        self._context.run(self._instrumentation.tell, event)
+        self._context.run(self._instrumentation.emit, event)

@@ -5,7 +5,7 @@ from typing import Final, Protocol, Self
 
 from itwin_async._aio.loops import LoopBinding
 from itwin_async._aio.timeouts import InterruptScope
-from itwin_async._http.token_cache import Tokens
+from itwin_async._http.token_cache import TokenCache
 from itwin_async._http.transport import Transport
 from itwin_async.errors import TransportError
 
@@ -15,7 +15,7 @@ CLOSED: Final = "this ITwinSession is closed: make a new one"
 class BackgroundTask(Protocol):
     """Something in the background that ends with the session."""
 
-    def drop(self) -> None:
+    def cancel(self) -> None:
         """End now."""
         ...
 
@@ -25,17 +25,17 @@ class CallScope(InterruptScope):
 
     __slots__ = ("_lifecycle",)
 
-    def __init__(self, life: "SessionLifecycle") -> None:
-        self._lifecycle = life
+    def __init__(self, lifecycle: "SessionLifecycle") -> None:
+        self._lifecycle = lifecycle
 
     def __enter__(self) -> Self:
         self._lifecycle.check_open()
         super().__enter__()
-        self._lifecycle.calls.add(self)
+        self._lifecycle.scopes.add(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        self._lifecycle.calls.discard(self)
+        self._lifecycle.scopes.discard(self)
         super().__exit__(kind, *error)
         if self._lifecycle.closed and kind is not None and issubclass(kind, TransportError):
             raise RuntimeError(CLOSED) from None
@@ -44,17 +44,17 @@ class CallScope(InterruptScope):
 class SessionLifecycle:
     """Knows what is under way, and ends it with the session."""
 
-    def __init__(self, transport: Transport, tokens: Tokens) -> None:
-        self.owned: Final[set[BackgroundTask]] = set()
-        self.calls: Final[set[InterruptScope]] = set()
+    def __init__(self, transport: Transport, tokens: TokenCache) -> None:
+        self.background: Final[set[BackgroundTask]] = set()
+        self.scopes: Final[set[InterruptScope]] = set()
         self.closed: bool = False
         self.binding: Final[LoopBinding] = transport.binding
         self._transport = transport
         self._tokens = tokens
         # Not `__del__`: of a cycle that is collected, aiohttp's session might be finalized before.
-        self._dropped = weakref.finalize(self, Transport.drop, transport)
+        self._finalizer = weakref.finalize(self, Transport.finalize, transport)
 
-    def running(self) -> CallScope:
+    def scope(self) -> CallScope:
         """Mark a stretch of a call, so that closing the session ends it."""
         return CallScope(self)
 
@@ -70,15 +70,15 @@ class SessionLifecycle:
             return
         if self.binding.lost:
             self.closed = True
-            self._dropped()
+            self._finalizer()
             return
         if self.binding.loop is not None:
             self.check_open()
         self.closed = True
         self._tokens.close()
-        for thing in list(self.owned):
-            thing.drop()
-        for call in list(self.calls):
-            call.interrupt(RuntimeError(CLOSED))
+        for task in list(self.background):
+            task.cancel()
+        for scope in list(self.scopes):
+            scope.interrupt(RuntimeError(CLOSED))
         await self._transport.aclose()
-        self._dropped.detach()
+        self._finalizer.detach()

@@ -7,17 +7,17 @@ from typing import Any, Final
 from itwin_async._aio.timeouts import visible_deadline
 from itwin_async._core.secrets import SecretBytes, SecretStrs
 from itwin_async._core.urls import Origin, split
-from itwin_async._http.error_response import parse_retry_after, refusal
+from itwin_async._http.error_response import parse_error, parse_retry_after
 from itwin_async._http.instrumentation import Instrumentation
 from itwin_async._http.outages import CircuitBreaker
-from itwin_async._http.transport import Answer, proxy_refusal
+from itwin_async._http.transport import Response, proxy_error
 from itwin_async.errors import ITwinError, LinkError, TransportError
 from itwin_async.retries import RetryState
 
 MAX_ERROR_BODY: Final = 65_536  # bytes of an error's body that are read
 
 
-async def again(
+async def wait_before_retry(
     attempts: RetryState,
     failure: ITwinError,
     breaker: CircuitBreaker,
@@ -40,32 +40,32 @@ async def again(
         await asyncio.sleep(delay)
 
 
-async def refused(
-    answer: Answer, origin: Origin, *, secrets: SecretStrs, kind: Any = None
+async def read_error(
+    response: Response, origin: Origin, *, secrets: SecretStrs, kind: Any = None
 ) -> ITwinError:
     """The error that an answer of this origin is, read as far as it is worth it."""
     text = SecretBytes()
     try:
-        while len(text) < MAX_ERROR_BODY and text.take(await answer.read()):
+        while len(text) < MAX_ERROR_BODY and text.take(await response.read()):
             pass
     except TransportError:
         pass  # the status says enough
     finally:
-        answer.close()
-    if answer.status == 407:
-        return proxy_refusal(407, origin.host)
-    location = answer.headers.get("Location")
-    if 300 <= answer.status < 400 and location is not None:
+        response.close()
+    if response.status == 407:
+        return proxy_error(407, origin.host)
+    location = response.headers.get("Location")
+    if 300 <= response.status < 400 and location is not None:
         parts = split(location)
         if parts is not None and parts[0] != origin:
             return LinkError(f"a redirect leads to another origin, {parts[0]}")
         if parts is None and not (location.startswith("/") and not location.startswith("//")):
             return LinkError("a redirect leads to what is not an http(s) URL with a plain host")
-    wait = retry_after(answer)
-    return refusal(answer.status, bytes(text), wait, secrets=secrets, kind=kind)
+    wait = retry_after(response)
+    return parse_error(response.status, bytes(text), wait, secrets=secrets, kind=kind)
 
 
-def retry_after(answer: Answer) -> float | None:
+def retry_after(response: Response) -> float | None:
     """Seconds that an answer asks to wait, or None."""
-    headers = answer.headers
+    headers = response.headers
     return parse_retry_after(headers.get("Retry-After"), headers.get("Date"), time.time())

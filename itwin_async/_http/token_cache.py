@@ -67,7 +67,7 @@ class _BoundedSignIn:
                 self._timeout.resume()
 
 
-class Tokens:
+class TokenCache:
     """Keeps one token. A cancelled waiter cancels nobody else's renewal."""
 
     def __init__(self, source: TokenSource) -> None:
@@ -112,7 +112,7 @@ class Tokens:
             token = self.ready(lender, loop.time()) or outcome
         return token
 
-    def drop(self, token: Token) -> None:
+    def invalidate(self, token: Token) -> None:
         """Forget this very token, because the platform refused it."""
         if self._token is token:
             self._token = None
@@ -160,11 +160,11 @@ class Tokens:
         token = Token(given.value) if isinstance(given.value, str) else given.value
         if not isinstance(token, Token):
             raise TypeError(f"a token provider must give a Token, not {type(token).__name__}")
-        life = token.expires_in
-        if life is not None:
+        lifetime = token.expires_in
+        if lifetime is not None:
             now = asyncio.get_running_loop().time()
-            self._early = now + life - min(life * REFRESH_MARGIN[0], REFRESH_MARGIN[1])
-            self._late = now + life - min(life * EXPIRY_MARGIN[0], EXPIRY_MARGIN[1])
+            self._early = now + lifetime - min(lifetime * REFRESH_MARGIN[0], REFRESH_MARGIN[1])
+            self._late = now + lifetime - min(lifetime * EXPIRY_MARGIN[0], EXPIRY_MARGIN[1])
         self._token = token
         lender.renewed(token)
         return token

@@ -33,7 +33,7 @@ PROGRESS: Final = 1_024
 _KEEP_MEMORY: Final = 8 << 20
 
 
-class Answer(Protocol):
+class Response(Protocol):
     """An answer whose head is in, and whose body is read piece by piece."""
 
     @property
@@ -55,7 +55,7 @@ class Answer(Protocol):
         ...
 
 
-class _HttpAnswer:
+class _HttpResponse:
     __slots__ = (
         "_response", "_room", "_since_progress", "_timeout", "_transport", "headers", "host",
         "status",
@@ -73,7 +73,7 @@ class _HttpAnswer:
         self.host = host
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        transport.open_answers.add(self)
+        transport.open_responses.add(self)
 
     async def read(self) -> bytes:
         content = self._response.content
@@ -118,7 +118,7 @@ class _HttpAnswer:
         return piece
 
     def close(self) -> None:
-        self._transport.open_answers.discard(self)
+        self._transport.open_responses.discard(self)
         self._timeout.cancel()
         if not self._transport.binding.lost:
             self._response.close()
@@ -148,11 +148,11 @@ class Transport:
         self.binding: Final = LoopBinding()
         self.timeout: Final = timeout
         self.max_body: Final = max_body
-        self.open_answers: set[Answer] = set()
+        self.open_responses: set[Response] = set()
 
     async def open(
         self, method: str, host: str, url: str, headers: Mapping[str, str], body: Any = None
-    ) -> Answer:
+    ) -> Response:
         """Send a request and wait for the head of its answer, for up to ``timeout`` seconds.
 
         ``url`` goes out byte for byte; ``host`` is what errors may show of it.
@@ -176,7 +176,7 @@ class Transport:
                     read_bufsize=CHUNK,
                     **self._sent_through(url, headers),
                 )
-            return _HttpAnswer(self, response, host, timeout)
+            return _HttpResponse(self, response, host, timeout)
         except (aiohttp.ClientError, OSError) as error:
             timeout.cancel()
             failure = _translated(error, host, url=URL(url, encoded=True))
@@ -213,7 +213,7 @@ class Transport:
         http._retry_connection = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return http
 
-    def drop(self) -> None:
+    def finalize(self) -> None:
         """Close what nobody uses any more: in a finalizer, and so in any thread or process."""
         if self.binding.lost:
             self._close()
@@ -242,8 +242,8 @@ class Transport:
 
     def _end(self) -> ClientSession | None:
         """Close the open bodies; aiohttp's session, if it is our own and was opened."""
-        for answer in list(self.open_answers):
-            answer.close()
+        for response in list(self.open_responses):
+            response.close()
         self._closed = True
         http, self._http = self._http, None
         return http if self._owned else None
@@ -262,7 +262,7 @@ def _translated(
 ) -> TransportError:
     """A foreign exception as one of ours, which names the host that it comes from."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return proxy_refusal(error.status, host)
+        return proxy_error(error.status, host)
     if isinstance(error, aiohttp.ClientConnectorError) and url is not None:
         connected = (error.host, error.port)
         if connected != (url.raw_host, url.port):
@@ -271,7 +271,7 @@ def _translated(
     return TransportError(_SENTENCES[reason].format(host=host, why=_why(error)), reason)
 
 
-def proxy_refusal(status: int, host: str) -> TransportError:
+def proxy_error(status: int, host: str) -> TransportError:
     """The error of a proxy that answered itself, instead of the host behind it."""
     if status >= 500:  # of a tunnel: nothing went through it
         why = f"{host} cannot be reached: the proxy answered {status}"

@@ -112,7 +112,7 @@ class PageReader(Generic[T]):
         if self._large is not None:
             self._large.close()
         if self._ahead is not None:
-            self._ahead.drop()
+            self._ahead.cancel()
 
     @property
     def binding(self) -> LoopBinding:
@@ -140,7 +140,7 @@ class PageReader(Generic[T]):
 
         guess = self._ahead.take(target) if self._ahead is not None else None
         if guess is not None:
-            with self._executor.lifecycle.running():
+            with self._executor.lifecycle.scope():
                 body = await guess.body()
             if body is not None:
                 try:

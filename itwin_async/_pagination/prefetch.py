@@ -112,7 +112,7 @@ class PrefetchedPage:
         self._slot = slot
         self._token = token
         self._room = Reservation(context.budget, room)
-        executor.lifecycle.owned.add(self)
+        executor.lifecycle.background.add(self)
         self._body: BufferedBody | None = None
         self._live: Body | None = None
         self._over = asyncio.Event()
@@ -123,23 +123,23 @@ class PrefetchedPage:
     async def _run(self) -> None:
         executor = self._executor
         operation = str(self._request.operation)
-        call = executor.instrumentation.call(operation)
+        span = executor.instrumentation.start_span(operation)
         try:
             live = self._live = await executor.attempt(
-                self._request, operation, self._token, self._slot, call
+                self._request, operation, self._token, self._slot, span
             )
             text = await read_whole(live, self._check_room)
             self._body = BufferedBody(text, live, self._room)
         except (ITwinError, RuntimeError) as error:
-            if call is not None:  # nothing more: the page is asked for properly in its turn
-                call.end(error)
+            if span is not None:  # nothing more: the page is asked for properly in its turn
+                span.end(error)
         finally:
-            if call is not None:
-                call.end(asyncio.CancelledError() if self._body is None else None)
+            if span is not None:
+                span.end(asyncio.CancelledError() if self._body is None else None)
 
     def _end(self, _: object = None) -> None:
         """Give back what it has, but for a body that is in, and its room."""
-        self._executor.lifecycle.owned.discard(self)
+        self._executor.lifecycle.background.discard(self)
         self._slot.release()
         if self._body is None:
             self._room.release()
@@ -163,12 +163,12 @@ class PrefetchedPage:
         try:
             await self._over.wait()
         except BaseException:
-            self.drop()
+            self.cancel()
             raise
         body, self._body = self._body, None
         return body
 
-    def drop(self) -> None:
+    def cancel(self) -> None:
         """Cancel it and give back its slot and room, now."""
         task, self._task = self._task, None
         if self._body is not None:
@@ -201,8 +201,8 @@ class Prefetcher:
         if guess.target == target:
             self._window = min(self._most, self._window * 2)
             return guess
-        guess.drop()
-        self.drop()
+        guess.cancel()
+        self.cancel()
         return None
 
     def shrink(self) -> None:
@@ -219,7 +219,7 @@ class Prefetcher:
         self._step = 0 if skip is None else max(0, skip - (skip_of(current) or 0))
         self._size = max(size, 1)
         if following is None:
-            self.drop()
+            self.cancel()
         else:
             self._ask(following)
 
@@ -234,7 +234,7 @@ class Prefetcher:
         if not executor.breaker.clear:
             return  # during an outage probes alone are sent
         if guesses and guesses[0].target != following:
-            self.drop()
+            self.cancel()
         token = executor.tokens.ready(executor.external, asyncio.get_running_loop().time())
         skip = skip_of(following)
         # A continuation token tells of one page only.
@@ -251,8 +251,8 @@ class Prefetcher:
                 return
             guesses.append(PrefetchedPage(self._context, request, slot, token, size))
 
-    def drop(self) -> None:
+    def cancel(self) -> None:
         """Drop every guess, now, and begin with small windows again."""
         self._window = 1
         while self._prefetched:
-            self._prefetched.pop().drop()
+            self._prefetched.pop().cancel()

@@ -94,8 +94,8 @@ class StreamedPage(Generic[E]):
         error.operation = str(self._request.operation)
         error.request_id = self._body.request_id
         if not isinstance(self._body, BufferedBody):  # what a guess brought costs nothing
-            with self._executor.lifecycle.running():
-                await self._executor.again(self._attempts, error)
+            with self._executor.lifecycle.scope():
+                await self._executor.wait_before_retry(self._attempts, error)
         error.with_traceback(None)  # its frames go on, and would keep what they collect
         self.begin(await self._executor.execute(self._request, _identity, self._attempts), b"")
         # A server may have lost patience with a slow consumer: read on without waiting for it.

@@ -128,7 +128,7 @@ async def test_eager_tasks_that_are_cancelled_at_any_instant_leave_nothing():
             task.cancel()
             await asyncio.wait([task])
             await settled(itwin.limiter)
-            assert not itwin._executor.lifecycle.calls
+            assert not itwin._executor.lifecycle.scopes
         assert await collect(pager) == list(range(1, 31))
 
 

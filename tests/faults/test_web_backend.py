@@ -95,8 +95,8 @@ async def test_a_web_client_that_leaves_ends_the_request_upstream(way, large):
             await upstream.left.wait()
             await ended.wait()
         await settled(itwin.limiter)
-        await until(lambda: not itwin._executor._transport.open_answers)
-        assert not itwin._executor.lifecycle.calls
+        await until(lambda: not itwin._executor._transport.open_responses)
+        assert not itwin._executor.lifecycle.scopes
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])

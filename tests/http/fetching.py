@@ -35,6 +35,6 @@ async def fails(handler, **options) -> ITwinError:
             async with asyncio.timeout(20):
                 await itwin.packages.get_package("P")
         await until(lambda: server.open == 0)
-        assert not itwin._executor._transport.open_answers
+        assert not itwin._executor._transport.open_responses
         assert len(server.requests) <= 1
     return caught.value

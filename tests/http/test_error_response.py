@@ -17,7 +17,7 @@ from itwin_async import (
     ServerError,
     UnauthorizedError,
 )
-from itwin_async._http.error_response import parse_retry_after, refusal
+from itwin_async._http.error_response import parse_error, parse_retry_after
 
 HERE = 1_795_000_000.0  # a clock that is off
 SERVER = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -112,7 +112,7 @@ PLATFORM = {
 
 
 def test_the_platforms_envelope_is_read_whole():
-    error = refusal(422, msgspec.json.encode(PLATFORM), 3.0)
+    error = parse_error(422, msgspec.json.encode(PLATFORM), 3.0)
     assert type(error) is InvalidRequestError
     assert (error.status, error.code, error.target) == (422, "InvalidiModelsRequest", "query")
     assert error.message == "Cannot get Changesets Extended Data."
@@ -155,7 +155,7 @@ def test_the_platforms_envelope_is_read_whole():
     ],
 )  # fmt: skip
 def test_every_shape_of_refusal_says_what_it_can(body, code, message):
-    error = refusal(404, body.encode(), None)
+    error = parse_error(404, body.encode(), None)
     assert type(error) is NotFoundError
     assert (error.status, error.code, error.message) == (404, code, message)
     assert error.details == ()
@@ -163,7 +163,7 @@ def test_every_shape_of_refusal_says_what_it_can(body, code, message):
 
 @pytest.mark.parametrize("body", [b"\xff\xfe\x00", b"\xef\xbb\xbf{}", b"[" * 200_000, b"\x00" * 99])
 def test_what_is_no_text_is_still_a_typed_error(body):
-    error = refusal(503, body, 5.0)
+    error = parse_error(503, body, 5.0)
     assert type(error) is ServerError
     assert error.retry_after == 5.0
     assert str(error).isprintable()
@@ -171,29 +171,29 @@ def test_what_is_no_text_is_still_a_typed_error(body):
 
 def test_details_of_odd_shapes_are_left_out_or_empty():
     body = {"error": {"code": "c", "message": "m", "details": [None, "x", [], {}, {"code": 1}]}}
-    error = refusal(400, msgspec.json.encode(body), None)
+    error = parse_error(400, msgspec.json.encode(body), None)
     assert error.details == (ErrorDetail(), ErrorDetail())
 
 
 def test_a_long_text_is_cut():
-    error = refusal(500, b"x" * 60_000, None)
+    error = parse_error(500, b"x" * 60_000, None)
     assert len(error.message) == 200
     assert error.message.endswith("…")
 
 
 def test_a_long_message_is_cut():
-    error = refusal(500, msgspec.json.encode({"message": "x" * 60_000}), None)
+    error = parse_error(500, msgspec.json.encode({"message": "x" * 60_000}), None)
     assert len(error.message) == 300
 
 
 def test_the_sign_in_host_decides_the_class():
-    error = refusal(400, b'{"error":"invalid_client"}', None, kind=UnauthorizedError)
+    error = parse_error(400, b'{"error":"invalid_client"}', None, kind=UnauthorizedError)
     assert type(error) is UnauthorizedError
     assert error.status == 400
 
 
 def test_a_throttle_knows_its_rest():
-    error = refusal(429, b"", 17.0)
+    error = parse_error(429, b"", 17.0)
     assert type(error) is RateLimitError
     assert error.retry_after == 17.0
 
@@ -213,7 +213,7 @@ JSON = st.recursive(
 
 @given(JSON, st.sampled_from([300, 400, 401, 403, 404, 409, 418, 422, 429, 500, 503]))
 def test_any_json_makes_a_typed_error(body, status):
-    error = refusal(status, msgspec.json.encode(body), None)
+    error = parse_error(status, msgspec.json.encode(body), None)
     assert error.status == status
     assert error.code is None or isinstance(error.code, str)
     assert error.target is None or isinstance(error.target, str)
@@ -223,4 +223,4 @@ def test_any_json_makes_a_typed_error(body, status):
 
 @given(st.binary(max_size=200))
 def test_any_bytes_make_a_typed_error(body):
-    assert refusal(500, body, None).status == HTTPStatus.INTERNAL_SERVER_ERROR
+    assert parse_error(500, body, None).status == HTTPStatus.INTERNAL_SERVER_ERROR

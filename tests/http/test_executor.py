@@ -51,8 +51,8 @@ async def silent(connection) -> None:
 async def no_trace(itwin, server) -> None:
     await until(lambda: itwin.limiter.in_use == 0 and itwin.limiter.waiting == 0)
     session = itwin._executor
-    assert not session.lifecycle.calls
-    assert not session._transport.open_answers
+    assert not session.lifecycle.scopes
+    assert not session._transport.open_responses
 
 
 @pytest.mark.parametrize("how", ["task", "scope"])

@@ -39,7 +39,7 @@ class Steps:
         self.sizes = sizes
         call = asyncio.create_task(itwin.packages.get_package("P"))
         transport = itwin._executor._transport
-        await until(lambda: transport.open_answers or call.done(), 1_000)
+        await until(lambda: transport.open_responses or call.done(), 1_000)
         for _ in sizes:
             before = itwin.stats.bytes_received
             clock.forward(seconds)

@@ -327,7 +327,7 @@ async def test_the_time_for_the_body_begins_after_the_head():
             await until(lambda: server.requests, 1_000)
             clock.forward(40)
             on.set()
-            await until(lambda: itwin._executor._transport.open_answers, 1_000)
+            await until(lambda: itwin._executor._transport.open_responses, 1_000)
             clock.forward(40)
             on_again.set()
             assert (await call).unique_name == "P"

@@ -171,9 +171,9 @@ async def test_a_list_cancelled_at_any_await_gives_its_room_back(cancel_kind, wh
         async def check(number) -> None:
             await settled(itwin.limiter)
             assert itwin._context.budget.reserved == 0
-            assert not itwin._executor.lifecycle.owned
-            assert not itwin._executor.lifecycle.calls
-            assert not itwin._executor._transport.open_answers
+            assert not itwin._executor.lifecycle.background
+            assert not itwin._executor.lifecycle.scopes
+            assert not itwin._executor._transport.open_responses
 
         awaits, got = await cancelled_at_each_await(
             cancel_kind, lambda: collect(pager), check, when=when

@@ -46,11 +46,11 @@ from itwin_async.extensions import (
     ExtensionVersion,
     VersionLinks,
 )
-from itwin_async.imodels.extended_data import ExtendedData
-from itwin_async.imodels.imodels import (
+from itwin_async.imodels import (
     Application,
     Changeset,
     ChangesetLinks,
+    ExtendedData,
     Extent,
     IModel,
     IModelLinks,

@@ -1,7 +1,6 @@
 """The Extensions API: iTwin.js extensions of an account, their versions, and the files of these."""
 
 import os
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,22 +19,22 @@ from itwin_async._core.secrets import SecretStr
 from itwin_async._core.validation import (
     check_callback,
     check_count,
+    check_directory,
     check_flag,
+    check_seconds,
     check_text,
     quote_segment,
 )
 from itwin_async._files.download import Download, OnDownloadProgress
 from itwin_async._files.remote_files import RemoteFile
-from itwin_async._pagination.page_types import LinkedPage, ListSpec
+from itwin_async._pagination.operation_group import OperationGroup
+from itwin_async._pagination.page_types import LinkedPage
 from itwin_async._pagination.pager import Pager
-from itwin_async._pagination.prefetch import ListContext
 from itwin_async.errors import ITwinError
 
-# A path may be made of a URL, which then has one slash.
-_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
-_WAITING: Final = "WaitingForUpload"  # the only documented status
-_SOONEST: Final = 0.5  # seconds between two looks at a version; doubled each time
-_LATEST: Final = 10.0
+_WAITING_FOR_UPLOAD: Final = "WaitingForUpload"  # the only documented status
+_FIRST_POLL_INTERVAL: Final = 0.5  # seconds; doubled after each request
+_MAX_POLL_INTERVAL: Final = 10.0
 
 
 class ExtensionLinks(Record, frozen=True, kw_only=True):
@@ -172,13 +171,13 @@ class VersionPage(LinkedPage[ExtensionVersion]):
 
 
 class ExtensionBody(msgspec.Struct):
-    """The answer with one extension."""
+    """The response with one extension."""
 
     extension: Extension
 
 
 class VersionBody(msgspec.Struct):
-    """The answer with one version, whose links stand beside it."""
+    """The response with one version, whose links are beside it."""
 
     version: ExtensionVersion
     links: VersionLinks | None = msgspec.field(name="_links", default=None)
@@ -191,12 +190,8 @@ LIST_VERSIONS: Final = Operation("GET", "/extensions/{extension_id}/versions", V
 GET_VERSION: Final = Operation("GET", "/extensions/{extension_id}/versions/{number}", VersionBody)
 
 
-class Extensions:
+class Extensions(OperationGroup):
     """Operations on extensions: ``itwin.extensions``."""
-
-    def __init__(self, context: ListContext) -> None:
-        self._context = context
-        self._executor = context.executor
 
     def list_extensions(
         self,
@@ -226,7 +221,7 @@ class Extensions:
                 "$top": page_size,
             }
         )
-        return Pager(self._context, ListSpec(request, list))
+        return self._list(request)
 
     async def create_extension(
         self, name: str, itwin_id: str, *, description: str | None = None
@@ -243,8 +238,8 @@ class Extensions:
         body = {"name": name, "iTwinId": itwin_id}
         if description is not None:
             body["description"] = description
-        answer = await self._executor.execute_decoded(CREATE_EXTENSION.request(body=body))
-        return answer.extension
+        response = await self._call(CREATE_EXTENSION.request(body=body))
+        return response.extension
 
     async def delete_extension(self, extension_id: str) -> None:
         """Delete an extension with all its versions and their files; meant for internal testing.
@@ -252,7 +247,7 @@ class Extensions:
         Raises `NotFoundError` for an unknown extension.
         Platform page: https://developer.bentley.com/apis/extensions/operations/delete-extension/
         """
-        await self._executor.execute_decoded(DELETE_EXTENSION.request(extension_id=extension_id))
+        await self._call(DELETE_EXTENSION.request(extension_id=extension_id))
 
     def list_versions(
         self,
@@ -273,7 +268,7 @@ class Extensions:
             extension_id=extension_id,
             query={"includeDeprecated": include_deprecated or None, "$top": page_size},
         )
-        return Pager(self._context, ListSpec(request, list))
+        return self._list(request)
 
     async def get_version(self, extension_id: str, number: str) -> ExtensionVersion:
         """One version with its files; ``number`` is a semantic version such as ``1.0.0``.
@@ -281,40 +276,33 @@ class Extensions:
         Raises `NotFoundError` for an unknown extension or version.
         Platform page: https://developer.bentley.com/apis/extensions/operations/get-extension-version/
         """
-        answer = await self._executor.execute_decoded(
-            GET_VERSION.request(extension_id=extension_id, number=number)
-        )
-        return msgspec.structs.replace(answer.version, links=answer.links)
+        body = await self._call(GET_VERSION.request(extension_id=extension_id, number=number))
+        return msgspec.structs.replace(body.version, links=body.links)
 
     async def wait_until_ready(
         self,
         extension_id: str,
         number: str,
         *,
-        timeout: float = 300.0,  # noqa: ASYNC109 - its end tells what the version was waiting for
+        timeout: float = 300.0,  # noqa: ASYNC109 - its error says what the version was waiting for
     ) -> ExtensionVersion:
-        """The version as soon as its archive was uploaded and unpacked, which is when it has files.
+        """Wait until the archive of a version was uploaded and unpacked, when it has files.
 
-        Looks at it again and again, at longer and longer intervals of up to 10 seconds, whatever
-        its status is called. Raises `TimeoutError` after ``timeout`` seconds, and what
-        `get_version` raises.
+        Requests the version at growing intervals of up to 10 seconds, whatever its status is
+        called. Raises `TimeoutError` after ``timeout`` seconds, and what `get_version` raises.
         Platform page: https://developer.bentley.com/apis/extensions/operations/get-extension-version/
         """
-        given: object = timeout
-        if not isinstance(given, int | float) or isinstance(given, bool):
-            raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
-        if not timeout > 0:
-            raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
+        check_seconds("timeout", timeout, finite=False)
         limit = _ReadyTimeout(timeout, f"version {number} was not ready in {timeout:g} s")
-        pause = _SOONEST
+        interval = _FIRST_POLL_INTERVAL
         try:
             with limit:
                 while True:
                     limit.version = version = await self.get_version(extension_id, number)
-                    if version.files and version.status != _WAITING:
+                    if version.files and version.status != _WAITING_FOR_UPLOAD:
                         return version
-                    await anyio.sleep(pause)
-                    pause = min(_LATEST, pause * 2)
+                    await anyio.sleep(interval)
+                    interval = min(_MAX_POLL_INTERVAL, interval * 2)
         finally:
             limit.cancel()
 
@@ -353,10 +341,7 @@ class Extensions:
         ``resume`` is running, and what `get_version` raises.
         Platform page: https://developer.bentley.com/apis/extensions/operations/get-extension-version/
         """
-        given: object = directory
-        if not isinstance(given, str | os.PathLike):
-            raise TypeError(f"directory must be a path, not {type(given).__name__}")
-        _check_local(directory)
+        check_directory(directory)
         check_flag("archive", archive)
         check_flag("overwrite", overwrite)
         check_flag("resume", resume)
@@ -364,69 +349,52 @@ class Extensions:
         version = await self.get_version(extension_id, number)
 
         async def renew() -> list[RemoteFile]:
-            return _offered(await self.get_version(extension_id, number), archive=archive)
+            return _remote_files(await self.get_version(extension_id, number), archive=archive)
 
         path = Path(directory)
         try:
-            offered = _offered(version, archive=archive)
+            remote_files = _remote_files(version, archive=archive)
             download = Download(
                 self._executor,
-                offered,
+                remote_files,
                 renew,
                 path,
                 overwrite=overwrite,
                 resume=resume,
                 on_progress=on_progress,
             )
-            found = await download.run()
+            paths = await download.run()
         except ITwinError as error:
             error.operation = error.operation or str(GET_VERSION)
             raise
         main = next((file.relative_path for file in version.files if file.is_main), None)
-        whole = found.pop(offered[-1].path) if archive else None
-        files = tuple(found.values())
-        return DownloadedVersion(version.number, path, files, found[main] if main else None, whole)
+        whole = paths.pop(remote_files[-1].path) if archive else None
+        files = tuple(paths.values())
+        return DownloadedVersion(version.number, path, files, paths[main] if main else None, whole)
 
 
 class _ReadyTimeout(Timeout):
-    """The end of waiting for a version; it tells what was last seen of it."""
+    """The timeout of waiting for a version; its error says what state the version was in."""
 
     version: ExtensionVersion | None = None
 
     def error(self) -> TimeoutError:
-        """What was waited for, and what came."""
-        seen = "there was no answer" if self.version is None else _state(self.version)
-        return TimeoutError(one_line(f"{self.message}: {seen}"))
+        """The error, with the last known state of the version."""
+        state = "there was no answer" if self.version is None else _state(self.version)
+        return TimeoutError(one_line(f"{self.message}: {state}"))
 
 
-def _check_local(directory: str | os.PathLike[str]) -> None:
-    """Refuse what would become a directory of an odd name: nothing, a URL, a home."""
-    given = os.fspath(directory)
-    if not given:
-        raise ValueError("directory must not be empty: '.' is the current one")
-    if _URL.match(given):
-        raise ValueError(
-            f"directory must be a path of this machine, not a URL: {one_line(given)!r}; download "
-            "to one, and copy the files from there"
-        )
-    if Path(given).parts[:1] == ("~",):
-        raise ValueError(
-            "directory begins with ~, which means a home directory to a shell alone: give its "
-            "path, or pathlib.Path(directory).expanduser()"
-        )
-
-
-def _offered(version: ExtensionVersion, *, archive: bool) -> list[RemoteFile]:
-    """The files to download of a version; its archive, which has no name but its URL's, is last."""
+def _remote_files(version: ExtensionVersion, *, archive: bool) -> list[RemoteFile]:
+    """The files of a version to download. The archive is last, named by its URL."""
     if not version.files:
         raise ITwinError(one_line(f"version {version.number} has no files: {_state(version)}"))
-    offered = [_remote(file, file.relative_path) for file in version.files]
+    remote_files = [_remote(file, file.relative_path) for file in version.files]
     if archive:
         if version.archive_file is None:
             raise ITwinError(one_line(f"version {version.number} has no archive"))
         path = (version.archive_file.download_url or "").partition("?")[0]
-        offered.append(_remote(version.archive_file, unquote(path.rpartition("/")[2])))
-    return offered
+        remote_files.append(_remote(version.archive_file, unquote(path.rpartition("/")[2])))
+    return remote_files
 
 
 def _remote(file: ExtensionFile, path: str | None) -> RemoteFile:
@@ -436,5 +404,5 @@ def _remote(file: ExtensionFile, path: str | None) -> RemoteFile:
 
 
 def _state(version: ExtensionVersion) -> str:
-    said = f" ({version.status_message})" if version.status_message else ""
-    return f"its status is {version.status}{said}"
+    message = f" ({version.status_message})" if version.status_message else ""
+    return f"its status is {version.status}{message}"

@@ -9,14 +9,14 @@ import msgspec
 from itwin_async._core.operation import MINIMAL, REPRESENTATION, Operation
 from itwin_async._core.records import Record, assume_utc, wire_name
 from itwin_async._core.urls import Origin, skip_of
-from itwin_async._core.validation import check_count, check_flag, check_text
-from itwin_async._pagination.page_types import LinkedPage, ListSpec
+from itwin_async._core.validation import check_choice, check_count, check_flag, check_text
+from itwin_async._pagination.operation_group import OperationGroup
+from itwin_async._pagination.page_types import LinkedPage
 from itwin_async._pagination.pager import Pager
-from itwin_async._pagination.prefetch import ListContext
 
-_LARGEST_PAGE: Final = 1_000
-# The platform ends a list silently at 1,000 iTwins unless told otherwise, and always here.
-_MOST: Final = 10_000
+_MAX_PAGE_SIZE: Final = 1_000
+# The platform ends a list silently at 1,000 iTwins unless it is asked for more, and always here.
+_MAX_ITWINS: Final = 10_000
 _logger = logging.getLogger("itwin_async")
 QueryScope: TypeAlias = Literal["memberOfItwin", "all", "OrganizationAdmin"]
 _SCOPES: Final[tuple[str, ...]] = get_args(QueryScope)
@@ -64,19 +64,19 @@ class ITwinPage(LinkedPage[ITwin]):
         """The iTwins."""
         return self.itwins
 
-    def following(self, base: Origin, target: str) -> str | None:
-        """Where ``_links.next`` leads; a list that is cut off has none, and says so in the log."""
-        following = super().following(base, target)
-        if following is None and (skip_of(target) or 0) + len(self.itwins) >= _MOST:
+    def next_target(self, base: Origin, target: str) -> str | None:
+        """Path and query of ``_links.next``; logs a warning where the list is cut off."""
+        next_target = super().next_target(base, target)
+        if next_target is None and (skip_of(target) or 0) + len(self.itwins) >= _MAX_ITWINS:
             _logger.warning(
                 "%s ends at %d iTwins, the most the platform lists: narrow the list by its filters",
-                LIST_ITWINS, _MOST,
+                LIST_ITWINS, _MAX_ITWINS,
             )  # fmt: skip
-        return following
+        return next_target
 
 
 class ITwinBody(msgspec.Struct):
-    """The answer with one iTwin."""
+    """The response with one iTwin."""
 
     itwin: ITwin = msgspec.field(name="iTwin")
 
@@ -86,12 +86,8 @@ GET_PRIMARY_ACCOUNT: Final = Operation("GET", "/itwins/myprimaryaccount", ITwinB
 GET_ACCOUNT: Final = Operation("GET", "/itwins/{itwin_id}/account", ITwinBody)
 
 
-class ITwins:
+class ITwins(OperationGroup):
     """Operations on iTwins: ``itwin.itwins``."""
-
-    def __init__(self, context: ListContext) -> None:
-        self._context = context
-        self._executor = context.executor
 
     def list_itwins(
         self,
@@ -112,7 +108,7 @@ class ITwins:
         representation: bool = False,
         page_size: int | None = None,
     ) -> Pager[ITwin]:
-        """iTwins the caller is a member of; up to 10,000, where a warning in the log tells of it.
+        """iTwins the caller is a member of, at most 10,000: a warning is logged for a longer list.
 
         ``sub_class`` is one or several of Account, Asset, Project, Portfolio, Program and
         WorkPackage, joined by commas; it makes the list faster. ``search`` looks in texts,
@@ -136,20 +132,19 @@ class ITwins:
         texts |= {"filter": filter, "orderby": orderby, "select": select}
         for argument, value in texts.items():
             check_text(argument, value)
-        check_count("page_size", page_size, most=_LARGEST_PAGE, optional=True)
+        check_count("page_size", page_size, most=_MAX_PAGE_SIZE, optional=True)
         check_flag("include_inactive", include_inactive)
         check_flag("representation", representation)
-        if query_scope is not None and query_scope not in _SCOPES:
-            raise ValueError(f"query_scope must be one of {', '.join(_SCOPES)}")
+        check_choice("query_scope", query_scope, _SCOPES)
         inactive = include_inactive or None
-        _check_apart("status", status, include_inactive=inactive)
-        _check_apart("search", search, number=number, display_name=display_name)
-        _check_apart("filter", filter, status=status, include_inactive=inactive, **exact)
+        _check_exclusive("status", status, include_inactive=inactive)
+        _check_exclusive("search", search, number=number, display_name=display_name)
+        _check_exclusive("filter", filter, status=status, include_inactive=inactive, **exact)
         if select is not None and "id" not in (name.strip() for name in select.split(",")):
             select = f"id,{select}"
         headers = {
             "Prefer": REPRESENTATION if representation else MINIMAL,
-            "X-Max-Return": str(_MOST),
+            "X-Max-Return": str(_MAX_ITWINS),
         }
         if query_scope is not None:
             headers["X-iTwin-Query-Scope"] = query_scope
@@ -167,27 +162,27 @@ class ITwins:
             },
             headers=headers,
         )
-        return Pager(self._context, ListSpec(request, list))
+        return self._list(request)
 
     async def get_primary_account(self) -> ITwin:
         """The caller's own account, the iTwin that extensions belong to.
 
         Platform page: https://developer.bentley.com/apis/itwins/operations/get-my-primary-account/
         """
-        answer = await self._executor.execute_decoded(GET_PRIMARY_ACCOUNT.request())
-        return answer.itwin
+        body = await self._call(GET_PRIMARY_ACCOUNT.request())
+        return body.itwin
 
     async def get_account(self, itwin_id: str) -> ITwin:
         """The account of an iTwin. Raises `NotFoundError` for an unknown one.
 
         Platform page: https://developer.bentley.com/apis/itwins/operations/get-itwin-account/
         """
-        answer = await self._executor.execute_decoded(GET_ACCOUNT.request(itwin_id=itwin_id))
-        return answer.itwin
+        body = await self._call(GET_ACCOUNT.request(itwin_id=itwin_id))
+        return body.itwin
 
 
-def _check_apart(one: str, value: object, **others: object) -> None:
+def _check_exclusive(name: str, value: object, **others: object) -> None:
     """`ValueError` if the platform does not take these arguments together."""
-    for other, given in others.items():
-        if value is not None and given is not None:
-            raise ValueError(f"{one} and {other} exclude each other: give one of them")
+    for other, other_value in others.items():
+        if value is not None and other_value is not None:
+            raise ValueError(f"{name} and {other} exclude each other: give one of them")

@@ -11,9 +11,9 @@ from itwin_async._core.json import NOT_DECODED, decoder, why_not_decoded
 from itwin_async._core.operation import Operation
 from itwin_async._core.records import Record, assume_utc
 from itwin_async._core.validation import check_count, check_flag, check_text
-from itwin_async._pagination.page_types import ListSpec, ODataPage, SinglePage
+from itwin_async._pagination.operation_group import OperationGroup
+from itwin_async._pagination.page_types import ODataPage, SinglePage
 from itwin_async._pagination.pager import Pager
-from itwin_async._pagination.prefetch import ListContext
 
 T = TypeVar("T")
 
@@ -48,15 +48,15 @@ class IntegrationPackage(Record, frozen=True, kw_only=True):
     @property
     def input_example_decoded(self) -> Any:
         """``input_example`` decoded; None where there is none, or it is not JSON."""
-        return _decoded(self.input_example)
+        return _decode_example(self.input_example)
 
     @property
     def response_example_decoded(self) -> Any:
         """``response_example`` decoded; None where there is none, or it is not JSON."""
-        return _decoded(self.response_example)
+        return _decode_example(self.response_example)
 
 
-def _decoded(example: str | None) -> Any:
+def _decode_example(example: str | None) -> Any:
     try:
         return msgspec.json.decode(example or "null")
     except NOT_DECODED:
@@ -74,7 +74,7 @@ class EntitySet(Record, frozen=True, kw_only=True):
 
 
 class PackagePage(SinglePage[IntegrationPackage]):
-    """All packages, in one answer."""
+    """All packages, in one response."""
 
     packages: list[IntegrationPackage]
 
@@ -84,7 +84,7 @@ class PackagePage(SinglePage[IntegrationPackage]):
 
 
 class EntitySetPage(SinglePage[EntitySet]):
-    """The OData service document: all sets, in one answer."""
+    """The OData service document: all sets, in one response."""
 
     value: list[EntitySet]
     context: Any = msgspec.field(name="@odata.context", default=None)
@@ -105,19 +105,15 @@ LIST_ENTITIES: Final = Operation(
 )
 
 
-class Packages:
+class Packages(OperationGroup):
     """Operations on integration packages: ``itwin.packages``."""
-
-    def __init__(self, context: ListContext) -> None:
-        self._context = context
-        self._executor = context.executor
 
     def list_packages(self) -> Pager[IntegrationPackage]:
         """The packages the organization subscribed to, in one page.
 
         Platform page: https://developer.bentley.com/apis/edfs/operations/subscribed-packages-get/
         """
-        return Pager(self._context, ListSpec(LIST_PACKAGES.request(), list))
+        return self._list(LIST_PACKAGES.request())
 
     async def get_package(self, unique_name: str) -> IntegrationPackage:
         """One package with its examples. Raises `NotFoundError` for an unknown one.
@@ -129,7 +125,7 @@ class Packages:
                 "a package named 'roles' cannot be read: its URL is another operation, the list of "
                 "package roles"
             )
-        return await self._executor.execute_decoded(GET_PACKAGE.request(unique_name=unique_name))
+        return await self._call(GET_PACKAGE.request(unique_name=unique_name))
 
     @overload
     async def execute_package(
@@ -170,7 +166,7 @@ class Packages:
         as_xml: bool = False,
         returns: Any = None,
     ) -> Any:
-        """Run a package for an iTwin, and wait for its answer.
+        """Run a package for an iTwin, and wait for its result.
 
         ``variables`` are those of the package's ``input_example``, by name. Gives the decoded JSON,
         or ``returns`` decoded to (``bytes`` is the body as it is), or with ``as_xml`` the XML as
@@ -187,10 +183,10 @@ class Packages:
             decoder(kind)
         body: dict[str, object] = {"returnAsXml": as_xml}
         if variables is not None:
-            body["variables"] = _listed(variables)
+            body["variables"] = _name_value_pairs(variables)
         request = EXECUTE_PACKAGE.request(itwin_id=itwin_id, unique_name=unique_name, body=body)
         operation: Operation[Any] = replace(EXECUTE_PACKAGE, returns=kind)
-        return await self._executor.execute_decoded(replace(request, operation=operation))
+        return await self._call(replace(request, operation=operation))
 
     def list_entity_sets(self, itwin_id: str, unique_name: str) -> Pager[EntitySet]:
         """The sets of rows that a package offers by OData, in one page.
@@ -199,7 +195,7 @@ class Packages:
         Platform page: https://developer.bentley.com/apis/edfs/operations/packages-uniqueName-itwins-iTwinId-odata/
         """
         request = LIST_ENTITY_SETS.request(itwin_id=itwin_id, unique_name=unique_name)
-        return Pager(self._context, ListSpec(request, list))
+        return self._list(request)
 
     @overload
     def list_entities(
@@ -264,21 +260,20 @@ class Packages:
         for argument, value in (("select", select), ("filter", filter), ("orderby", orderby)):
             check_text(argument, value)
         check_count("page_size", page_size, optional=True)
-        build = _rows(dict if row_type is None else row_type)
         request = LIST_ENTITIES.request(
             itwin_id=itwin_id,
             unique_name=unique_name,
             entity_set=entity_set,
             query={"$select": select, "$filter": filter, "$orderby": orderby, "$top": page_size},
         )
-        return Pager(self._context, ListSpec(request, build))
+        return self._list(request, _row_decoder(row_type))
 
 
-def _listed(variables: Mapping[str, str]) -> list[dict[str, str]]:
-    """Variables as the platform takes them."""
-    given: object = variables
-    if not isinstance(given, Mapping):
-        raise TypeError(f"variables must be a mapping, not {type(given).__name__}")
+def _name_value_pairs(variables: Mapping[str, str]) -> list[dict[str, str]]:
+    """Variables in the platform's form."""
+    mapping: object = variables
+    if not isinstance(mapping, Mapping):
+        raise TypeError(f"variables must be a mapping, not {type(mapping).__name__}")
     for name, value in variables.items():
         check_text("the name of a variable", name, optional=False)
         if not isinstance(value, str):
@@ -286,14 +281,14 @@ def _listed(variables: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in variables.items()]
 
 
-def _rows(row_type: Any) -> Callable[[Sequence[msgspec.Raw]], list[Any]]:
-    """How rows become what was asked for."""
-    decode = decoder(row_type).decode
+def _row_decoder(row_type: Any) -> Callable[[Sequence[msgspec.Raw]], list[Any]]:
+    """A function that decodes rows to a type; a dict where it is None."""
+    decode = decoder(dict if row_type is None else row_type).decode
 
-    def built(entries: Sequence[msgspec.Raw]) -> list[Any]:
+    def build(entries: Sequence[msgspec.Raw]) -> list[Any]:
         try:
             return [decode(row) for row in entries]
         except NOT_DECODED as error:
             raise LIST_ENTITIES.decode_error(f"a row: {why_not_decoded(error)}") from None
 
-    return built
+    return build

@@ -1,52 +1,39 @@
-"""The session: what its users hold. It puts the parts together and owns their life."""
+"""The session: it builds the parts of the client from its arguments, and closes them."""
 
-import math
 import os
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from importlib.metadata import version as installed_version
 from types import TracebackType
-from typing import (
-    Any,
-    Final,
-    Generic,
-    NoReturn,
-    Self,
-    TypedDict,
-    TypeVar,
-    Unpack,
-    get_args,
-    overload,
+from typing import Any, Final, NoReturn, Self, TypedDict, TypeVar, Unpack, overload
+
+from itwin_async._core.custom_request import custom_request
+from itwin_async._core.operation import Method, QueryValue
+from itwin_async._core.secrets import SecretDict, SecretValue
+from itwin_async._core.urls import PRODUCTION, base_origin, secure_origin
+from itwin_async._core.validation import (
+    check_callback,
+    check_count,
+    check_flag,
+    check_seconds,
+    check_type,
 )
-
-import msgspec
-
-from itwin_async._core.json import decoder
-from itwin_async._core.operation import Method, Operation, QueryValue
-from itwin_async._core.redaction import one_line
-from itwin_async._core.secrets import SecretDict, SecretStr, SecretValue
-from itwin_async._core.urls import PRODUCTION, base_origin, follow, secure_origin
-from itwin_async._core.validation import check_callback, check_count, check_flag
 from itwin_async._http.body import Body, read_whole
 from itwin_async._http.connections import parse_proxy, trusting
 from itwin_async._http.executor import RequestExecutor
 from itwin_async._http.transport import ClientSession, Transport
-from itwin_async._pagination.prefetch import ListContext, ReadAheadBudget
+from itwin_async._pagination.list_context import ListContext, ReadAheadBudget
+from itwin_async._pagination.operation_group import GroupAttribute
 from itwin_async.auth import ClientCredentials, TokenProvider, TokenSource, environment
-from itwin_async.errors import LinkError
 from itwin_async.events import OnEvent, Stats
 from itwin_async.extensions import Extensions
-from itwin_async.imodels.imodels import IModels
+from itwin_async.imodels import IModels
 from itwin_async.itwins import ITwins
 from itwin_async.limits import Limiter, rate_limiter_of
 from itwin_async.packages import Packages
 from itwin_async.retries import Retry
 
 T = TypeVar("T")
-G = TypeVar("G")
 VERSION: Final = installed_version("itwin-async")
-_METHODS: Final[tuple[str, ...]] = get_args(Method)
 _MIB: Final = 1 << 20
 
 
@@ -63,27 +50,6 @@ class SessionOptions(TypedDict, total=False):
     proxy: str | None
     ca_file: str | os.PathLike[str] | None
     allow_plain_http: bool
-
-
-class _Group(Generic[G]):
-    """A group of operations. The class shows its type, so that mocks and tools find its methods."""
-
-    def __init__(self, kind: Callable[[ListContext], G]) -> None:
-        self._kind = kind
-
-    def __set_name__(self, _: type, name: str) -> None:
-        self._name = name
-
-    @overload
-    def __get__(self, session: None, owner: type, /) -> Callable[[ListContext], G]: ...
-    @overload
-    def __get__(self, session: object, owner: type, /) -> G: ...
-    def __get__(self, session: object, owner: type, /) -> Callable[[ListContext], G] | G:
-        if session is None:
-            return self._kind
-        made = vars(session)
-        group = made[self._name] = self._kind(made["_context"])  # found there from now on
-        return group
 
 
 class ITwinSession:
@@ -125,10 +91,10 @@ class ITwinSession:
     closed, from a second event loop or in a forked process.
     """
 
-    extensions: Final = _Group(Extensions)
-    imodels: Final = _Group(IModels)
-    packages: Final = _Group(Packages)
-    itwins: Final = _Group(ITwins)
+    extensions: Final = GroupAttribute(Extensions)
+    imodels: Final = GroupAttribute(IModels)
+    packages: Final = GroupAttribute(Packages)
+    itwins: Final = GroupAttribute(ITwins)
 
     def __init__(
         self,
@@ -151,27 +117,17 @@ class ITwinSession:
         del base_url, proxy
         check_flag("allow_plain_http", allow_plain_http)
         base = base_origin(url, allow_plain_http=allow_plain_http)
-        source: object = token_provider
-        known = isinstance(source, TokenProvider) or callable(source)
-        if not known or isinstance(source, type):
-            raise TypeError(
-                "token_provider must be a TokenProvider or an async callable, not "
-                f"{source if isinstance(source, type) else type(source).__name__}: wrap a token in "
-                "StaticToken"
-            )
+        _check_token_provider(token_provider)
         if isinstance(token_provider, ClientCredentials):
             secure_origin(
                 SecretValue(token_provider.endpoint(str(base))),
                 "token_url",
                 allow_plain_http=allow_plain_http,
             )
-        _check_type("limiter", limiter, Limiter)
-        _check_type("retry", retry, Retry)
-        _check_type("http", http, ClientSession)
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-            raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
-        if not 0 < timeout < math.inf:
-            raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
+        check_type("limiter", limiter, Limiter)
+        check_type("retry", retry, Retry)
+        check_type("http", http, ClientSession)
+        check_seconds("timeout", timeout)
         if http is not None and (proxy_url.value is not None or ca_file is not None):
             raise ValueError(
                 "proxy and ca_file are for a pool of its own: give them to http instead"
@@ -215,9 +171,10 @@ class ITwinSession:
         if "allow_plain_http" not in options:
             options["allow_plain_http"] = _plain_http_allowed()
         url = SecretValue(base_url or environment("ITWIN_BASE_URL") or PRODUCTION)
-        given = SecretDict(options)  # a proxy's URL may have a password in it
+        secret_options = SecretDict(options)  # a proxy's URL may have a password in it
         del base_url, options
-        return cls(token_provider or ClientCredentials.from_env(), base_url=url.value, **given)
+        provider = token_provider or ClientCredentials.from_env()
+        return cls(provider, base_url=url.value, **secret_options)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_executor"):  # a report of an error in its making
@@ -293,78 +250,41 @@ class ITwinSession:
         version: str = "v1",
         returns: Any = None,
     ) -> Any:
-        """The way out: an operation that has no method here yet.
+        """Call an operation that has no method here yet, with the same token, limiter and retries.
 
-        Goes through the same token, limiter, retries and errors. ``path`` is on the session's base
-        and goes out as it is written; ``query`` is encoded; ``body`` becomes JSON; ``version`` is
-        the API's, ``v1`` or ``v2``. Gives the decoded JSON, or ``returns`` decoded to (``bytes`` is
-        the body as it is), or None for an empty answer without ``returns``.
-        Raises `ValueError` for a path on another origin.
+        ``path`` is on the session's base and is sent as it is written; ``query`` is encoded;
+        ``body`` becomes JSON; ``version`` is the API's, ``v1`` or ``v2``. Returns the decoded JSON,
+        or an instance of ``returns`` (``bytes`` is the body as it is), or None for an empty
+        response without ``returns``. Raises `ValueError` for a path on another origin.
+
+        Example::
+
+            extensions = await itwin.request("GET", "/extensions/", query={"$top": 1})
+            print(extensions["extensions"][0]["name"])
         """
-        if method not in _METHODS:
-            raise ValueError(f"method must be one of {', '.join(_METHODS)}, not {method!r}")
-        if query is not None and not isinstance(query, Mapping):
-            raise TypeError(f"query must be a mapping, not {type(query).__name__}")
-        given: object = path
-        if not isinstance(given, str):
-            raise TypeError(f"path must be a str, not {type(given).__name__}")
-        given = path = SecretStr(path)  # somebody may try a signed URL
-        if not path.startswith(("/", "http:", "https:")):
-            raise ValueError(
-                f"path must be one that starts with '/', such as /edfs/packages/roles, not "
-                f"{one_line(path)!r}"
-            )
-        try:
-            target = follow(self._executor.base, "/", path)
-        except LinkError as error:
-            raise ValueError(
-                f"path must be a percent-encoded path on {self.base_url}: {error.message}"
-            ) from None
-        if not re.fullmatch(r"v[0-9]{1,3}", version):
-            raise ValueError(f"version must be such as 'v1', not {version!r}")
-        if returns is not None and returns is not bytes:
-            decoder(returns)
-        return await self._request(method, target, query or {}, body, version, returns)
+        request = custom_request(self._executor.base, method, path, query, body, version, returns)
 
-    async def _request(  # noqa: PLR0917 - the arguments of `request`, checked
-        self,
-        method: Method,
-        target: str,
-        query: Mapping[str, QueryValue],
-        body: object,
-        version: str,
-        returns: Any,
-    ) -> Any:
-        path, _, written = target.partition("?")
-        kind = Any if returns is None else returns
-        operation: Operation[Any] = Operation(method, _verbatim(path), kind, version=version)
-        request = operation.request(query=query, body=msgspec.UNSET if body is None else body)
-        if written:
-            joint = "&" if "?" in request.target else "?"
-            request = replace(request, target=f"{request.target}{joint}{written}")
-
-        async def decoded(answer: Body) -> Any:
-            text = await read_whole(answer)
-            if not text and returns is None:
+        async def decode(response: Body) -> Any:
+            data = await read_whole(response)
+            if not data and returns is None:
                 return None
-            return operation.decode(text, answer)
+            return request.operation.decode(data, response)
 
-        return await self._executor.execute(request, decoded)
+        return await self._executor.execute(request, decode)
 
 
 def _plain_http_allowed() -> bool:
-    """What the environment says, which must be clear about it."""
-    said = environment("ITWIN_ALLOW_PLAIN_HTTP")
-    if said is not None and said not in {"1", "true"}:
+    """Whether the environment allows plain http; `ValueError` where the variable is unclear."""
+    value = environment("ITWIN_ALLOW_PLAIN_HTTP")
+    if value is not None and value not in {"1", "true"}:
         raise ValueError("ITWIN_ALLOW_PLAIN_HTTP must be 1 or true, or not be set")
-    return said is not None
+    return value is not None
 
 
-def _verbatim(path: str) -> str:
-    """A path that stands for itself as a template."""
-    return path.replace("{", "{{").replace("}", "}}")
-
-
-def _check_type(name: str, value: object, kind: type) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
+def _check_token_provider(value: object) -> None:
+    if isinstance(value, type) or not (isinstance(value, TokenProvider) or callable(value)):
+        raise TypeError(
+            "token_provider must be a TokenProvider or an async callable, not "
+            f"{value if isinstance(value, type) else type(value).__name__}: wrap a token in "
+            "StaticToken"
+        )

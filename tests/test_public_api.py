@@ -79,7 +79,9 @@ def test_the_contracts_names_are_public(name):
 
 
 def own_methods(kind):
-    for name, value in vars(kind).items():
+    """The methods of a class, with those of bases that are not public themselves."""
+    own = [base for base in kind.__mro__ if base.__module__.startswith("itwin_async.")]
+    for name, value in [item for base in (kind, *own) for item in vars(base).items()]:
         made_by_library = name.startswith("_")
         if not made_by_library and (inspect.isfunction(value) or isinstance(value, property)):
             yield name, value.fget if isinstance(value, property) else value

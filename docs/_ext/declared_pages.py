@@ -22,7 +22,12 @@ class OperationGroups(_Generated):
 
     def run(self) -> list[nodes.Node]:
         """See docutils."""
-        return self.parse(*(f".. autoclass:: {group.__name__}()\n" for group in GROUPS.values()))
+        return self.parse(
+            *(
+                f".. autoclass:: {group.__name__}()\n   :inherited-members:\n"
+                for group in GROUPS.values()
+            )
+        )
 
 
 class Records(_Generated):

@@ -1,11 +1,18 @@
 """Checks of arguments: one sentence that names what was wrong and what would be right."""
 
 import functools
+import math
+import os
 import re
 from inspect import iscoroutinefunction
-from typing import Final
+from pathlib import Path
+from typing import Final, cast
 from urllib.parse import quote
 
+from itwin_async._core.redaction import one_line
+
+# A path may be made of a URL, which then has one slash.
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _NOT_IN_A_SEGMENT: Final = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 
@@ -61,6 +68,14 @@ def check_count(
         raise ValueError(f"{name} must be {limits}, not {value}")
 
 
+def check_seconds(name: str, value: object, *, finite: bool = True) -> None:
+    """`TypeError` or `ValueError` unless the value is a number of more than 0 seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if not value > 0 or (finite and value == math.inf):
+        raise ValueError(f"{name} must be more than 0 seconds, not {value}")
+
+
 def check_callback(name: str, value: object) -> None:
     """`TypeError` unless the value is None, or a function that is called and not awaited."""
     if value is None:
@@ -69,3 +84,36 @@ def check_callback(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a plain callable, not {type(value).__name__}")
     if iscoroutinefunction(value):
         raise TypeError(f"{name} must be a plain callable, not a coroutine function")
+
+
+def check_type(name: str, value: object, kind: type) -> None:
+    """`TypeError` unless the value is of this type or None."""
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
+
+
+def check_choice(
+    name: str, value: object, choices: tuple[str, ...], *, optional: bool = True
+) -> None:
+    """`ValueError` unless the value is one of these."""
+    if value not in choices and not (optional and value is None):
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def check_directory(directory: object) -> None:
+    """`TypeError` or `ValueError` unless this is a path: not empty, no URL, no `~` of a shell."""
+    if not isinstance(directory, str | os.PathLike):
+        raise TypeError(f"directory must be a path, not {type(directory).__name__}")
+    path = os.fsdecode(cast("str | os.PathLike[str]", directory))
+    if not path:
+        raise ValueError("directory must not be empty: '.' is the current one")
+    if _URL.match(path):
+        raise ValueError(
+            f"directory must be a path of this machine, not a URL: {one_line(path)!r}; download "
+            "to one, and copy the files from there"
+        )
+    if Path(path).parts[:1] == ("~",):
+        raise ValueError(
+            "directory begins with ~, which means a home directory to a shell alone: give its "
+            "path, or pathlib.Path(directory).expanduser()"
+        )

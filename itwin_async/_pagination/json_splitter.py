@@ -1,8 +1,8 @@
-"""Where an entry of a large page ends while the page is still arriving. No I/O, no tokenizer.
+"""Finds the whole entries of a large page while it is still arriving. No I/O, no tokenizer.
 
 A JSON object has no proper prefix that is a JSON object. So if the bytes from the start of the list
-up to some ``}`` decode as a list of entries once a ``]`` is put behind them, they are whole entries
-and nothing else, whatever braces, quotes or escapes stand inside.
+up to some ``}`` decode as a list of entries once a ``]`` is appended, they are whole entries and
+nothing else, whatever braces, quotes or escapes are inside. See docs/adr/0001-no-tokenizer.md.
 """
 
 import re
@@ -14,96 +14,98 @@ import msgspec
 P = TypeVar("P")
 E = TypeVar("E")
 
-# Bytes that may be decoded in vain for each byte that arrives, and to begin with: it keeps the
-# whole linear. (Without it one string of `}` took 4.5 s for 16 MB.)
-_CREDIT: Final = 4
-_FIRST_CREDIT: Final = 1 << 20
-_LOOKS: Final = 64  # braces looked at for each piece, from the last one back, …
-_TRIALS: Final = 4  # … and of those that may end an entry, how many are tried
-# What follows an entry: the next one, the list's end, or what has not arrived yet.
-_BEHIND: Final = re.compile(rb"[ \t\r\n]*(?:,[ \t\r\n]*(?:\{|\Z)|\]|\Z)")
-_HOPELESS: Final = 4 << 20  # bytes without an entry (the largest has 273 KB): read on, decode whole
-_SPACE: Final = re.compile(rb"[ \t\r\n]*")
+# Bytes that trial decoding may waste for each byte that arrives, and at the start. This keeps the
+# whole linear: without it a 16 MB string of `}` took 4.5 s.
+_CREDIT_PER_BYTE: Final = 4
+_INITIAL_CREDIT: Final = 1 << 20
+_MAX_BRACES: Final = 64  # braces considered for each chunk, from the last one back
+_MAX_TRIALS: Final = 4  # trial decodes for each chunk
+# What follows an entry: the next one, the list's end, or bytes that have not arrived yet.
+_AFTER_ENTRY: Final = re.compile(rb"[ \t\r\n]*(?:,[ \t\r\n]*(?:\{|\Z)|\]|\Z)")
+# Bytes without an entry after which the page is read to its end and decoded whole. The largest
+# entry has 273 KB.
+_GIVE_UP_SIZE: Final = 4 << 20
+_WHITESPACE: Final = re.compile(rb"[ \t\r\n]*")
 
 
-def _spaces(text: bytes | bytearray, start: int = 0) -> int:
-    """Where the white space from ``start`` on ends."""
-    match = _SPACE.match(text, start)
+def _skip_whitespace(data: bytes | bytearray, start: int = 0) -> int:
+    """The end of the white space that begins at ``start``."""
+    match = _WHITESPACE.match(data, start)
     return match.end() if match else start
 
 
 class Splitter(Generic[P, E]):
-    """Takes a page piece by piece and gives its entries as they become whole.
+    """Takes a page chunk by chunk and returns its entries as they become whole.
 
-    ``opening`` finds the list up to its ``[``; ``whole`` decodes a page and ``run`` a list of
-    entries, both raising ``msgspec.DecodeError`` (or its kin) for what they cannot decode.
+    ``list_start`` matches the key of the list and its ``[``; ``decode_page`` decodes a page and
+    ``decode_entries`` a list of entries. Both raise msgspec's errors.
     """
 
     __slots__ = (
-        "_buffer", "_credit", "_head", "_listed", "_opening", "_run", "_scanned", "_split",
-        "_whole",
+        "_buffer", "_credit", "_decode_entries", "_decode_page", "_entries_found", "_head",
+        "_list_start", "_scanned", "_splitting",
     )  # fmt: skip
 
     def __init__(
         self,
-        opening: "re.Pattern[bytes]",
-        whole: Callable[[bytes | bytearray], P],
-        run: Callable[[memoryview], list[E]],
+        list_start: "re.Pattern[bytes]",
+        decode_page: Callable[[bytes | bytearray], P],
+        decode_entries: Callable[[memoryview], list[E]],
     ) -> None:
-        self._opening = opening
-        self._whole = whole
-        self._run = run
+        self._list_start = list_start
+        self._decode_page = decode_page
+        self._decode_entries = decode_entries
         self._buffer = bytearray()  # in the list: from the `[` or `,` before the next entry
-        self._head = b""  # up to the list, without its `[`
+        self._head = b""  # of the page, up to the list's `[`
         self._scanned = 0
-        self._split = True  # whether entries can still be told apart
-        self._listed = False  # whether an entry was given already
-        self._credit = _FIRST_CREDIT
+        self._splitting = True  # False once the rest is decoded whole, at the end
+        self._entries_found = False
+        self._credit = _INITIAL_CREDIT
 
-    def feed(self, piece: bytes) -> list[E]:
-        """The entries that this piece completes; raises what ``run`` raises for bad ones."""
-        self._buffer += piece
-        self._credit += _CREDIT * len(piece)
-        if not self._split:
+    def feed(self, chunk: bytes) -> list[E]:
+        """The entries that this chunk completes; raises what ``decode_entries`` raises."""
+        self._buffer += chunk
+        self._credit += _CREDIT_PER_BYTE * len(chunk)
+        if not self._splitting:
             return []
         if not self._head and not self._find_list():
             return []
-        entries = self._entries() if self._at_entry() else []
-        if not entries and len(self._buffer) > _HOPELESS:
-            self._split = False
+        entries = self._whole_entries() if self._at_entry() else []
+        if not entries and len(self._buffer) > _GIVE_UP_SIZE:
+            self._splitting = False
         return entries
 
     def finish(self) -> P:
-        """The page at the end of its body, with the entries that were not given before.
+        """The page at the end of its body, with the entries that `feed` has not returned.
 
-        Raises what ``whole`` raises when the page was cut or is not a page.
+        Raises what ``decode_page`` raises when the page was cut or is not a page.
         """
         rest: bytes | bytearray = self._buffer
-        if self._listed:
-            rest = rest[_spaces(rest) :]
+        if self._entries_found:
+            rest = rest[_skip_whitespace(rest) :]
             if rest[:1] == b",":
-                rest = rest[_spaces(rest, 1) :]
+                rest = rest[_skip_whitespace(rest, 1) :]
                 if rest[:1] == b"]":
                     raise msgspec.DecodeError("JSON is malformed: trailing comma in array")
             elif rest[:1] != b"]":
                 raise msgspec.DecodeError("JSON is malformed: expected ',' or ']'")
             rest = b"[" + rest
-        page = self._whole(self._head + rest)
+        page = self._decode_page(self._head + rest)
         self._buffer = bytearray()
         return page
 
     def _find_list(self) -> bool:
-        """Find the list by its key, and prove that it is the page's own by decoding the head."""
+        """Find the list by its key; decoding the head with an empty list proves it the page's."""
         buffer = self._buffer
-        while match := self._opening.search(buffer, self._scanned):
+        while match := self._list_start.search(buffer, self._scanned):
             bracket = match.end() - 1
             if self._credit < bracket:
                 break
             self._scanned = match.start() + 1
             try:
-                self._whole(buffer[:bracket] + b"[]}")
+                self._decode_page(buffer[:bracket] + b"[]}")
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                self._credit -= bracket  # the key of something else, or text in a string
+                self._credit -= bracket  # the key of another object, or a part of a string
                 continue
             self._head = bytes(buffer[:bracket])
             del buffer[:bracket]
@@ -111,56 +113,56 @@ class Splitter(Generic[P, E]):
         else:
             # A key may be cut in two, with spaces before its bracket.
             self._scanned = max(self._scanned, len(buffer) - 1_024)
-        self._split = len(buffer) <= _HOPELESS
+        self._splitting = len(buffer) <= _GIVE_UP_SIZE
         return False
 
     def _at_entry(self) -> bool:
-        """Whether the buffer begins with the mark before an entry; not so behind the list's end."""
-        if not self._listed:
+        """Whether the buffer begins with the `[` or `,` before an entry, and not with the `]`."""
+        if not self._entries_found:
             return True
         buffer = self._buffer
-        start = _spaces(buffer)
-        mark = buffer[start : start + 1]
-        if mark == b",":
+        start = _skip_whitespace(buffer)
+        separator = buffer[start : start + 1]
+        if separator == b",":
             del buffer[:start]
             return True
-        self._split = not mark  # behind the list nothing is split any more
+        self._splitting = not separator  # after the list there is nothing to split
         return False
 
-    def _entries(self) -> list[E]:
-        """The longest run of whole entries at the buffer's beginning."""
+    def _whole_entries(self) -> list[E]:
+        """Remove the longest run of whole entries from the buffer's start, and return it."""
         buffer = self._buffer
         end = len(buffer)
         trials = 0
-        for _ in range(_LOOKS):
+        for _ in range(_MAX_BRACES):
             end = buffer.rfind(b"}", 0, end)
-            if end < 0 or self._credit < end or trials == _TRIALS:
+            if end < 0 or self._credit < end or trials == _MAX_TRIALS:
                 break
-            if _BEHIND.match(buffer, end + 1) is None:
+            if _AFTER_ENTRY.match(buffer, end + 1) is None:
                 continue
-            entries = self._try(end + 1)
+            entries = self._try_decode(end + 1)
             if entries is not None:
                 del buffer[: end + 1]
-                self._listed = True
+                self._entries_found = True
                 return entries
             self._credit -= end
             trials += 1
         return []
 
-    def _try(self, end: int) -> list[E] | None:
-        """Decode in place what lies before ``end`` as a list; None if it is not whole."""
+    def _try_decode(self, end: int) -> list[E] | None:
+        """Decode the bytes before ``end`` as a list, in place; None if it is not whole."""
         buffer = self._buffer
-        behind = buffer[end : end + 1]
+        following = buffer[end : end + 1]
         first = buffer[0]
         buffer[0] = 0x5B  # [
         buffer[end : end + 1] = b"]"
         try:
-            with memoryview(buffer) as view, view[: end + 1] as text:
-                return self._run(text)
+            with memoryview(buffer) as view, view[: end + 1] as data:
+                return self._decode_entries(data)
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError:
             return None
         finally:
             buffer[0] = first
-            buffer[end : end + 1] = behind
+            buffer[end : end + 1] = following

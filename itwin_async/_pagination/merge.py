@@ -1,4 +1,4 @@
-"""Many lists as one bounded stream: a few workers, one buffer, no task after its block."""
+"""Many lists as one bounded stream: a few workers, one buffer, and no task after the block."""
 
 import asyncio
 from collections import deque
@@ -9,20 +9,21 @@ from typing import Any, Final, Generic, NoReturn, Self, TypeVar
 import anyio
 
 from itwin_async._aio.loops import background
+from itwin_async._aio.wait_queue import WaitQueue
 from itwin_async._core.validation import check_callback, check_count
 from itwin_async._pagination.pager import Pager
 from itwin_async.errors import ended_with, own_copy
 
 T = TypeVar("T")
 OnError = Callable[[Any, Exception], object]
-# Seconds that lists of the caller's have to close undisturbed in a cancelled scope of anyio.
-_SHIELDED: Final = 10.0
+# Seconds that the caller's own iterators have to close before a cancelled anyio scope ends them.
+_CLOSE_TIMEOUT: Final = 10.0
 
 
 class Merged(Generic[T]):
     """The items of many lists in the order of their arrival, inside ``async with``.
 
-    Made by `merged`. The workers are tasks of this block: at its end they are cancelled and gone.
+    `merged` makes it. The workers are tasks of this block, which cancels them at its end.
     """
 
     def __init__(
@@ -37,14 +38,14 @@ class Merged(Generic[T]):
         self._size: Final = buffer
         self._on_error = on_error
         self._items: deque[T] = deque()
-        self._room = asyncio.Event()
-        self._arrived = asyncio.Event()
-        self._drawing = asyncio.Lock()
+        self._not_full = WaitQueue()  # of workers
+        self._not_empty = WaitQueue()  # of the consumer
+        self._source_lock = asyncio.Lock()
         self._source: Iterator[AsyncIterable[T]] | AsyncIterator[AsyncIterable[T]] | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._drawn = False  # whether the source is over
+        self._exhausted = False  # whether the source has ended
         self._failure: Exception | None = None
-        self._raised: Exception | None = None  # the failure, once it was raised
+        self._raised: Exception | None = None  # the failure, after it was raised
         self._running = 0
         self._state = "new"
 
@@ -60,7 +61,7 @@ class Merged(Generic[T]):
         self._running = self._workers
         self._tasks = [background(self._work(), "merged") for _ in range(self._workers)]
         for task in self._tasks:
-            task.add_done_callback(self._done)  # also of one that was cancelled before it began
+            task.add_done_callback(self._worker_done)  # also where it is cancelled before it starts
         return self
 
     async def __aexit__(
@@ -69,19 +70,19 @@ class Merged(Generic[T]):
         self._state = "closed"
         self._items.clear()
         if asyncio._get_running_loop() is None:  # noqa: SLF001 - documented
-            return  # dropped with a loop that is closed, and the workers with it
-        self._arrived.set()
-        # Our own lists end in a turn or two of the loop. Those of the caller's may take longer, and
-        # a scope of anyio would cancel them at each turn.
+            return  # collected with a closed loop, and the workers with it
+        self._not_empty.notify_all()
+        # The library's lists close within a turn or two of the loop. The caller's own iterators may
+        # take longer, and a cancelled anyio scope would cancel them again at each turn.
         with anyio.CancelScope(shield=True) as scope:
-            patience = asyncio.get_running_loop().call_later(_SHIELDED, _unshield, scope)
+            timer = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT, _unshield, scope)
             try:
-                await self._end()
+                await self._stop()
             finally:
-                patience.cancel()
+                timer.cancel()
 
-    async def _end(self) -> None:
-        """Cancel the workers, once for each time that this is cancelled; then close the source."""
+    async def _stop(self) -> None:
+        """Cancel the workers, again whenever this is cancelled itself; then close the source."""
         cancelled: asyncio.CancelledError | None = None
         for task in self._tasks:
             if not task.cancelling():
@@ -89,8 +90,8 @@ class Merged(Generic[T]):
         while pending := [task for task in self._tasks if not task.done()]:
             try:
                 await asyncio.wait(pending)
-            except asyncio.CancelledError as again:
-                cancelled = again
+            except asyncio.CancelledError as error:
+                cancelled = error
                 for task in pending:
                     task.cancel()
         self._tasks.clear()
@@ -116,25 +117,25 @@ class Merged(Generic[T]):
                 raise failure
             if not self._running:
                 raise StopAsyncIteration
-            self._arrived.clear()
-            await self._arrived.wait()
+            await self._not_empty.wait()
         item = self._items.popleft()
-        self._room.set()
+        self._not_full.notify()
         return item
 
     async def _work(self) -> None:
         try:
-            while (pager := await self._draw()) is not None:
+            while (pager := await self._next_source()) is not None:
                 await self._read(pager)
         except Exception as error:  # noqa: BLE001 - raised to the consumer
             if self._failure is None:
                 self._fail(error)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _worker_done(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() and self._state == "open" and self._failure is None:
             self._fail(RuntimeError("a worker of this merged stream was cancelled"))
         self._running -= 1
-        self._arrived.set()
+        if not self._running or self._failure is not None:
+            self._not_empty.notify_all()
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
@@ -148,10 +149,9 @@ class Merged(Generic[T]):
             try:
                 async for item in items:
                     while len(self._items) >= self._size:
-                        self._room.clear()
-                        await self._room.wait()
+                        await self._not_full.wait()
                     self._items.append(item)
-                    self._arrived.set()
+                    self._not_empty.notify()
             finally:
                 await _close(items)
         except Exception as error:
@@ -159,19 +159,19 @@ class Merged(Generic[T]):
                 raise
             self._on_error(pager, error)
 
-    async def _draw(self) -> AsyncIterable[T] | None:
-        async with self._drawing:
+    async def _next_source(self) -> AsyncIterable[T] | None:
+        async with self._source_lock:
             source = self._source
-            if self._drawn or source is None or self._failure is not None:
+            if self._exhausted or source is None or self._failure is not None:
                 return None
             try:
                 pager = await anext(source) if isinstance(source, AsyncIterator) else next(source)
             except (StopIteration, StopAsyncIteration):
-                self._drawn = True
+                self._exhausted = True
                 return None
-            given: object = pager
-            if not isinstance(given, AsyncIterable):
-                raise TypeError(f"merged() takes lists, not {type(given).__name__}")
+            value: object = pager
+            if not isinstance(value, AsyncIterable):
+                raise TypeError(f"merged() takes lists, not {type(value).__name__}")
             return pager
 
 
@@ -180,7 +180,7 @@ def _unshield(scope: anyio.CancelScope) -> None:
 
 
 async def _close(iterator: object) -> None:
-    """Close an iterator that can be closed, so that what it has open ends with the block."""
+    """Close an iterator that can be closed, so that its connections end with the block."""
     aclose = getattr(iterator, "aclose", None)
     close = getattr(iterator, "close", None)
     if aclose is not None:
@@ -198,17 +198,25 @@ def merged(
 ) -> Merged[T]:
     """The items of many lists as one stream, in the order of their arrival.
 
-    ``async with merged(pagers) as items: async for item in items: ...``. A list is a `Pager`, or
-    its ``pages()``, whose pages carry the cursors to resume from. ``pagers`` are drawn as workers
-    get to them, so there may be any number; ``workers`` of them run at once, and at most ``buffer``
-    items wait for the consumer: a slow one slows the requests. A list that fails ends the stream
-    with its own error, after the items that had arrived; with ``on_error(pager, error)`` it is left
-    out instead. The iterator over ``pagers`` is closed at the end of the block.
+    A list is a `Pager`, or its ``pages()``, whose pages carry the cursors to resume from. Lists are
+    taken from ``pagers`` as workers become free, so there may be any number of them. ``workers`` of
+    them run at once, and at most ``buffer`` items wait for the consumer: a slow consumer slows the
+    requests. A list that fails ends the stream with its own error, after the items that arrived
+    before it; with ``on_error(pager, error)`` it is left out instead. The iterator over ``pagers``
+    is closed at the end of the block.
+
+    Example::
+
+        imodels = [imodel async for imodel in itwin.imodels.list_imodels(itwin_id)]
+        lists = (itwin.imodels.list_changesets(imodel.id) for imodel in imodels)
+        async with merged(lists, workers=8) as changesets:
+            async for changeset in changesets:
+                print(changeset.index, changeset.file_size)
     """
     check_count("workers", workers)
     check_count("buffer", buffer)
-    given: object = pagers
-    if not isinstance(given, Iterable | AsyncIterable) or isinstance(given, Pager | str):
+    value: object = pagers
+    if not isinstance(value, Iterable | AsyncIterable) or isinstance(value, Pager | str):
         raise TypeError("pagers must be an iterable or async iterable of lists")
     check_callback("on_error", on_error)
     return Merged(pagers, workers, buffer, on_error)

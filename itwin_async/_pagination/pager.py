@@ -1,7 +1,7 @@
-"""Lazy lists: values that are iterated page by page, where the platform's links decide.
+"""Lazy lists: values that are iterated page by page, by the links that the platform gives.
 
-An iterator holds nothing between two items but its place: no slot, lock, scope or task group. What
-it has open it closes at once, synchronously, when it is closed or dropped.
+Between two items an iterator holds only its place: no slot, lock, scope or task group. When it is
+closed or collected, it closes its connection at once and synchronously.
 """
 
 import contextlib
@@ -13,9 +13,9 @@ from itwin_async._aio.timeouts import InterruptScope
 from itwin_async._core.html import hint, rows_table
 from itwin_async._core.validation import check_count
 from itwin_async._pagination.cursor import Cursor
+from itwin_async._pagination.list_context import ListContext
+from itwin_async._pagination.list_spec import ListSpec
 from itwin_async._pagination.page_reader import PageReader
-from itwin_async._pagination.page_types import ListSpec
-from itwin_async._pagination.prefetch import ListContext
 from itwin_async.errors import ended_with, own_copy
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list: its items, where it came from, where the next one is.
+    """One page of a list: its items, its URL, and the URL of the next page.
 
     ``next_url`` is None at the end, and where the next link is refused; ``cursor`` resumes the list
     behind this page.
@@ -48,30 +48,36 @@ class Page(Generic[T]):
 
 
 class Pager(Generic[T]):
-    """A list of the platform: a value, from which nothing is requested before it is iterated.
+    """A list of the platform. Nothing is requested before it is iterated.
 
     ``async for item in pager`` starts from the beginning each time. A page is requested when its
-    first item is wanted, unless `ahead` allows more. Iterating raises the library's errors; none of
-    the items before an error is lost.
+    first item is wanted, or earlier with `ahead`. Iterating raises the library's errors, after all
+    items that came before the error.
+
+    Example::
+
+        extensions = itwin.extensions.list_extensions()
+        async for extension in extensions:
+            print(extension.name)
     """
 
-    __slots__ = ("_ahead", "_context", "_listing", "_start")
+    __slots__ = ("_ahead", "_context", "_spec", "_start")
 
     def __init__(
         self,
         context: ListContext,
-        listing: ListSpec[Any, T],
+        spec: ListSpec[Any, T],
         *,
         ahead: int = 0,
         start: "Cursor | None" = None,
     ) -> None:
         self._context = context
-        self._listing = listing
+        self._spec = spec
         self._ahead = ahead
         self._start = start
 
     def __repr__(self) -> str:
-        request = self._listing.request
+        request = self._spec.request
         return f"Pager({request.operation.method} {request.target.partition('?')[0]})"
 
     def _repr_html_(self) -> str:
@@ -84,48 +90,64 @@ class Pager(Generic[T]):
         )
 
     def __aiter__(self) -> "ItemIterator[T]":
-        return ItemIterator(self._feed())
+        return ItemIterator(self._reader())
 
     def pages(self) -> "PageIterator[T]":
-        """The same list as whole pages; as much memory as a page takes."""
-        return PageIterator(self._feed())
+        """The same list as whole pages, each of which is in memory at once.
+
+        Example::
+
+            async for page in itwin.imodels.list_imodels(itwin_id).pages():
+                print(len(page.items), page.cursor)
+        """
+        return PageIterator(self._reader())
 
     def ahead(self, pages: int) -> "Pager[T]":
-        """The same list with up to so many pages asked for ahead of the one being read; 0 is none.
+        """The same list with up to so many pages requested ahead of the one being read; 0 is none.
 
         The window grows 1, 2, 4 … ``pages``. Later pages are predicted from the links seen so far
         and used only when the page before names exactly that link, so order and content are as
         without. Only idle slots of the limiter are used. Past the end of a list up to ``pages``
         requests may be sent in vain; they count against the rate limit.
+
+        Example::
+
+            changesets = itwin.imodels.list_changesets(imodel_id, page_size=1_000)
+            total = sum([changeset.file_size or 0 async for changeset in changesets.ahead(8)])
         """
         check_count("pages", pages, least=0)
-        return Pager(self._context, self._listing, ahead=pages, start=self._start)
+        return Pager(self._context, self._spec, ahead=pages, start=self._start)
 
     def resume(self, cursor: str) -> "Pager[T]":
         """The rest of the list behind a cursor that an iterator or a page gave, in any process.
 
-        Raises `ValueError` for what is no cursor of this list.
-        """
-        return Pager(
-            self._context,
-            self._listing,
-            ahead=self._ahead,
-            start=Cursor.parse(cursor, self._listing.digest),
-        )
+        Raises `ValueError` for a string that is no cursor of this list.
 
-    def _feed(self) -> "PageReader[T]":
-        listing = self._listing
-        start = self._start or Cursor(listing.digest, listing.request.target, 0)
-        return PageReader(self._context, listing, start, self._ahead)
+        Example::
+
+            imodels = itwin.imodels.list_imodels(itwin_id)
+            async with aiter(imodels) as items:
+                first = await anext(items)
+                cursor = items.cursor  # a string to store
+
+            rest = [imodel async for imodel in imodels.resume(cursor)]
+        """
+        start = Cursor.parse(cursor, self._spec.digest)
+        return Pager(self._context, self._spec, ahead=self._ahead, start=start)
+
+    def _reader(self) -> "PageReader[T]":
+        spec = self._spec
+        start = self._start or Cursor(spec.digest, spec.request.target, 0)
+        return PageReader(self._context, spec, start, self._ahead)
 
 
 class _ListIterator(Generic[T]):
-    """What iterating by items and by pages share: one user at a time, and no quiet end."""
+    """The common part of `ItemIterator` and `PageIterator`: one task at a time, and errors stay."""
 
-    def __init__(self, feed: PageReader[T]) -> None:
-        self._feed = feed
+    def __init__(self, reader: PageReader[T]) -> None:
+        self._reader = reader
         self._wait: InterruptScope | None = None  # while a task waits for an item
-        self._end: Exception | None = None  # of which each further call raises a copy
+        self._end: Exception | None = None  # each further call raises a copy of it
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -143,24 +165,24 @@ class _ListIterator(Generic[T]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the list: what is open or under way for it ends now.
+        """Close the list: its connection and its requests end now.
 
-        From another thread than that of its event loop, it ends there soon.
+        From another thread than that of its event loop, they end there soon.
         """
-        self._feed.binding.call(self._close)
+        self._reader.binding.call(self._close)
 
     def _close(self) -> None:
         if self._end is None:
             self._end = StopAsyncIteration()
             if self._wait is not None:
                 self._end = RuntimeError("this list was closed while it was waited for")
-                if not self._feed.binding.lost:
+                if not self._reader.binding.lost:
                     self._wait.interrupt(own_copy(self._end))
-        self._feed.close()
+        self._reader.close()
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):  # it was never made
-            self._feed.binding.call(self._feed.close)
+        with contextlib.suppress(AttributeError):  # its constructor failed
+            self._reader.binding.call(self._reader.close)
 
     def _begin(self) -> InterruptScope:
         if self._end is not None:
@@ -171,22 +193,22 @@ class _ListIterator(Generic[T]):
         return self._wait
 
     def _fail(self, error: BaseException) -> None:
-        """Remember how it ended, so that it ends the same way when asked again."""
+        """Remember the error, so that further calls raise it again."""
         if not isinstance(error, Exception):
             error = RuntimeError(
                 "this list was cancelled while it was waited for: go on with pager.resume(cursor)"
             )
         if self._end is None:
             self._end = ended_with(error, "this list", "go on with pager.resume(cursor)")
-        self._feed.close()
+        self._reader.close()
 
 
 class ItemIterator(_ListIterator[T]):
     """A running list, item by item."""
 
-    def __init__(self, feed: PageReader[T]) -> None:
-        super().__init__(feed)
-        self._items: list[T] = []  # the next one last: each is let go as it is handed over
+    def __init__(self, reader: PageReader[T]) -> None:
+        super().__init__(reader)
+        self._items: list[T] = []  # in reverse: each is dropped as it is delivered
         self._unread = 0  # items that closing has thrown away
 
     async def __anext__(self) -> T:
@@ -199,13 +221,13 @@ class ItemIterator(_ListIterator[T]):
         try:
             with wait:
                 while True:
-                    run = await self._feed.run()
-                    if run:
-                        run.reverse()
-                        self._items = run
-                        return run.pop()
-                    if run is None and not await self._feed.arrive():
-                        raise StopAsyncIteration  # noqa: TRY301 - what `_fail` remembers
+                    batch = await self._reader.next_batch()
+                    if batch:
+                        batch.reverse()
+                        self._items = batch
+                        return batch.pop()
+                    if batch is None and not await self._reader.next_page():
+                        raise StopAsyncIteration  # noqa: TRY301 - `_fail` remembers it
         except BaseException as error:
             self._fail(error)
             raise
@@ -214,8 +236,8 @@ class ItemIterator(_ListIterator[T]):
 
     @property
     def cursor(self) -> str:
-        """Where this list is: every item that was handed over lies before it, and none after."""
-        return self._feed.place(len(self._items) + self._unread)
+        """The place of this list: every delivered item lies before it, and no other."""
+        return self._reader.cursor(len(self._items) + self._unread)
 
     def _close(self) -> None:
         self._unread += len(self._items)
@@ -226,29 +248,29 @@ class ItemIterator(_ListIterator[T]):
 class PageIterator(_ListIterator[T]):
     """A running list, page by page."""
 
-    def __init__(self, feed: PageReader[T]) -> None:
-        super().__init__(feed)
-        self._cursor = feed.place(0)
+    def __init__(self, reader: PageReader[T]) -> None:
+        super().__init__(reader)
+        self._cursor = reader.cursor(0)
 
     async def __anext__(self) -> Page[T]:
-        wait, feed = self._begin(), self._feed
+        wait, reader = self._begin(), self._reader
         try:
             with wait:
-                if not await feed.arrive():
-                    raise StopAsyncIteration  # noqa: TRY301 - what `_fail` remembers
-                url = feed.url(feed.target)
+                if not await reader.next_page():
+                    raise StopAsyncIteration  # noqa: TRY301 - `_fail` remembers it
+                url = reader.url(reader.target)
                 items: list[T] = []
-                while (run := await feed.run()) is not None:
-                    items += run
+                while (batch := await reader.next_batch()) is not None:
+                    items += batch
         except BaseException as error:
             self._fail(error)
             raise
         finally:
             self._wait = None
-        self._cursor = feed.place(0)
-        return Page(items, url, feed.url(feed.next_target), self._cursor)
+        self._cursor = reader.cursor(0)
+        return Page(items, url, reader.url(reader.next_target), self._cursor)
 
     @property
     def cursor(self) -> str:
-        """Where this list is: every page that was handed over lies before it, and none after."""
+        """The place of this list: every delivered page lies before it, and no other."""
         return self._cursor

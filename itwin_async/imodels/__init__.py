@@ -1,17 +1,14 @@
 """The iModels API: iModels of an iTwin, their changesets, and the extended data of changesets."""
 
-from itwin_async.imodels.extended_data import ExtendedData
-from itwin_async.imodels.imodels import (
+from itwin_async.imodels.changesets import (
     Application,
     Changeset,
     ChangesetLinks,
-    Extent,
-    IModel,
-    IModelLinks,
-    IModels,
-    Point,
     SynchronizationInfo,
 )
+from itwin_async.imodels.extended_data_entry import ExtendedData
+from itwin_async.imodels.group import IModels
+from itwin_async.imodels.imodels import Extent, IModel, IModelLinks, Point
 
 __all__ = [
     "Application",

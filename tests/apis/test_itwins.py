@@ -102,7 +102,7 @@ def test_a_list_of_itwins_that_goes_on_warns_of_nothing(caplog):
     links = {"next": {"href": "/itwins/?$skip=10000"}}
     page = itwins.ITwinPage(itwins=[ITwin(id="1")] * 10, links=links)
     base = split("https://api.bentley.com/")[0]
-    assert page.following(base, "/itwins/?$skip=9990") == "/itwins/?$skip=10000"
+    assert page.next_target(base, "/itwins/?$skip=9990") == "/itwins/?$skip=10000"
     assert not caplog.records
 
 

@@ -261,11 +261,11 @@ async def test_a_next_link_to_the_same_page_is_a_loop():
 )
 def test_where_a_page_of_rows_leads(target, rows, following):
     page = ODataPage(value=[msgspec.Raw(b"1")] * rows)
-    assert page.following(BASE, target) == following
+    assert page.next_target(BASE, target) == following
 
 
 def test_the_context_of_a_page_leads_nowhere():
     text = b'{"@odata.context":"https://dev-api.bentley.com/x","value":[1]}'
     page = msgspec.json.decode(text, type=ODataPage)
-    assert page.following(BASE, "/s") == "/s?$skip=1"
+    assert page.next_target(BASE, "/s") == "/s?$skip=1"
     assert page.context == "https://dev-api.bentley.com/x"

@@ -27,8 +27,8 @@ RECORDED = {
 METHODS = {
     name
     for group in GROUPS.values()
-    for name, value in vars(group).items()
-    if not name.startswith("_") and inspect.isfunction(value)
+    for name, value in inspect.getmembers(group, inspect.isfunction)
+    if not name.startswith("_")
 }
 # What the contract names besides single operations.
 LONGER = {"wait_until_ready", "download_version"}

@@ -18,7 +18,7 @@ from terminal import COMMAND, QUICK, Ended, environment, in_terminal, run
 
 from itwin_async.cli import main
 from itwin_async.emulator import Cut, Delay, Edit, Emulator, Garbage, Reset, Status, Throttle
-from itwin_async.imodels.imodels import IModels
+from itwin_async.imodels import IModels
 
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
 NOWHERE = "http://127.0.0.1:9"  # the port of a service that discards

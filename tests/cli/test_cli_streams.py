@@ -29,7 +29,7 @@ from terminal import COMMAND, environment
 from itwin_async.cli import _options, main
 from itwin_async.cli._stdio import Stderr, Stdout, as_file
 from itwin_async.emulator import Edit, Emulator
-from itwin_async.imodels.imodels import IModels
+from itwin_async.imodels import IModels
 
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
 LIST = ("extended-data", "list", IMODEL)

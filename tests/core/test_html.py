@@ -25,7 +25,7 @@ from itwin_async import (
     Stats,
 )
 from itwin_async._core.records import Record
-from itwin_async.imodels.extended_data import extended_data
+from itwin_async.imodels.extended_data_entry import extended_data
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>\u202e\x00\ud800"
 SIGNED = "https://blob.example/f?sv=1&sig=canary-signature"

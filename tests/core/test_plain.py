@@ -10,7 +10,7 @@ from serving import SUN_CITY, serving
 from test_records import RECORDS, decode, least
 
 from itwin_async import Changeset, ExtensionVersion, IModel, Link, PayloadError, plain
-from itwin_async.imodels.extended_data import extended_data
+from itwin_async.imodels.extended_data_entry import extended_data
 
 
 @pytest.mark.parametrize("kind", RECORDS)

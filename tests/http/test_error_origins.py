@@ -131,7 +131,7 @@ async def test_a_link_that_is_refused_is_no_growing_error():
             await anext(items)
         cursors = {items.cursor for _ in range(20)}
         assert len(cursors) == 1
-        assert items._feed._next.__traceback__ is None
+        assert items._reader._next.__traceback__ is None
         with pytest.raises(LinkError) as first:
             await anext(items)
         with pytest.raises(LinkError) as second:
@@ -147,7 +147,7 @@ async def test_a_list_that_is_closed_while_it_is_waited_for_raises_two_objects()
             await hold.wait()
 
         items = aiter(itwin.imodels.list_changesets(IMODEL))
-        itwin._executor.run = lambda *_: waits(None)
+        itwin._executor.execute = lambda *_: waits(None)
         waiter = asyncio.ensure_future(anext(items))
         await asyncio.sleep(0)
         await items.aclose()

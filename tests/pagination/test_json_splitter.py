@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from itwin_async._pagination.json_splitter import Splitter
-from itwin_async.imodels.extended_data import STREAMING
+from itwin_async.imodels.extended_data_page import STREAM_FORMAT
 
 BAD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 PLAIN = base64.b64encode(b'{"a":1}').decode()
@@ -28,13 +28,15 @@ def facts(entry) -> tuple[str, int, object]:
 
 
 def whole(text: bytes) -> tuple[list, object]:
-    page = STREAMING.whole(text)
+    page = STREAM_FORMAT.decode_page(text)
     return [facts(entry) for entry in page.entries()], page.links
 
 
 def in_pieces(text: bytes, borders: list[int]) -> tuple[list, object, list[int]]:
     """The same by way of the splitter; and how many entries came with each piece."""
-    splitter = Splitter(STREAMING.opening, STREAMING.whole, STREAMING.run)
+    splitter = Splitter(
+        STREAM_FORMAT.list_start, STREAM_FORMAT.decode_page, STREAM_FORMAT.decode_entries
+    )
     entries, given_by = [], []
     places = [0, *sorted({at for at in borders if 0 < at < len(text)}), len(text)]
     for start, end in itertools.pairwise(places):
@@ -262,16 +264,16 @@ class Counting:
 
     def whole(self, text):
         self.decoded += len(text)
-        return STREAMING.whole(text)
+        return STREAM_FORMAT.decode_page(text)
 
     def run(self, text):
         self.decoded += len(text)
-        return STREAMING.run(text)
+        return STREAM_FORMAT.decode_entries(text)
 
 
 def decoded_bytes(text: bytes, piece: int) -> int:
     counting = Counting()
-    splitter = Splitter(STREAMING.opening, counting.whole, counting.run)
+    splitter = Splitter(STREAM_FORMAT.list_start, counting.whole, counting.run)
     try:
         for start in range(0, len(text), piece):
             splitter.feed(text[start : start + piece])

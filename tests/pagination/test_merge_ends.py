@@ -276,7 +276,7 @@ async def test_a_failing_list_does_not_disturb_the_closing_of_the_others():
 
 
 async def test_a_list_that_never_closes_is_cancelled_again_after_a_while(monkeypatch):
-    monkeypatch.setattr("itwin_async._pagination.merge._SHIELDED", 0.01)
+    monkeypatch.setattr("itwin_async._pagination.merge._CLOSE_TIMEOUT", 0.01)
     ended = asyncio.Event()
 
     async def stubborn():

@@ -200,7 +200,7 @@ async def test_endless_empty_pages_end():
 
 async def test_empty_pages_between_full_ones_are_no_loop(monkeypatch):
     monkeypatch.setattr(
-        "itwin_async._pagination.page_reader._EMPTY_IN_A_ROW", 20
+        "itwin_async._pagination.page_reader._MAX_EMPTY_PAGES", 20
     )  # a thousand take their time
 
     async def answer(call) -> None:

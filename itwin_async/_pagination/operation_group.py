@@ -1,0 +1,68 @@
+"""The base of the classes that hold the operations of an API, such as ``itwin.imodels``."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar, overload
+
+from itwin_async._core.operation import Request
+from itwin_async._pagination.list_context import ListContext
+from itwin_async._pagination.list_spec import ListSpec, StreamFormat
+from itwin_async._pagination.page_types import PageProtocol
+from itwin_async._pagination.pager import Pager
+
+T = TypeVar("T")
+E = TypeVar("E")
+G = TypeVar("G")
+
+
+class OperationGroup:
+    """The operations of one API. A method checks its arguments, makes a request and runs it."""
+
+    def __init__(self, context: ListContext) -> None:
+        self._context = context
+        self._executor = context.executor
+
+    async def _call(self, request: Request[T]) -> T:
+        """Send a request and decode its response."""
+        return await self._executor.execute_decoded(request)
+
+    @overload
+    def _list(self, request: Request[PageProtocol[T]]) -> Pager[T]: ...
+    @overload
+    def _list(
+        self,
+        request: Request[PageProtocol[E]],
+        build: Callable[[Sequence[E]], list[T]],
+        stream_format: StreamFormat[E] | None = None,
+    ) -> Pager[T]: ...
+    def _list(
+        self,
+        request: Request[Any],
+        build: Callable[[Sequence[Any]], list[Any]] = list,
+        stream_format: StreamFormat[Any] | None = None,
+    ) -> Pager[Any]:
+        """A lazy list from its first request. ``build`` makes items of a page's entries."""
+        return Pager(self._context, ListSpec(request, build, stream_format))
+
+
+class GroupAttribute(Generic[G]):
+    """An attribute of the session that makes its group on first use.
+
+    On the session's class it is the group's class, so that mocks and tools find its methods.
+    """
+
+    def __init__(self, group_type: Callable[[ListContext], G]) -> None:
+        self._group_type = group_type
+
+    def __set_name__(self, _: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, session: None, owner: type, /) -> Callable[[ListContext], G]: ...
+    @overload
+    def __get__(self, session: object, owner: type, /) -> G: ...
+    def __get__(self, session: object, owner: type, /) -> Callable[[ListContext], G] | G:
+        if session is None:
+            return self._group_type
+        attributes = vars(session)
+        group = attributes[self._name] = self._group_type(attributes["_context"])  # a cache
+        return group

@@ -10,10 +10,10 @@ from itwin_async._core.operation import Request
 from itwin_async._core.urls import skip_of, with_skip
 from itwin_async._http.body import Body, read_whole
 from itwin_async._http.executor import RequestExecutor
+from itwin_async._http.rate_limiter import Slot
 from itwin_async._pagination.list_context import ListContext, Reservation
 from itwin_async.auth import Token
 from itwin_async.errors import ITwinError, TransportError
-from itwin_async.limits import Slot
 
 _CHUNK_SIZE: Final = 256 * 1024  # bytes decoded before other tasks get a turn of the loop
 

@@ -187,7 +187,7 @@ def test_extended_data_is_shown_undecoded():
             raise AssertionError("a payload was decoded to be shown")
 
     entry = extended_data("c1", 7, b'{"data": {"taskId": "t1"}}', "i1")
-    msgspec.structs.force_setattr(entry, "_list", entry._list._replace(decoder=Never()))
+    msgspec.structs.force_setattr(entry, "_source", entry._source._replace(decoder=Never()))
     assert "t1" in html.unescape(html_of(entry))
     assert "26 bytes" in html_of(page([entry]))
     assert ("changeset_index", 7) in entry.__rich_repr__()

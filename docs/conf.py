@@ -1,16 +1,16 @@
 """How the documentation is built: ``make docs``."""
 
 import sys
-import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
+from itwin_async import __version__
+
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent / "scripts")]
-_PROJECT = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 project = "itwin_async"
-version = release = _PROJECT["version"]
+version = release = __version__
 html_title = f"itwin_async {version}"
 html_theme = "furo"
 html_show_copyright = False

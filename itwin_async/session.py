@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from importlib.metadata import version as installed_version
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypedDict, TypeVar, Unpack, overload
 
@@ -33,7 +32,7 @@ from itwin_async.packages import Packages
 from itwin_async.retries import Retry
 
 T = TypeVar("T")
-VERSION: Final = installed_version("itwin-async")
+VERSION: Final = "0.1.0"
 _MIB: Final = 1 << 20
 
 

@@ -1,8 +1,8 @@
-"""The library at work, without an account: an emulated platform, throttled, faulty, and streamed.
+"""The demo: stream extended data from an emulated platform that throttles and fails.
 
 Starts the emulator on a free port, lists extensions, and streams the extended data of forty iModels
-at once into a msgspec struct, through a rate limit, a token that ends, a connection that is reset
-and a page that is cut short. Ends with an error if one entry is missing or there twice.
+at once into a msgspec struct, through a rate limit, a token that expires, a connection that is
+reset and a page that is cut short. Ends with an error if an entry is missing or comes twice.
 """
 
 import time
@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from itwin_async import ExtendedData, IModel, ITwinSession, Pager, merged
-from itwin_async.cli._output import Screen
 from itwin_async.cli._running import run
+from itwin_async.cli._screen import Screen
 from itwin_async.emulator import Cut, Emulator, Reset
 
 _IMODELS: Final = 40
@@ -40,19 +40,19 @@ class _Payload(msgspec.Struct):
 
 async def _imodels(itwin: ITwinSession) -> AsyncIterator[IModel]:
     """Every iModel of every iTwin."""
-    async for found in itwin.itwins.list_itwins():
-        async for imodel in itwin.imodels.list_imodels(found.id):
+    async for each in itwin.itwins.list_itwins():
+        async for imodel in itwin.imodels.list_imodels(each.id):
             yield imodel
 
 
 async def _lists(itwin: ITwinSession) -> AsyncIterator[Pager[ExtendedData[_Payload]]]:
-    """The extended data of each of them, as a list that nothing was requested of yet."""
+    """The lists of their extended data; none has sent a request yet."""
     async for imodel in _imodels(itwin):
         yield itwin.imodels.list_extended_data(imodel.id, _Payload, page_size=_PAGE)
 
 
-def _make_trouble(emulator: Emulator, entries: int) -> None:
-    """What goes wrong on the way."""
+def _inject_faults(emulator: Emulator, entries: int) -> None:
+    """Throttle after a quarter of the entries, expire the tokens after half."""
     if entries == _ENTRIES // 4:
         emulator.throttle(2)
     if entries == _ENTRIES // 2:
@@ -60,7 +60,7 @@ def _make_trouble(emulator: Emulator, entries: int) -> None:
 
 
 def main() -> int:
-    """Run it; the exit code says whether every entry came exactly once."""
+    """Run the demo; the exit code says whether every entry came exactly once."""
     return run(_demo)
 
 
@@ -92,18 +92,18 @@ async def _demo() -> int:
                 async for entry in entries:
                     seen[entry.imodel_id, entry.changeset_index] += 1
                     files.update(entry.data.data.changed_files)
-                    _make_trouble(emulator, len(seen))
+                    _inject_faults(emulator, len(seen))
                     progress.advance(bar)
                     if not console.is_terminal and len(seen) % 2_500 == 0:
                         console.print(f"{len(seen):,} entries")
         stats = itwin.stats
         pages = emulator.count("list_extended_data")
-    table = Table("what", "count", title="What was seen")
+    table = Table("", "count", title="What happened")
     table.add_row("entries", f"{sum(seen.values()):,}")
     table.add_row("changed files", f"{len(files):,}")
-    table.add_row("pages of them asked for", f"{pages:,}")
+    table.add_row("pages requested", f"{pages:,}")
     table.add_row("requests", f"{stats.requests:,}")
-    table.add_row("tried again after a fault", f"{stats.retries:,}")
+    table.add_row("retries after a fault", f"{stats.retries:,}")
     table.add_row("throttled", f"{stats.throttled:,}")
     table.add_row("pauses", f"{stats.pauses:,}")
     table.add_row("token renewals", f"{stats.renewals:,}")

@@ -5,11 +5,12 @@ from typing import Annotated, Final, Literal
 from cyclopts import App, Parameter
 
 from itwin_async import ITwinSession
-from itwin_async.cli._options import DEFAULTS, Count, Flag, Options, pairs, with_session
+from itwin_async.cli._options import DEFAULTS, Count, Flag, Options, pairs
 from itwin_async.cli._output import show, show_list, write, write_json
+from itwin_async.cli._session import with_session
 
-itwins: Final = App(name="itwins", help="iTwins.")
-packages: Final = App(name="packages", help="Integration packages (EDFS).")
+itwins: Final = App(name="itwins")
+packages: Final = App(name="packages")
 
 
 @itwins.command(name="list")
@@ -30,21 +31,21 @@ def list_itwins(
     limit: Count = None,
     options: Options = DEFAULTS,
 ) -> None:
-    """iTwins you are a member of.
+    """List the iTwins you are a member of.
 
     Args:
-        search: A part of their texts.
+        search: Part of their name, number or another text.
         sub_class: Account, Asset, Project, Portfolio, Program or WorkPackage; several joined by
             commas.
         status: Active, Inactive or Trial.
-        number: The whole number.
-        display_name: The whole name.
+        number: Exact number.
+        display_name: Exact name.
         parent: Id of their parent.
         filter: An OData filter, such as "type eq 'Bridge'".
-        orderby: Such as 'displayName desc'.
+        orderby: Order, such as 'displayName desc'.
         scope: Whose iTwins.
-        include_inactive: Inactive ones as well.
-        representation: All fields.
+        include_inactive: List inactive ones as well.
+        representation: Get all fields.
         page_size: Items in a request, at most 1,000.
         limit: Items at most.
         options: See `Options`.
@@ -73,7 +74,7 @@ def list_itwins(
 
 @packages.command(name="list")
 def list_packages(*, limit: Count = None, options: Options = DEFAULTS) -> None:
-    """Packages that the organization subscribed to.
+    """List the packages that your organization subscribed to.
 
     Args:
         limit: Items at most.
@@ -87,7 +88,7 @@ def list_packages(*, limit: Count = None, options: Options = DEFAULTS) -> None:
 
 @packages.command(name="show")
 def show_package(name: str, /, *, options: Options = DEFAULTS) -> None:
-    """One package, with an example of its input and its answer.
+    """Show one package, with an example of its input and of its output.
 
     Args:
         name: Unique name of the package.
@@ -106,25 +107,25 @@ def execute(
     xml: Flag = False,
     options: Options = DEFAULTS,
 ) -> None:
-    """Run a package for an iTwin, and print its answer.
+    """Run a package for an iTwin, and print its output.
 
     Args:
         name: Unique name of the package.
         itwin: Id of the iTwin.
         variable: NAME=VALUE, as in the package's example of its input; once for each.
-        xml: The answer as XML.
+        xml: Ask for XML instead of JSON.
         options: See `Options`.
     """
     variables = pairs("--variable", variable or ())
 
     async def work(session: ITwinSession) -> bytes:
-        given = variables or None
+        execute = session.packages.execute_package
         if xml:
-            return await session.packages.execute_package(itwin, name, variables=given, as_xml=True)
-        return await session.packages.execute_package(itwin, name, variables=given, returns=bytes)
+            return await execute(itwin, name, variables=variables or None, as_xml=True)
+        return await execute(itwin, name, variables=variables or None, returns=bytes)
 
-    answer = with_session(options, work)
+    data = with_session(options, work)
     if xml:
-        write(answer)
+        write(data)
     else:
-        write_json(options, answer)
+        write_json(options, data)

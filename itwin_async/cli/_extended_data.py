@@ -22,16 +22,19 @@ from itwin_async import (
     ServerError,
     TransportError,
 )
-from itwin_async.cli._options import DEFAULTS, Count, Options, with_session
-from itwin_async.cli._output import BAD, show_list, write_record
-from itwin_async.cli._progress import Meter, progress
-from itwin_async.cli._stdio import say
-from itwin_async.cli._tables import path_text
+from itwin_async.cli._errors import INCOMPLETE
+from itwin_async.cli._meter import Meter
+from itwin_async.cli._options import DEFAULTS, Count, Options
+from itwin_async.cli._output import show_list, write_record
+from itwin_async.cli._progress import progress
+from itwin_async.cli._session import with_session
+from itwin_async.cli._stdio import print_error
+from itwin_async.cli._text import path_text
 
-app: Final = App(name="extended-data", help="What applications stored with changesets.")
-_GO_ON: Final = "Run the same command again to go on."
-# Others would befall every iModel that is left.
-_OF_ONE: Final = (ForbiddenError, NotFoundError, InvalidRequestError, LinkError, DecodeError)
+app: Final = App(name="extended-data")
+_RESUME_ADVICE: Final = "Run the same command again to go on."
+# Errors that concern one iModel; any other would end the export of the next one as well.
+_SKIPPABLE: Final = (ForbiddenError, NotFoundError, InvalidRequestError, LinkError, DecodeError)
 _Ids = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
 
 
@@ -43,7 +46,7 @@ class _Row(msgspec.Struct):
 
 
 def _row(entry: ExtendedData[msgspec.Raw]) -> _Row:
-    """The payload as it came, in one line."""
+    """A row whose payload is what the platform sent, in one line."""
     payload = bytes(entry.data)
     try:
         payload.decode()
@@ -60,7 +63,7 @@ def _row(entry: ExtendedData[msgspec.Raw]) -> _Row:
 
 @app.command
 def show(imodel: str, changeset: str, /, *, options: Options = DEFAULTS) -> int:
-    """The extended data of one changeset.
+    """Show the extended data of one changeset.
 
     Args:
         imodel: Id of the iModel.
@@ -74,8 +77,8 @@ def show(imodel: str, changeset: str, /, *, options: Options = DEFAULTS) -> int:
     try:
         write_record(options, _row(entry))
     except PayloadError as error:
-        say(error)
-        return BAD
+        print_error(error)
+        return INCOMPLETE
     return 0
 
 
@@ -88,7 +91,7 @@ def list_extended_data(
     limit: Count = None,
     options: Options = DEFAULTS,
 ) -> int:
-    """The extended data of an iModel's changesets, as it arrives. A bad payload is left out.
+    """List the extended data of an iModel's changesets. Bad payloads are left out.
 
     Args:
         imodel: Id of the iModel.
@@ -104,7 +107,7 @@ def list_extended_data(
             return _row(entry)
         except PayloadError as error:
             bad += 1
-            say(error)
+            print_error(error)
             return None
 
     show_list(
@@ -117,7 +120,7 @@ def list_extended_data(
         limit=limit,
         row=row,
     )
-    return BAD if bad else 0
+    return INCOMPLETE if bad else 0
 
 
 @app.command
@@ -134,21 +137,21 @@ def export(
     page_size: Annotated[int, Parameter(validator=Number(gte=1))] = 1_000,
     options: Options = DEFAULTS,
 ) -> int:
-    """Write extended data to one file. Stopped at any moment, it goes on when run again.
+    """Export extended data to one file. Stopped at any moment, it goes on when run again.
 
     Args:
         imodel: Ids of iModels.
-        itwin: Ids of iTwins, of which all iModels are exported.
-        output: The file; it appears when all of it is there.
-        format: Instead of what the name ends in: .jsonl, .ndjson, .parquet, .arrow or .feather.
-        since: Only changesets with a higher index; added to a file that an earlier export finished.
-        resume: Go on with an unfinished export; --no-resume begins anew.
-        keep_going: Leave out the rest of an iModel that is refused, missing or broken, and say so.
-        workers: iModels at once.
+        itwin: Ids of iTwins, all of whose iModels are exported.
+        output: The file; it appears when it is complete.
+        format: Format, if the name does not end in .jsonl, .ndjson, .parquet, .arrow or .feather.
+        since: Add changesets with a higher index to the file of a finished export.
+        resume: Go on with an unfinished export; --no-resume starts over.
+        keep_going: Report and leave out the rest of an iModel that is refused, missing or broken.
+        workers: iModels to read at once.
         page_size: Items in a request, at most 1,000.
         options: See `Options`.
     """
-    from itwin_async.export import (  # noqa: PLC0415 - needed here alone
+    from itwin_async.export import (  # noqa: PLC0415 - only this command needs it
         Exported,
         ExportProgress,
         export_extended_data,
@@ -158,17 +161,17 @@ def export(
         raise ValueError("give --imodel or --itwin, and what to export of it")
     meter = Meter("rows", parts="iModels")
 
-    def moved(now: ExportProgress) -> None:
+    def update(now: ExportProgress) -> None:
         meter.count, meter.before, meter.bad = now.rows, now.resumed, now.bad
         meter.done, meter.total = now.done, now.imodels
 
-    failed: list[str] = []
+    skipped: list[str] = []
 
-    def left_out(imodel_id: str, error: ITwinError) -> None:
-        if not isinstance(error, _OF_ONE):
+    def skip(imodel_id: str, error: ITwinError) -> None:
+        if not isinstance(error, _SKIPPABLE):
             raise error
-        failed.append(imodel_id)
-        say(f"iModel {imodel_id} is left out: {error}")
+        skipped.append(imodel_id)
+        print_error(f"iModel {imodel_id} is left out: {error}")
 
     async def work(session: ITwinSession) -> Exported:
         with progress(session, "export", meter):
@@ -177,8 +180,8 @@ def export(
                 _imodels(session, imodel or (), itwin) if itwin else imodel or (),
                 output,
                 resume=resume,
-                on_progress=moved,
-                on_error=left_out if keep_going else None,
+                on_progress=update,
+                on_error=skip if keep_going else None,
                 format=format,
                 since=since,
                 workers=workers,
@@ -186,26 +189,26 @@ def export(
             )
 
     try:
-        done = with_session(options, work, advice=_GO_ON if resume else "")
+        result = with_session(options, work, advice=_RESUME_ADVICE if resume else "")
     except (TransportError, ServerError, RateLimitError) as error:
-        error.add_note(_GO_ON)
+        error.add_note(_RESUME_ADVICE)
         raise
-    except _OF_ONE as error:
+    except _SKIPPABLE as error:
         if not keep_going and (itwin or len(imodel or ()) > 1):
             error.add_note("--keep-going leaves out such an iModel.")
         raise
-    result = {
-        "output": path_text(done.output),
-        "rows": done.rows,
-        "bad": done.bad,
-        "imodels": done.imodels,
-        "bad_rows": None if done.bad_rows is None else path_text(done.bad_rows),
-        **({"failed": failed} if failed else {}),
+    record = {
+        "output": path_text(result.output),
+        "rows": result.rows,
+        "bad": result.bad,
+        "imodels": result.imodels,
+        "bad_rows": None if result.bad_rows is None else path_text(result.bad_rows),
+        **({"failed": skipped} if skipped else {}),
     }
-    write_record(options, result)
-    if done.bad:
-        say(f"bad payloads left out: {done.bad:,}, see {done.bad_rows}")
-    return BAD if done.bad or failed else 0
+    write_record(options, record)
+    if result.bad:
+        print_error(f"bad payloads left out: {result.bad:,}, see {result.bad_rows}")
+    return INCOMPLETE if result.bad or skipped else 0
 
 
 async def _imodels(

@@ -8,13 +8,15 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from itwin_async import DownloadedVersion, DownloadProgress, ITwinSession
-from itwin_async.cli._options import DEFAULTS, Count, Flag, Options, with_session
+from itwin_async.cli._meter import Meter
+from itwin_async.cli._options import DEFAULTS, Count, Flag, Options
 from itwin_async.cli._output import show, show_list, write_record
-from itwin_async.cli._progress import Meter, progress
+from itwin_async.cli._progress import progress
+from itwin_async.cli._session import with_session
 from itwin_async.cli._stdio import Stderr
-from itwin_async.cli._tables import path_text, printable
+from itwin_async.cli._text import path_text, printable
 
-app: Final = App(name="extensions", help="iTwin.js extensions, their versions and files.")
+app: Final = App(name="extensions")
 
 
 @app.command(name="list")
@@ -27,12 +29,12 @@ def list_extensions(
     limit: Count = None,
     options: Options = DEFAULTS,
 ) -> None:
-    """Public extensions, or the private ones of an account.
+    """List public extensions, or the private ones of an account.
 
     Args:
         itwin: Id of the account (an iTwin) whose private extensions to list.
-        search: A part of the name.
-        studio: Apps of iTwin Studio only.
+        search: Part of the name.
+        studio: List only apps of iTwin Studio.
         page_size: Items in a request.
         limit: Items at most.
         options: See `Options`.
@@ -58,11 +60,11 @@ def versions(
     limit: Count = None,
     options: Options = DEFAULTS,
 ) -> None:
-    """Versions of an extension.
+    """List the versions of an extension.
 
     Args:
         extension: Id of the extension.
-        include_deprecated: Deprecated versions as well.
+        include_deprecated: List deprecated versions as well.
         page_size: Items in a request.
         limit: Items at most.
         options: See `Options`.
@@ -80,7 +82,7 @@ def versions(
 
 @app.command(name="show")
 def show_version(extension: str, number: str, /, *, options: Options = DEFAULTS) -> None:
-    """One version of an extension, with its files. As JSON it has their signed URLs.
+    """Show one version of an extension, with its files. The JSON holds their signed URLs.
 
     Args:
         extension: Id of the extension.
@@ -98,8 +100,8 @@ def create(
 
     Args:
         name: Its name.
-        itwin: Id of the account (an iTwin) it is for.
-        description: What it is.
+        itwin: Id of the account (an iTwin) that may use it.
+        description: Its description.
         options: See `Options`.
     """
     show(
@@ -110,7 +112,7 @@ def create(
 
 @app.command
 def delete(extension: str, /, *, yes: Flag = False, options: Options = DEFAULTS) -> None:
-    """Delete an extension with all its versions and their files. Asks before it does.
+    """Delete an extension with all its versions and their files, after asking.
 
     Args:
         extension: Id of the extension.
@@ -144,10 +146,10 @@ def download(
     Args:
         extension: Id of the extension.
         number: Number of the version, such as 1.0.0.
-        directory: Where to; the current directory by default. Made if missing.
-        archive: The archive as well.
-        overwrite: Replace files that are there already.
-        resume: Keep what has arrived if it fails or is stopped, and go on with what was kept.
+        directory: Directory for the files, created if missing; by default the current one.
+        archive: Download the archive as well.
+        overwrite: Replace existing files.
+        resume: Keep partial files if it fails or is stopped, and go on with them.
         wait: Seconds to wait for the version to be unpacked.
         options: See `Options`.
     """
@@ -155,7 +157,7 @@ def download(
     async def work(session: ITwinSession) -> DownloadedVersion:
         meter = Meter("bytes", parts="files")
 
-        def moved(now: DownloadProgress) -> None:
+        def update(now: DownloadProgress) -> None:
             meter.count, meter.done, meter.total = now.bytes_done, now.files_done, now.files
 
         with progress(session, f"downloading {number}", meter):
@@ -168,20 +170,20 @@ def download(
                 archive=archive,
                 overwrite=overwrite,
                 resume=resume,
-                on_progress=moved,
+                on_progress=update,
             )
 
     try:
-        found = with_session(options, work)
+        version = with_session(options, work)
     except FileExistsError as error:
         raise FileExistsError(str(error).replace("overwrite=True", "--overwrite")) from None
     write_record(
         options,
         {
-            "number": found.number,
-            "directory": path_text(found.directory),
-            "main": None if found.main is None else path_text(found.main),
-            "files": [path_text(file) for file in found.files],
-            "archive": None if found.archive is None else path_text(found.archive),
+            "number": version.number,
+            "directory": path_text(version.directory),
+            "main": None if version.main is None else path_text(version.main),
+            "files": [path_text(file) for file in version.files],
+            "archive": None if version.archive is None else path_text(version.archive),
         },
     )

@@ -8,8 +8,8 @@ from cyclopts.validators import Number
 from itwin_async.cli._options import DEFAULTS, Count, Flag, Options
 from itwin_async.cli._output import show, show_list
 
-imodels: Final = App(name="imodels", help="iModels of an iTwin.")
-changesets: Final = App(name="changesets", help="Changesets of an iModel.")
+imodels: Final = App(name="imodels")
+changesets: Final = App(name="changesets")
 _Index = Annotated[int | None, Parameter(validator=Number(gte=0))]
 
 
@@ -27,15 +27,15 @@ def list_imodels(
     limit: Count = None,
     options: Options = DEFAULTS,
 ) -> None:
-    """iModels of an iTwin.
+    """List the iModels of an iTwin.
 
     Args:
         itwin: Id of the iTwin.
-        search: A part of name or description.
-        name: The whole name.
+        search: Part of the name or description.
+        name: Exact name.
         state: Their state.
-        order_by: Such as 'name asc' or 'createdDateTime desc'.
-        representation: All fields.
+        order_by: Order, such as 'name asc' or 'createdDateTime desc'.
+        representation: Get all fields.
         page_size: Items in a request, at most 1,000.
         limit: Items at most.
         options: See `Options`.
@@ -59,7 +59,7 @@ def list_imodels(
 
 @imodels.command(name="show")
 def show_imodel(imodel: str, /, *, options: Options = DEFAULTS) -> None:
-    """One iModel.
+    """Show one iModel.
 
     Args:
         imodel: Id of the iModel.
@@ -81,14 +81,14 @@ def list_changesets(
     limit: Count = None,
     options: Options = DEFAULTS,
 ) -> None:
-    """Changesets of an iModel.
+    """List the changesets of an iModel.
 
     Args:
         imodel: Id of the iModel.
-        after: Those after this index.
-        last: Those up to and with this index.
+        after: List those with a higher index than this.
+        last: List those up to and including this index.
         order: Ascending or descending by index.
-        representation: All fields.
+        representation: Get all fields.
         page_size: Items in a request, at most 1,000.
         limit: Items at most.
         options: See `Options`.
@@ -111,7 +111,7 @@ def list_changesets(
 
 @changesets.command(name="show")
 def show_changeset(imodel: str, changeset: str, /, *, options: Options = DEFAULTS) -> None:
-    """One changeset. As JSON it has its signed URL.
+    """Show one changeset. The JSON holds its signed URL.
 
     Args:
         imodel: Id of the iModel.

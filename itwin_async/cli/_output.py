@@ -1,4 +1,4 @@
-"""What a command shows: tables on a terminal, JSON lines in a pipe, errors in a line."""
+"""What a command prints: tables on a terminal, JSON lines in a pipe."""
 
 import os
 import shutil
@@ -6,36 +6,25 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
-from rich.console import Console
-from rich.highlighter import JSONHighlighter
 
 from itwin_async import ITwinSession, Pager
-from itwin_async.cli._options import Options, with_session
-from itwin_async.cli._progress import Meter, progress
-from itwin_async.cli._stdio import Stdout, as_file
-from itwin_async.cli._tables import escaped, list_row, list_table, path_text, record_table
+from itwin_async.cli._cells import list_row
+from itwin_async.cli._meter import Meter
+from itwin_async.cli._options import Options
+from itwin_async.cli._progress import progress
+from itwin_async.cli._session import with_session
+from itwin_async.cli._stdio import Stdout
+from itwin_async.cli._text import escaped, path_text
 
 T = TypeVar("T")
-BAD: Final = 6  # the exit code for what is done but for bad extended data
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Screen(Console):
-    """Standard output for people. A reader that went away is an error like any other."""
-
-    def __init__(self) -> None:
-        super().__init__(file=as_file(Stdout()))
-
-    def on_broken_pipe(self) -> NoReturn:
-        """rich would end the process here, with a code of its own."""
-        raise BrokenPipeError
-
-
 def write(data: bytes) -> None:
-    """Bytes on stdout, now. A terminal gets them `escaped`."""
+    """Write bytes to stdout, `escaped` on a terminal."""
     out = Stdout()
     if out.isatty():
         out.write(escaped(data.decode(errors="replace"), out.encoding))
@@ -44,12 +33,12 @@ def write(data: bytes) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file as a whole: what is there stays until all of its new content is on the disk."""
+    """Write a whole file: the old one stays until all of the new content is on the disk."""
     target = path.resolve()
     draft = target.with_name(f".itwin-async-{os.getpid()}.part")
     try:
         if (target.exists() and not target.is_file()) or not os.access(target.parent, os.W_OK):
-            target.write_bytes(data)  # a device or a pipe; or nothing can stand beside it
+            target.write_bytes(data)  # a device or a pipe, or no draft can stand beside it
             return
         try:
             with draft.open("xb") as file:
@@ -58,7 +47,7 @@ def write_file(path: Path, data: bytes) -> None:
                 shutil.copymode(target, draft)
             try:
                 draft.replace(target)
-            except OSError:  # a mount of its own: nothing replaces it
+            except OSError:  # a mount point cannot be replaced
                 target.write_bytes(data)
         finally:
             draft.unlink(missing_ok=True)
@@ -68,7 +57,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_line(item: object) -> None:
-    """A line of JSON, as the platform spells it."""
+    """Write a line of JSON, spelled as the platform spells it."""
     _write_json_line(_encode(item))
 
 
@@ -80,36 +69,37 @@ def _write_json_line(data: bytes) -> None:
         out.write_json(line)
 
 
-def write_json(options: Options, text: bytes) -> None:
-    """JSON as it came: readable on a terminal, else one line. What is no JSON goes out as it is."""
+def write_json(options: Options, data: bytes) -> None:
+    """Write JSON, indented on a terminal and else in one line; other bytes go out unchanged."""
     try:
-        formatted = msgspec.json.format(text, indent=-1 if options.for_programs else 2)
+        formatted = msgspec.json.format(data, indent=-1 if options.for_programs else 2)
     except msgspec.MsgspecError:
-        write(text)
+        write(data)
         return
     if options.for_programs:
         _write_json_line(formatted)
     else:
-        screen = Screen()
-        shown = escaped(formatted.decode(errors="replace"), screen.encoding)
-        screen.print(JSONHighlighter()(shown), soft_wrap=True)
+        from itwin_async.cli._screen import print_json  # noqa: PLC0415 - rich, for people only
+
+        print_json(formatted.decode(errors="replace"))
 
 
 def write_record(options: Options, record: object) -> None:
-    """One object: its fields below each other on a terminal, without links and what is absent."""
+    """Write one object: on a terminal its fields, without links and absent values, else a line."""
     if options.for_programs:
         write_line(record)
-        return
-    screen = Screen()
-    screen.print(record_table(_fields(record), screen.width, screen.encoding))
+    else:
+        from itwin_async.cli._screen import print_record  # noqa: PLC0415 - rich, for people only
+
+        print_record(_fields(record))
 
 
 def show(options: Options, get: Callable[[ITwinSession], Coroutine[Any, Any, object]]) -> None:
-    """What one call gives; see `write_record`."""
+    """Make one call and write its result; see `write_record`."""
     write_record(options, with_session(options, get))
 
 
-def _as_is(item: object) -> object:
+def _unchanged(item: object) -> object:
     return item
 
 
@@ -120,11 +110,11 @@ def show_list(
     get: Callable[[ITwinSession], Pager[T]],
     *,
     limit: int | None,
-    row: Callable[[T], object] = _as_is,
+    row: Callable[[T], object] = _unchanged,
 ) -> None:
-    """A list: each item as a line as soon as it comes, or a table of ``columns`` of all of them.
+    """Write a list: each item as a line as it arrives, or one table of ``columns``.
 
-    ``row`` makes of an item what is shown of it; None is left out and counts as no item.
+    ``row`` turns an item into the record to show; None leaves it out, also of the ``limit``.
     """
     for_programs = options.for_programs
     rows = list[list[str]]()
@@ -132,24 +122,25 @@ def show_list(
 
     async def work(itwin: ITwinSession) -> None:
         meter = Meter("items")
-        with progress(itwin, title, meter, lines=for_programs):
+        with progress(itwin, title, meter, prints_lines=for_programs):
             async with aclosing(aiter(get(itwin))) as items:
                 async for item in items:
-                    made = row(item)
-                    if made is None:
+                    record = row(item)
+                    if record is None:
                         continue
                     if for_programs:
-                        write_line(made)
+                        write_line(record)
                     else:
-                        rows.append(list_row(columns, _fields(made, datetime), encoding))
+                        rows.append(list_row(columns, _fields(record, datetime), encoding))
                     meter.count += 1
                     if meter.count == limit:
                         break
 
     with_session(options, work)
     if not for_programs:
-        screen = Screen()
-        screen.print(list_table(columns, rows, screen.width) if rows else f"No {title}.")
+        from itwin_async.cli._screen import print_list  # noqa: PLC0415 - rich, for people only
+
+        print_list(title, columns, rows)
 
 
 def _fields(record: object, *kept: type) -> Mapping[str, object]:

@@ -1,4 +1,4 @@
-"""Running a command's coroutine: a signal ends it at once, whatever it waits for."""
+"""Run a command's coroutine, which SIGINT and SIGTERM end at once."""
 
 import asyncio
 import os
@@ -6,30 +6,29 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from itwin_async.cli._stdio import Stderr, is_writing
 
 T = TypeVar("T")
-_SAID = {signal.SIGINT: "Interrupted.", signal.SIGTERM: "Terminated."}
+_MESSAGES: Final = {signal.SIGINT: "Interrupted.", signal.SIGTERM: "Terminated."}
 
 
 def run(work: Callable[[], Coroutine[Any, Any, T]], *, advice: str = "") -> T:
-    """The result of a coroutine. SIGINT and SIGTERM cancel it and end the process, 128 + signal.
+    """Run a coroutine and return its result. SIGINT and SIGTERM cancel it and exit, 128 + signal.
 
-    ``advice`` is then said to whoever stopped it. In another thread than the main one, signals are
-    left alone.
+    ``advice`` is printed after such a signal. Outside the main thread no signal is handled.
     """
     if _is_in_a_loop():
         raise RuntimeError(
             "the command line cannot run inside an event loop: use the library, or another thread"
         )
-    # A loop of its own making, so that the thread's current loop stays what it was.
+    # With a loop factory, the runner leaves the thread's current loop as it was.
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        return runner.run(_stoppable(work, advice))
+        return runner.run(_run_until_signal(work, advice))
 
 
-async def _stoppable(work: Callable[[], Coroutine[Any, Any, T]], advice: str) -> T:
+async def _run_until_signal(work: Callable[[], Coroutine[Any, Any, T]], advice: str) -> T:
     if not _in_main_thread():
         return await work()
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
@@ -37,25 +36,25 @@ async def _stoppable(work: Callable[[], Coroutine[Any, Any, T]], advice: str) ->
 
     def stop(number: int, _: FrameType | None) -> None:
         nonlocal received
-        again, received = received is not None, number
-        if again or is_writing():
+        is_second, received = received is not None, number
+        if is_second or is_writing():
             raise KeyboardInterrupt
         if task is not None:
             loop.call_soon_threadsafe(task.cancel)
 
-    # A job in the background is started with SIGINT ignored, and is to stay so. None is a handler
-    # that was not set in Python, and could not be put back.
-    ignored = (signal.SIG_IGN, None)
-    heard = [number for number in _SAID if signal.getsignal(number) not in ignored]
-    before = {number: signal.signal(number, stop) for number in heard}
+    # Shells start background jobs with SIGINT ignored, which has to stay. None is a handler that
+    # was not set in Python and could not be restored.
+    unchanged = (signal.SIG_IGN, None)
+    handled = [number for number in _MESSAGES if signal.getsignal(number) not in unchanged]
+    previous = {number: signal.signal(number, stop) for number in handled}
     try:
         return await work()
     except (asyncio.CancelledError, KeyboardInterrupt):
         if received is not None:
-            _leave(received, advice)
+            exit_by_signal(received, advice)
         raise
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
@@ -71,15 +70,15 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _leave(number: int, advice: str) -> None:
-    """End the process. All that is ours is closed by now.
+def exit_by_signal(number: int, advice: str) -> NoReturn:
+    """End the process with 128 + the signal's number, when everything of ours is closed.
 
-    Leaving in the usual way would wait for what cannot be interrupted: a name that is being looked
-    up in a thread, output that nobody reads.
+    A usual exit would wait for what cannot be interrupted: a name that is being looked up in a
+    thread, output that nobody reads.
     """
     stderr = Stderr()
-    words = [_SAID[signal.Signals(number)]] if stderr.isatty() else []
-    words += [advice] if advice else []
-    if words:
-        stderr.write(f"{' '.join(words)}\n")
+    messages = [_MESSAGES[signal.Signals(number)]] if stderr.isatty() else []
+    messages += [advice] if advice else []
+    if messages:
+        stderr.write(f"{' '.join(messages)}\n")
     os._exit(128 + number)

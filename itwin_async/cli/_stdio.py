@@ -1,4 +1,4 @@
-"""Standard streams as they may be: output is complete or an error, and messages never are one."""
+"""Standard streams: output is complete or raises an error, and messages never raise one."""
 
 import codecs
 import contextlib
@@ -12,30 +12,29 @@ from pathlib import Path
 from typing import Final, TextIO, cast
 
 from itwin_async._core.redaction import unsigned_value
-from itwin_async.cli._tables import escaped, printable
+from itwin_async.cli._text import escaped, printable
 
 _UTF_8: Final = "utf-8"
-_MAX_WAIT: Final = 1.0  # seconds for which a message waits until standard error takes a byte
+_MAX_STDERR_WAIT: Final = 1.0  # seconds that a message waits until standard error takes a byte
 
 
-class _Thread(threading.local):
+class _ThreadState(threading.local):
     writing: bool = False
 
 
-_thread: Final = _Thread()
+_thread: Final = _ThreadState()
 
 
 def is_writing() -> bool:
-    """Whether this thread is in a write, which waits for a reader and not for the event loop."""
+    """Whether this thread is blocked in a write: cancelling its task would not interrupt that."""
     return _thread.writing
 
 
 class Stdout:
     """Standard output: each write is complete when it returns, or raises `OSError`.
 
-    ``sys.stdout`` promises less. Unbuffered it writes a part and says so in a result that its own
-    text layer ignores; where it does not block, it stops when a pipe is full. What its encoding
-    does not have is escaped.
+    ``sys.stdout`` promises less: unbuffered, its text layer ignores that a write was partial, and a
+    non-blocking one stops when a pipe is full. Characters that its encoding lacks are escaped.
     """
 
     def __init__(self) -> None:
@@ -43,7 +42,7 @@ class Stdout:
 
     @property
     def encoding(self) -> str:
-        """What a character is encoded in."""
+        """Name of the encoding."""
         return _encoding(self._stream)
 
     def isatty(self) -> bool:
@@ -51,19 +50,19 @@ class Stdout:
         return self._stream.isatty()
 
     def fileno(self) -> int:
-        """The number of its file."""
+        """Its file descriptor."""
         return self._stream.fileno()
 
     def write(self, text: str) -> int:
         """Write text, with a backslash escape for what cannot be encoded."""
         encoding = self.encoding
         if not _is_utf_8(encoding):
-            text = text.replace("…", "...")  # it stands for what was cut off
+            text = text.replace("…", "...")  # marks a cell that was cut
         self.write_bytes(text.encode(encoding, "backslashreplace"))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write them at once."""
+        """Write lines in one call."""
         self.write("".join(lines))
 
     def write_json(self, data: bytes) -> None:
@@ -73,22 +72,23 @@ class Stdout:
         self.write_bytes(data)
 
     def write_bytes(self, data: bytes) -> None:
-        """Write bytes as they are."""
-        with _noted():
+        """Write bytes unchanged."""
+        with _noting_incomplete_output():
             _write(self._stream, data, None)
 
     def flush(self) -> None:
-        """Nothing is left to flush."""
+        """Do nothing: every write is complete."""
 
     def finish(self) -> None:
-        """Ask the file system whether it keeps what it took: some say so only at a close."""
-        with _noted(), contextlib.suppress(AttributeError, io.UnsupportedOperation):  # no file
+        """Raise the write errors that a file system reports only when a file is closed."""
+        no_file = (AttributeError, io.UnsupportedOperation)
+        with _noting_incomplete_output(), contextlib.suppress(*no_file):
             os.close(os.dup(self._stream.fileno()))
 
 
 @contextlib.contextmanager
-def _noted() -> Generator[None]:
-    """The system does not say which file it was that could not be written."""
+def _noting_incomplete_output() -> Generator[None]:
+    """Add to an `OSError` which file was not written: the system does not say."""
     try:
         yield
     except OSError as error:
@@ -97,14 +97,14 @@ def _noted() -> Generator[None]:
 
 
 class Stderr:
-    """Standard error: what cannot be written is lost, and nothing else happens."""
+    """Standard error: a message that cannot be written is dropped."""
 
     def __init__(self) -> None:
         self._stream: Final = cast("TextIO | None", sys.stderr)
 
     @property
     def encoding(self) -> str:
-        """What a character is encoded in."""
+        """Name of the encoding."""
         return _encoding(self._stream)
 
     def isatty(self) -> bool:
@@ -112,24 +112,24 @@ class Stderr:
         return self._stream is not None and not self._stream.closed and self._stream.isatty()
 
     def write(self, text: str) -> int:
-        """Write text as far as that is possible."""
+        """Write text, or drop it if that fails."""
         if self._stream is not None:
             data = text.encode(self.encoding, "backslashreplace")
             with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
-                _write(self._stream, data, _MAX_WAIT)
+                _write(self._stream, data, _MAX_STDERR_WAIT)
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is left to flush."""
+        """Do nothing: every write is complete."""
 
 
 def read_stdin() -> str:
-    """All of standard input, which is UTF-8 whatever the locale says; `UnicodeError` if it is not.
+    """Read standard input to its end, as UTF-8 whatever the locale; raises `UnicodeError`.
 
-    Waits for more where it does not block: Python takes what is there for all of it.
+    Waits at a non-blocking stream, where Python itself would stop at the first gap.
     """
     buffer = getattr(sys.stdin, "buffer", None)
-    if buffer is None:  # a host's own stream of text
+    if buffer is None:  # a text stream that the host program put there
         return sys.stdin.read()
     pieces: list[bytes] = []
     while True:
@@ -138,33 +138,33 @@ def read_stdin() -> str:
             _wait_until(selectors.EVENT_READ, buffer, None)
         elif piece:
             pieces.append(piece)
-        if piece == b"" or buffer.isatty():  # a terminal would ask for a second end
+        if piece == b"" or buffer.isatty():  # a terminal would need Ctrl-D twice
             return b"".join(pieces).decode("utf-8-sig")
 
 
 def as_file(stream: Stdout | Stderr) -> TextIO:
-    """For functions that want all of a file, and use of it what is there."""
+    """The stream as a `TextIO`, for functions that call only the methods it has."""
     return cast("TextIO", stream)
 
 
-def say(text: object) -> None:
-    """One line on stderr, in the command's name."""
-    line = " ".join(printable(unsigned_value(str(text))).split())
+def print_error(message: object) -> None:
+    """Print one line on stderr, after the command's name. No query of a URL is in it."""
+    line = " ".join(printable(unsigned_value(str(message))).split())
     Stderr().write(f"itwin-async: {line}\n")
 
 
 @contextlib.contextmanager
 def open_streams() -> Generator[None]:
-    """Lend the process the streams that it was started without (``2>&-``: None in Python).
+    """Open the standard streams that the process was started without (``2>&-``) on the null device.
 
-    Nothing else then gets their numbers.
+    No file that is opened meanwhile gets their descriptors.
     """
     stdin, stderr = cast("tuple[TextIO | None, TextIO | None]", (sys.stdin, sys.stderr))
-    with contextlib.ExitStack() as lent:
+    with contextlib.ExitStack() as opened:
         if stdin is None:
-            sys.stdin = lent.enter_context(Path(os.devnull).open(encoding=_UTF_8))
+            sys.stdin = opened.enter_context(Path(os.devnull).open(encoding=_UTF_8))
         if stderr is None:
-            sys.stderr = lent.enter_context(Path(os.devnull).open("w", encoding=_UTF_8))
+            sys.stderr = opened.enter_context(Path(os.devnull).open("w", encoding=_UTF_8))
         try:
             yield
         finally:
@@ -175,20 +175,20 @@ def open_streams() -> Generator[None]:
 
 
 def _write(stream: TextIO, data: bytes, max_wait: float | None) -> None:
-    """Write all of it; ``max_wait`` bounds each wait for a stream that does not block."""
+    """Write all of ``data``; a wait for a non-blocking stream ends after ``max_wait`` seconds."""
     before, _thread.writing = _thread.writing, True
     try:
-        stream.flush()  # what others wrote comes first
-        if not _is_of_bytes(stream):  # a notebook's, a progress bar's, a host's
+        stream.flush()  # what was written past this class comes first
+        if not _has_buffer(stream):  # of a notebook, a progress bar or a host program
             stream.write(data.decode(_encoding(stream), "replace"))
             stream.flush()
             return
         raw = cast("io.RawIOBase", getattr(stream.buffer, "raw", stream.buffer))
-        left = memoryview(data)
-        while left:
-            written = raw.write(left)
+        remaining = memoryview(data)
+        while remaining:
+            written = raw.write(remaining)
             if written is not None:
-                left = left[written:]
+                remaining = remaining[written:]
             elif not _wait_until(selectors.EVENT_WRITE, raw, max_wait):
                 raise BlockingIOError
         raw.flush()
@@ -196,7 +196,7 @@ def _write(stream: TextIO, data: bytes, max_wait: float | None) -> None:
         _thread.writing = before
 
 
-def _is_of_bytes(stream: TextIO) -> bool:
+def _has_buffer(stream: TextIO) -> bool:
     return isinstance(stream, io.TextIOWrapper)
 
 

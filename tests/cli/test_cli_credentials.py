@@ -6,7 +6,8 @@ import pytest
 from secrecy import frames
 from terminal import COMMAND, QUICK, environment, in_terminal, run
 
-from itwin_async.cli._options import CredentialsError, Options
+from itwin_async.cli._errors import CredentialsError
+from itwin_async.cli._options import Options
 
 pytestmark = pytest.mark.slow  # a process for each test
 

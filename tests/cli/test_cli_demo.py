@@ -33,7 +33,7 @@ def test_demo_ends_well_where_every_entry_came_once(small, capsys):
 
 def test_demo_fails_where_one_is_missing(small, monkeypatch, capsys):
     monkeypatch.setattr(_demo, "_ENTRIES", 2_501)
-    monkeypatch.setattr(_demo, "_make_trouble", lambda *_: None)
+    monkeypatch.setattr(_demo, "_inject_faults", lambda *_: None)
     code, out = demo(capsys)
     assert code == 1
     assert "1 entries are missing" in out

@@ -242,13 +242,13 @@ AT_ONCE = 10.0
 def slow_list(tmp_path) -> list[str]:
     """A list whose second page takes a minute, in a process that ends as `main` does."""
     code = (
-        "from itwin_async.cli import _options, main\n"
+        "from itwin_async.cli import _emulated, main\n"
         "from itwin_async.emulator import Delay, Emulator\n"
         "def slow():\n"
         "    emulator = Emulator(imodels=1, changesets=20)\n"
         "    emulator.faults.add('list_extended_data', Delay(60), after=1)\n"
         "    return emulator\n"
-        "_options._emulator = slow\n"
+        "_emulated.emulator = slow\n"
         f"main({[*LIST, '--page-size', '5', '--emulator']})\n"
     )
     (tmp_path / "slow.py").write_text(code)

@@ -11,8 +11,8 @@ import pytest
 from terminal import COMMAND, QUICK, environment, in_terminal, run
 
 from itwin_async import RateLimited, Stats
-from itwin_async.cli import _progress
-from itwin_async.cli._progress import Meter, RateLimitWatch
+from itwin_async.cli import _meter
+from itwin_async.cli._meter import Meter, RateLimitWatch
 from itwin_async.emulator import Delay, Edit, Emulator, Reset, Status, Throttle
 
 pytestmark = pytest.mark.slow  # a process for each test
@@ -211,13 +211,13 @@ def test_meter_tells_rate_pauses_and_time(monkeypatch):
     def itwin(pauses: int):
         return SimpleNamespace(stats=Stats(pauses=pauses))
 
-    monkeypatch.setattr(_progress.time, "monotonic", lambda: 1_065.0)
-    monkeypatch.setattr(_progress, "rate_limit", RateLimitWatch())
+    monkeypatch.setattr(_meter.time, "monotonic", lambda: 1_065.0)
+    monkeypatch.setattr(_meter, "rate_limit", RateLimitWatch())
     meter = Meter("rows", count=7_500, before=1_000, parts="iModels", total=14, started=1_000.0)
     assert meter.figures(itwin(0)) == "0/14 iModels · 7,500 rows · 100/s · 1:05"
     meter.bad, meter.parts = 2, ""
     for seconds in (5.0, 29.6, 10.0):
-        _progress.rate_limit.on_event(RateLimited("GET /", seconds, "id"))
+        _meter.rate_limit.on_event(RateLimited("GET /", seconds, "id"))
     assert meter.figures(itwin(2)) == (
         "7,500 rows · 100/s · 2 bad · 2 pauses · goes on in 30 s · 1:05"
     )

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from terminal import environment
@@ -49,7 +50,7 @@ def test_no_extra_is_loaded_before_it_is_needed(code, loaded):
 @pytest.mark.parametrize("command", [["extended-data", "export"], ["emulator"], ["demo"]])
 def test_help_of_a_command_loads_no_other_extra(command):
     ended = python(f"{HELP}\n{LOADED}", *command)
-    assert set(ended.stderr.split()) & EXTRAS == {"cyclopts", "rich"}
+    assert not set(ended.stderr.split()) & EXTRAS - {"cyclopts", "rich"}
 
 
 @pytest.mark.parametrize("missing", ["cyclopts", "rich"])
@@ -74,4 +75,4 @@ def test_another_missing_module_is_not_taken_for_the_extra():
 
 def test_the_version_is_that_of_the_distribution():
     ended = python("from itwin_async.cli import main; main(['--version'])")
-    assert ended.stdout.strip() == itwin_async.__version__
+    assert ended.stdout.strip() == itwin_async.__version__ == version("itwin-async")

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.progress import Progress
 from terminal import COMMAND, environment
 
-from itwin_async.cli import _options, main
+from itwin_async.cli import _emulated, main
 from itwin_async.cli._stdio import Stderr, Stdout, as_file
 from itwin_async.emulator import Edit, Emulator
 from itwin_async.imodels import IModels
@@ -50,7 +50,7 @@ def platform(monkeypatch):
         emulator.faults.add("list_itwins", Edit(rename), times=None)
         return emulator
 
-    monkeypatch.setattr(_options, "_emulator", made)
+    monkeypatch.setattr(_emulated, "emulator", made)
 
 
 def called(*arguments: str) -> int:

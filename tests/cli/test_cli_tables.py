@@ -13,8 +13,10 @@ from rich.console import Console
 from terminal import in_terminal
 
 from itwin_async._core.redaction import unsigned_value
-from itwin_async.cli import _options, main
-from itwin_async.cli._tables import escaped, list_row, list_table, record_table
+from itwin_async.cli import _emulated, main
+from itwin_async.cli._cells import list_row
+from itwin_async.cli._tables import list_table, record_table
+from itwin_async.cli._text import escaped
 from itwin_async.emulator import Edit, Emulator, Status
 
 ITWIN = "dc914a84-e0c9-40e2-9d14-faf5ed84147f"
@@ -148,7 +150,7 @@ def hostile(monkeypatch, capsysbinary):
         emulator.faults.add("list_itwins", Status(200, body=body), times=None)
         return emulator
 
-    monkeypatch.setattr(_options, "_emulator", platform)
+    monkeypatch.setattr(_emulated, "emulator", platform)
 
     def run(*arguments: str, terminal: bool = True) -> str:
         monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)

@@ -1,0 +1,40 @@
+"""Standard output for people: rich's console on our own stream. Imported where it is needed."""
+
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from rich.console import Console
+from rich.highlighter import JSONHighlighter
+
+from itwin_async.cli._stdio import Stdout, as_file
+from itwin_async.cli._tables import list_table, record_table
+from itwin_async.cli._text import escaped
+
+
+class Screen(Console):
+    """A console on standard output, for which a closed pipe is an error like any other."""
+
+    def __init__(self) -> None:
+        super().__init__(file=as_file(Stdout()))
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Raise instead of ending the process, as rich would, with a code of its own."""
+        raise BrokenPipeError
+
+
+def print_json(text: str) -> None:
+    """Print JSON in colours."""
+    screen = Screen()
+    screen.print(JSONHighlighter()(escaped(text, screen.encoding)), soft_wrap=True)
+
+
+def print_record(fields: Mapping[str, object]) -> None:
+    """Print the fields of an object below each other."""
+    screen = Screen()
+    screen.print(record_table(fields, screen.width, screen.encoding))
+
+
+def print_list(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table, or that it would be empty."""
+    screen = Screen()
+    screen.print(list_table(columns, rows, screen.width) if rows else f"No {title}.")

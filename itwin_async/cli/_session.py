@@ -1,0 +1,80 @@
+"""A session for one command, against the platform or an emulated one."""
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from typing import Any, TypeVar
+
+from itwin_async import ITwinSession, Limiter, TokenProvider
+from itwin_async.cli._meter import rate_limit
+from itwin_async.cli._options import Options
+from itwin_async.cli._running import run
+from itwin_async.cli._stdio import Stderr
+
+T = TypeVar("T")
+
+
+def with_session(
+    options: Options,
+    work: Callable[[ITwinSession], Coroutine[Any, Any, T]],
+    *,
+    advice: str = "",
+) -> T:
+    """Run work in a session and return its result; see `run`."""
+    provider = options.token_provider()
+
+    async def in_session() -> T:
+        async with _session(options, provider) as itwin:
+            return await work(itwin)
+
+    with _log_on_stderr() if options.verbose else nullcontext():
+        return run(in_session, advice=advice)
+
+
+@contextmanager
+def _log_on_stderr() -> Generator[None]:
+    """Show the whole log while this runs."""
+    handler = logging.StreamHandler(Stderr())
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("itwin_async")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+@asynccontextmanager
+async def _session(
+    options: Options, provider: TokenProvider | None
+) -> AsyncGenerator[ITwinSession]:
+    limiter = Limiter(options.concurrency, per_minute=options.per_minute, per_hour=options.per_hour)
+    if provider is None:
+        # Only --emulator needs a web server.
+        from itwin_async.cli import _emulated  # noqa: PLC0415
+
+        async with (
+            _emulated.emulator() as emulator,
+            ITwinSession(
+                emulator.credentials,
+                base_url=emulator.url,
+                limiter=limiter,
+                timeout=options.timeout,
+                on_event=rate_limit.on_event,
+            ) as itwin,
+        ):
+            yield itwin
+        return
+    async with ITwinSession.from_env(
+        token_provider=provider,
+        base_url=options.base_url,
+        limiter=limiter,
+        timeout=options.timeout,
+        on_event=rate_limit.on_event,
+        proxy=options.proxy,
+        ca_file=options.ca_file,
+    ) as itwin:
+        yield itwin

@@ -1,0 +1,66 @@
+"""What a start loads, by name: each module takes time before the first request."""
+
+import asyncio
+import subprocess
+import sys
+
+from itwin_async.emulator import Emulator
+
+# Beside the modules that aiohttp, anyio and msgspec load, and our own.
+STANDARD_LIBRARY = {"concurrent.futures.thread", "dataclasses", "encodings.idna", "html",
+                    "html.entities", "_queue", "queue", "stringprep"}  # fmt: skip
+ANYIO = {"anyio._core", "anyio._core._eventloop", "anyio._core._exceptions", "anyio._core._tasks",
+         "anyio.abc", "anyio.abc._tasks"}  # fmt: skip
+PRIVATE = {"_aio", "_core", "_files", "_http", "_pagination"}
+PUBLIC = {"auth", "errors", "events", "extensions", "imodels", "itwins", "limits", "packages",
+          "retries", "session"}  # fmt: skip
+MOST_MODULES = 80  # of our own; an API's resource is one, and takes half a millisecond
+CLI = {"_app", "_credentials", "_errors", "_options", "_stdio", "_text"}
+ENDED = "print(*sys.modules, file=sys.stderr)"
+
+
+def modules(code: str, *arguments: str, **variables: str) -> set[str]:
+    """Names of the modules that a fresh interpreter has loaded after ``code``."""
+    ended = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}\n{ENDED}", *arguments],
+        env={"PYTHONPATH": ":".join(sys.path), **variables},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return set(ended.stderr.split())
+
+
+def command(*arguments: str, **variables: str) -> set[str]:
+    code = (
+        "from itwin_async.cli import main\ntry: main()\nexcept SystemExit as e: assert not e.code"
+    )
+    return modules(code, *arguments, **variables)
+
+
+def of(package: str, loaded: set[str]) -> set[str]:
+    """What is loaded of a package, as its submodules' names."""
+    return {name.removeprefix(f"{package}.").partition(".")[0]
+            for name in loaded if name.startswith(f"{package}.")}  # fmt: skip
+
+
+def test_the_import_loads_its_dependencies_and_little_else():
+    dependencies = modules("import aiohttp, anyio, msgspec")
+    loaded = modules("import aiohttp, anyio, msgspec, itwin_async") - dependencies
+    own = {name for name in loaded if name.partition(".")[0] == "itwin_async"}
+    assert loaded - own <= STANDARD_LIBRARY | ANYIO
+    assert of("itwin_async", own) == PRIVATE | PUBLIC
+    assert len(own) <= MOST_MODULES
+
+
+def test_help_loads_no_command():
+    loaded = command("--help")
+    assert of("itwin_async.cli", loaded) == CLI | {"_cells", "_screen", "_tables"}
+    assert of("itwin_async", loaded) == PRIVATE | PUBLIC | {"cli"}
+    assert "aiohttp.web" not in loaded
+
+
+async def test_a_list_in_a_pipe_loads_nothing_for_people_and_no_emulator(emulator: Emulator):
+    loaded = await asyncio.to_thread(command, "itwins", "list", **emulator.environment)
+    needed = {"_cells", "_discovery", "_meter", "_output", "_progress", "_running", "_session"}
+    assert of("itwin_async.cli", loaded) == CLI | needed
+    assert of("itwin_async", loaded) == PRIVATE | PUBLIC | {"cli"}
+    assert not {"rich", "pyarrow", "aiohttp.web", "argparse"} & loaded

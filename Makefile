@@ -6,7 +6,7 @@ VENV := $(BIN)/pip
 DEMO := .venv/.demo
 READY := .venv/.ready
 
-.PHONY: demo test test-slow check docs format generate bench bench-full bench-distributed bench-export soak matrix browser test-browser test-distributed test-notebook notebook screenshot clean
+.PHONY: demo test test-slow coverage mutation check docs format generate bench bench-full bench-distributed bench-export soak matrix browser test-browser test-distributed test-notebook notebook screenshot clean
 
 # What the command line needs, without the developers' tools: half a minute from a fresh checkout.
 demo: $(DEMO)
@@ -19,6 +19,20 @@ test: $(READY)
 # The rest: what takes seconds, and what is tried at each of many steps.
 test-slow: $(READY)
 	$(BIN)/python -m pytest -n 2 -m slow
+
+# Lines and branches that `make test` runs, those of processes that it starts too. Fails below the
+# share that pyproject.toml names.
+coverage: $(READY)
+	rm -rf .coverage
+	mkdir .coverage
+	$(BIN)/python -m coverage run -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+# Small changes of the modules whose arithmetic decides, and whether a test fails. ONLY="limits urls"
+# takes some of them.
+mutation: $(READY)
+	$(BIN)/python scripts/mutation.py $(ONLY)
 
 # Types are those of every extra that the package imports.
 check: $(READY)
@@ -114,4 +128,4 @@ $(READY): pyproject.toml constraints.txt | $(VENV)
 	@touch $(DEMO) $@
 
 clean:
-	rm -rf .venv .matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis docs/_build
+	rm -rf .venv .coverage .matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis docs/_build

@@ -111,7 +111,7 @@ async def serve(seed: int) -> None:
         emulator.faults.add(lambda record, name=name: meets(name, record), fault, times=None)
     loop.add_signal_handler(signal.SIGUSR1, expire)
     async with emulator, Proxy(emulator.url) as proxy:
-        imodels = [str(key) for key in emulator._world.imodels]  # noqa: SLF001
+        imodels = [str(key) for key in emulator._state.imodels]  # noqa: SLF001
         credentials = emulator.credentials
         told = [proxy.url, credentials.client_id, credentials.client_secret, imodels]
         print(json.dumps(told), flush=True)

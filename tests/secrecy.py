@@ -14,10 +14,11 @@ import pytest
 
 import itwin_async
 from itwin_async._http.executor import RequestExecutor
-from itwin_async.emulator._access import CLIENT_SECRET, Tokens
+from itwin_async.emulator._identity.clients import SERVICE_CLIENT_SECRET, WEB_CLIENT_SECRET
+from itwin_async.emulator._identity.tokens import IssuedTokens
 from itwin_async.errors import ITwinError
 
-ALWAYS = (CLIENT_SECRET, "token-of-the-test", "canary-", "canary/")
+ALWAYS = (SERVICE_CLIENT_SECRET, WEB_CLIENT_SECRET, "token-of-the-test", "canary-", "canary/")
 _given_out: set[str] = set()  # by emulators, in this test
 _standard = frozenset(vars(logging.makeLogRecord({})))
 
@@ -107,7 +108,7 @@ class Watch:
 def canaries() -> Iterator[Watch]:
     """No secret in what is logged, at any level, or raised by a call, handled or not."""
     watch, logger = Watch(), logging.getLogger("itwin_async")
-    run, issue, leave = RequestExecutor.execute, Tokens.issue, pytest.RaisesExc.__exit__
+    run, issue, leave = RequestExecutor.execute, IssuedTokens.issue, pytest.RaisesExc.__exit__
 
     async def watched(self: RequestExecutor, *args, **options):
         try:
@@ -116,7 +117,7 @@ def canaries() -> Iterator[Watch]:
             watch.look(shown(error), type(error).__name__)
             raise
 
-    def issued(self: Tokens, *args, **options) -> str:
+    def issued(self: IssuedTokens, *args, **options) -> str:
         token = issue(self, *args, **options)
         if len(_given_out) < 100:
             _given_out.add(token)
@@ -130,11 +131,11 @@ def canaries() -> Iterator[Watch]:
     level = logger.level
     logger.setLevel(logging.DEBUG)
     logger.addFilter(watch)
-    RequestExecutor.execute, Tokens.issue, pytest.RaisesExc.__exit__ = watched, issued, left
+    RequestExecutor.execute, IssuedTokens.issue, pytest.RaisesExc.__exit__ = watched, issued, left
     try:
         yield watch
     finally:
-        RequestExecutor.execute, Tokens.issue, pytest.RaisesExc.__exit__ = run, issue, leave
+        RequestExecutor.execute, IssuedTokens.issue, pytest.RaisesExc.__exit__ = run, issue, leave
         logger.removeFilter(watch)
         logger.setLevel(level)
         _given_out.clear()

@@ -90,7 +90,7 @@ async def test_an_early_break_leaves_no_task_and_no_connection_in_use(size, way)
         assert itwin.limiter.in_use == 0
         await settled(itwin.limiter)
         gc.collect()
-        await until(lambda: not emulator._in_flight)
+        await until(lambda: not emulator._pipeline.in_flight)
         await until(lambda: {t for t in asyncio.all_tasks() if ours(t)} <= before)
         transport = itwin._executor._transport
         assert not transport.open_responses

@@ -1,21 +1,20 @@
-"""The emulator knows the platform from its documentation alone, and nothing of the client."""
+"""An emulator of the iTwin Platform, written from its documentation, to test clients with."""
 
-from itwin_async.emulator._faults import (
+from itwin_async.emulator._emulator import Emulator
+from itwin_async.emulator._faults.plan import Faults, Match
+from itwin_async.emulator._faults.record import RequestRecord
+from itwin_async.emulator._faults.types import (
     Cut,
     Delay,
     Edit,
     Fault,
-    Faults,
     Garbage,
-    Match,
-    RequestRecord,
     Reset,
     Slow,
     Status,
     Throttle,
 )
 from itwin_async.emulator._routes import ROUTES
-from itwin_async.emulator._server import Emulator
 
 __all__ = [
     "ROUTES",

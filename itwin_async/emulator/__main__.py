@@ -1,4 +1,4 @@
-"""Run alone, the emulator says where it is in four lines and serves until it is stopped."""
+"""The command: prints the variables that lead to the emulator, and serves until it is stopped."""
 
 import argparse
 import asyncio
@@ -9,14 +9,15 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
-from itwin_async.emulator._server import Emulator
+from itwin_async.emulator._emulator import Emulator
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _OPTIONS: Final[dict[str, tuple[type, str]]] = {
     "port": (int, "port, 0 for any free one"),
     "per-minute": (int, "API requests admitted in a minute"),
-    "latency": (float, "seconds before each answer of the API"),
+    "latency": (float, "seconds before each response of the API"),
     "token-lifetime": (float, "seconds"),
+    "refresh-token-lifetime": (float, "seconds"),
     "download-lifetime": (float, "seconds"),
     "max-top": (int, "most items of a page"),
     "itwins": (int, "iTwins"),
@@ -34,12 +35,12 @@ _OPTIONS: Final[dict[str, tuple[type, str]]] = {
 
 class _Parser(argparse.ArgumentParser):
     def print_help(self, file: Any = None) -> None:
-        """Print the help, or fail: the one of `argparse` keeps to itself that it could not."""
+        """Print the help, or raise: `argparse` hides that it could not."""
         (file or sys.stdout).write(self.format_help())
 
 
 async def _serve(emulator: Emulator) -> str | None:
-    """Serve until a signal; gives the reason where it cannot even listen."""
+    """Serve until a signal; give the reason where it cannot listen."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     if threading.current_thread() is threading.main_thread():
@@ -49,10 +50,10 @@ async def _serve(emulator: Emulator) -> str | None:
         await emulator.start()
     except UnicodeError:
         return "the name of the host is no name"
-    except OSError as problem:
-        # The event loop wraps what the system says; a name that is not found has a number below 0.
-        code = problem.errno or 0
-        return os.strerror(code) if code > 0 else problem.strerror or str(problem)
+    except OSError as error:
+        # The event loop wraps the system's message; a name that is not found has a number below 0.
+        code = error.errno or 0
+        return os.strerror(code) if code > 0 else error.strerror or str(error)
     try:
         sys.stdout.writelines(f"{name}={value}\n" for name, value in emulator.environment.items())
         sys.stdout.flush()
@@ -76,13 +77,28 @@ def main(
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("--host", help="address to listen on")
+    parser.add_argument(
+        "--user",
+        action="append",
+        dest="users",
+        metavar="NAME[:RIGHTS]",
+        help="somebody who can sign in; rights are owner (the default), reader or none; may be"
+        " repeated",
+    )
+    parser.add_argument(
+        "--redirect-uri",
+        action="append",
+        dest="redirect_uris",
+        metavar="URI",
+        help="where a browser may be sent after signing in; may be repeated",
+    )
     for name, (kind, text) in _OPTIONS.items():
         parser.add_argument(f"--{name}", type=kind, help=text)
-    given = vars(parser.parse_args(arguments))
+    options = vars(parser.parse_args(arguments))
     try:
-        emulator = Emulator(record=False, **given)
-    except ValueError as problem:
-        parser.exit(2, f"{parser.prog}: {problem}\n")
+        emulator = Emulator(record=False, **options)
+    except ValueError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
@@ -92,7 +108,7 @@ def main(
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
     if reason is not None:
-        where = f"{given.get('host', '127.0.0.1')} port {given.get('port', 0)}"
+        where = f"{options.get('host', '127.0.0.1')} port {options.get('port', 0)}"
         sys.exit(f"{parser.prog}: cannot listen on {where}: {reason}")
 
 

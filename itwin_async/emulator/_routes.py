@@ -1,109 +1,81 @@
-"""One table says which operations there are; the names are those of the client's methods."""
+"""The table of all operations. One more operation is its handler, and its row here."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import unquote
 
-from itwin_async.emulator import _extensions, _imodels, _itwins, _packages
-from itwin_async.emulator._answers import Answer
-from itwin_async.emulator._call import Call
+from itwin_async.emulator._api import (
+    changesets,
+    downloads,
+    extended_data,
+    extensions,
+    imodels,
+    itwins,
+    packages,
+    sign_in,
+    users,
+)
+from itwin_async.emulator._api.route import Access, Route, route
 
 _PACKAGE: Final = "/edfs/itwins/{itwin_id}/packages/{unique_name}"
-_DATA: Final = "/imodels/{imodel_id}/changesets/{changeset}/extendeddata"
+_ODATA: Final = f"{_PACKAGE}/odata"
+_CHANGESETS: Final = "/imodels/{imodel_id}/changesets"
+_DATA: Final = f"{_CHANGESETS}/{{changeset}}/extendeddata"
+_VERSIONS: Final = "/extensions/{extension_id}/versions"
+_BLOBS: Final = "/blob/{extension_id}/{number}"
+_DISCOVERY: Final = "/.well-known/openid-configuration"
+
+_CLIENT_OPERATIONS: Final = (
+    route("GET", "/extensions/", extensions.list_extensions),
+    route("POST", "/extensions/", extensions.create_extension),
+    route("DELETE", "/extensions/{extension_id}", extensions.delete_extension),
+    route("GET", _VERSIONS, extensions.list_versions),
+    route("GET", f"{_VERSIONS}/{{number}}", extensions.get_version),
+    route("GET", "/imodels/", imodels.list_imodels),
+    route("GET", "/imodels/{imodel_id}", imodels.get_imodel),
+    route("GET", _CHANGESETS, changesets.list_changesets),
+    route("GET", f"{_CHANGESETS}/extendeddata", extended_data.list_extended_data),
+    route("GET", f"{_CHANGESETS}/{{changeset}}", changesets.get_changeset),
+    route("GET", _DATA, extended_data.get_extended_data),
+    route("POST", _DATA, extended_data.create_extended_data),
+    route("GET", "/edfs/packages", packages.list_packages),
+    route("GET", "/edfs/packages/{unique_name}", packages.get_package),
+    route("POST", _PACKAGE, packages.execute_package),
+    route("GET", _ODATA, packages.list_entity_sets),
+    route("GET", f"{_ODATA}/{{entity_set}}", packages.list_entities),
+    route("GET", "/itwins/", itwins.list_itwins, Access.TOKEN),
+    route("GET", "/itwins/myprimaryaccount", itwins.get_primary_account, Access.TOKEN),
+    route("GET", "/itwins/{itwin_id}/account", itwins.get_account),
+)
+
+# What a client meets without having a method for it.
+_OTHERS: Final = (
+    route("GET", "/users/me", users.get_me, Access.TOKEN),
+    route("GET", "/edfs/packages/roles", packages.list_package_roles),
+    route("GET", f"{_ODATA}/$metadata", packages.get_odata_metadata),
+    route("GET", "/connect/authorize", sign_in.authorize, Access.PUBLIC),
+    route("POST", "/connect/authorize", sign_in.authorize, Access.PUBLIC),
+    route("POST", "/connect/token", sign_in.token, Access.PUBLIC),
+    route("POST", "/connect/revocation", sign_in.revocation, Access.PUBLIC),
+    route("GET", "/connect/endsession", sign_in.end_session, Access.PUBLIC),
+    route("POST", "/connect/endsession", sign_in.end_session, Access.PUBLIC),
+    route("GET", "/connect/userinfo", sign_in.userinfo, Access.PUBLIC),
+    route("GET", _DISCOVERY, sign_in.discovery, Access.PUBLIC),
+    route("GET", f"{_DISCOVERY}/jwks", sign_in.jwks, Access.PUBLIC),
+    route("GET", f"{_BLOBS}/files/{{name}}", downloads.download, Access.PUBLIC),
+    route("GET", f"{_BLOBS}/archive.zip", downloads.download_archive, Access.PUBLIC),
+)
 
 ROUTES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
-    {
-        "list_extensions": ("GET", "/extensions/"),
-        "create_extension": ("POST", "/extensions/"),
-        "delete_extension": ("DELETE", "/extensions/{extension_id}"),
-        "list_versions": ("GET", "/extensions/{extension_id}/versions"),
-        "get_version": ("GET", "/extensions/{extension_id}/versions/{number}"),
-        "list_imodels": ("GET", "/imodels/"),
-        "get_imodel": ("GET", "/imodels/{imodel_id}"),
-        "list_changesets": ("GET", "/imodels/{imodel_id}/changesets"),
-        "list_extended_data": ("GET", "/imodels/{imodel_id}/changesets/extendeddata"),
-        "get_changeset": ("GET", "/imodels/{imodel_id}/changesets/{changeset}"),
-        "get_extended_data": ("GET", _DATA),
-        "create_extended_data": ("POST", _DATA),
-        "list_packages": ("GET", "/edfs/packages"),
-        "get_package": ("GET", "/edfs/packages/{unique_name}"),
-        "execute_package": ("POST", _PACKAGE),
-        "list_entity_sets": ("GET", f"{_PACKAGE}/odata"),
-        "list_entities": ("GET", f"{_PACKAGE}/odata/{{entity_set}}"),
-        "list_itwins": ("GET", "/itwins/"),
-        "get_primary_account": ("GET", "/itwins/myprimaryaccount"),
-        "get_account": ("GET", "/itwins/{itwin_id}/account"),
-    }
+    {operation.name: (operation.method, operation.path) for operation in _CLIENT_OPERATIONS}
 )
 """Operation name to method and path; where two paths fit, the one without a name in it wins."""
 
-# What a client meets without having a method for it.
-_MORE: Final = {
-    "list_package_roles": ("GET", "/edfs/packages/roles"),
-    "get_odata_metadata": ("GET", f"{_PACKAGE}/odata/$metadata"),
-    "token": ("POST", "/connect/token"),
-    "download": ("GET", "/blob/{extension_id}/{number}/files/{name}"),
-    "download_archive": ("GET", "/blob/{extension_id}/{number}/archive.zip"),
-}
-
-_MODULES: Final = (_extensions, _imodels, _packages, _itwins)
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One operation; ``serve`` is None for what is not part of the API behind the token."""
-
-    name: str
-    method: str
-    segments: tuple[str, ...]
-    serve: Callable[[Call], Answer] | None
-
-    @property
-    def api(self) -> str:
-        """The API it belongs to: the first part of its path."""
-        return self.segments[0]
-
-    @property
-    def version(self) -> int:
-        """The version that belongs into ``Accept``."""
-        return 2 if self.api == "imodels" else 1
-
-    def match(self, method: str, segments: list[str]) -> dict[str, str] | None:
-        """The values of the names in the path, or None when it does not fit."""
-        # File names may hold slashes, which is why the last name of a download takes the rest.
-        if self.name == "download" and len(segments) > len(self.segments):
-            rest = len(self.segments) - 1
-            segments = [*segments[:rest], "/".join(segments[rest:])]
-        if method != self.method or len(segments) != len(self.segments):
-            return None
-        found: dict[str, str] = {}
-        for mine, theirs in zip(self.segments, segments, strict=True):
-            if mine.startswith("{"):
-                if not theirs:
-                    return None
-                found[mine[1:-1]] = unquote(theirs)
-            elif mine != unquote(theirs):
-                return None
-        return found
-
-
-def _find(name: str) -> Callable[[Call], Answer] | None:
-    found = (getattr(module, name, None) for module in _MODULES)
-    return next(filter(None, found), None)
-
-
-def _table() -> tuple[Route, ...]:
-    routes = [
-        Route(name, method, tuple(path.strip("/").split("/")), _find(name))
-        for name, (method, path) in {**ROUTES, **_MORE}.items()
-    ]
-    return tuple(sorted(routes, key=lambda route: "".join(route.segments).count("{")))
-
-
-_TABLE: Final = _table()
-NAMES: Final = frozenset(route.name for route in _TABLE)
+# In the order of matching: paths with fewer names come first.
+TABLE: Final[tuple[Route, ...]] = tuple(
+    sorted((*_CLIENT_OPERATIONS, *_OTHERS), key=lambda operation: operation.path.count("{"))
+)
+NAMES: Final = frozenset(operation.name for operation in TABLE)
 
 
 def find_route(method: str, raw_path: str) -> tuple[Route, dict[str, str]] | None:
@@ -113,8 +85,8 @@ def find_route(method: str, raw_path: str) -> tuple[Route, dict[str, str]] | Non
     """
     method = "GET" if method == "HEAD" else method
     segments = raw_path.removeprefix("/").removesuffix("/").split("/")
-    for route in _TABLE:
-        found = route.match(method, segments)
-        if found is not None:
-            return route, found
+    for operation in TABLE:
+        params = operation.match(method, segments)
+        if params is not None:
+            return operation, params
     return None

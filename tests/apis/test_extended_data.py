@@ -77,7 +77,7 @@ async def entries(emulator, itwin):
             page["_links"] = None
 
         emulator.faults.add("list_extended_data", Edit(edit))
-        imodel = next(iter(emulator._world.imodels))
+        imodel = next(iter(emulator._state.imodels))
         return [each async for each in itwin.imodels.list_extended_data(imodel, data_type)]
 
     return listed
@@ -246,7 +246,7 @@ async def test_one_bad_entry_asked_for_alone_is_bad_when_it_is_reached(emulator,
             body["extendedData"]["data"] = payload
 
     emulator.faults.add("get_extended_data", Edit(edit))
-    imodel = next(iter(emulator._world.imodels))
+    imodel = next(iter(emulator._state.imodels))
     entry = await itwin.imodels.get_extended_data(imodel, 2)
     assert bad(entry, payload=False).changeset_index == 2
 
@@ -258,7 +258,7 @@ async def test_both_spellings_of_the_key_are_read(emulator, itwin, key):
 
     emulator.faults.add("list_extended_data", Edit(edit), None)
     emulator.faults.add("get_extended_data", Edit(edit), None)
-    imodel = next(iter(emulator._world.imodels))
+    imodel = next(iter(emulator._state.imodels))
     found = [each async for each in itwin.imodels.list_extended_data(imodel, page_size=10)]
     assert len(found) == 25
     assert (await itwin.imodels.get_extended_data(imodel, 3)) == found[2]
@@ -267,7 +267,7 @@ async def test_both_spellings_of_the_key_are_read(emulator, itwin, key):
 @pytest.mark.parametrize("body", [{}, {"extendedData": None}, {"_links": None}, {"other": []}, []])
 async def test_a_page_without_its_list_is_no_empty_end(emulator, itwin, body):
     emulator.faults.add("list_extended_data", Edit(lambda _: body), None)
-    imodel = next(iter(emulator._world.imodels))
+    imodel = next(iter(emulator._state.imodels))
     with pytest.raises(DecodeError):
         async for _ in itwin.imodels.list_extended_data(imodel):
             pass

@@ -10,7 +10,9 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from itwin_async.emulator import Emulator, _access, _blobs
+from itwin_async.emulator import Emulator, _rate_limit
+from itwin_async.emulator._api import url_signing
+from itwin_async.emulator._identity import tokens
 
 
 class Web:
@@ -53,7 +55,7 @@ def forward(monkeypatch) -> Callable[[float], None]:
         passed += seconds
 
     clock = SimpleNamespace(time=lambda: began + passed, monotonic=lambda: since + passed)
-    for module in (_access, _blobs):
+    for module in (_rate_limit, tokens, url_signing):
         monkeypatch.setattr(module, "time", clock)
     return forward
 

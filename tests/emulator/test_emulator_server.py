@@ -19,8 +19,14 @@ from yarl import URL
 
 from itwin_async.auth import ClientCredentials
 from itwin_async.emulator import ROUTES, Cut, Delay, Emulator, Slow
-from itwin_async.emulator._access import CLIENT_ID, CLIENT_SECRET
-from itwin_async.emulator._routes import _TABLE, find_route
+from itwin_async.emulator._identity.clients import (
+    SERVICE_CLIENT_ID,
+    SERVICE_CLIENT_SECRET,
+    USER_CLIENT_ID,
+    WEB_CLIENT_ID,
+    WEB_CLIENT_SECRET,
+)
+from itwin_async.emulator._routes import TABLE, find_route
 
 SUN_CITY = "/imodels/5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
 DATA = f"{SUN_CITY}/changesets/extendeddata"
@@ -29,15 +35,13 @@ SENSORS = "41d94bd4-46b8-48e9-a29a-7c7704a7e662"
 
 def test_every_route_is_found_and_served():
     assert len(ROUTES) == 20
-    for route in _TABLE:
-        path = "/" + "/".join(route.segments)
+    for route in TABLE:
+        path = route.path.rstrip("/")
         for each in (path, f"{path}/"):
             found = find_route(route.method, each)
             assert found is not None
             assert found[0] is route
-        if route.name in ROUTES:
-            assert route.serve is not None
-            assert route.serve.__name__ == route.name
+        assert route.handler.__name__ == route.name
 
 
 @pytest.mark.parametrize(
@@ -167,13 +171,15 @@ async def test_run_alone(ending):
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    lines = [(await process.stdout.readline()).decode().strip() for _ in range(4)]
+    lines = [(await process.stdout.readline()).decode().strip() for _ in range(6)]
     found = dict(line.split("=", 1) for line in lines)
     assert list(found) == [
         "ITWIN_BASE_URL",
         "ITWIN_TOKEN_URL",
         "ITWIN_CLIENT_ID",
         "ITWIN_CLIENT_SECRET",
+        "ITWIN_AUTHORITY",
+        "ITWIN_USER_CLIENT_ID",
     ]
     async with aiohttp.ClientSession() as session:
         form = {
@@ -261,8 +267,9 @@ async def test_the_address_of_all_addresses_is_shown_as_loopback(web, host, show
 
 
 def test_the_secret_can_be_pasted():
-    assert re.fullmatch(r"[A-Za-z0-9._-]+", CLIENT_SECRET)
-    assert re.fullmatch(r"[A-Za-z0-9._-]+", CLIENT_ID)
+    for each in (SERVICE_CLIENT_ID, SERVICE_CLIENT_SECRET, WEB_CLIENT_ID, WEB_CLIENT_SECRET):
+        assert re.fullmatch(r"[A-Za-z0-9._-]+", each)
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", USER_CLIENT_ID)
 
 
 @pytest.mark.parametrize("path", [SUN_CITY, f"{DATA}?$top=3", "/nowhere", "/itwins/x/account"])
@@ -348,7 +355,11 @@ def test_wrong_arguments(wrong, kind, sentence):
 @pytest.mark.parametrize(
     ("call", "kind", "sentence"),
     [
-        (lambda it: it.count("typo"), ValueError, "'typo' is no operation: one of create_exten"),
+        (
+            lambda it: it.count("typo"),
+            ValueError,
+            "'typo' is no operation: one of authorize, create_ext",
+        ),
         (lambda it: it.count(""), ValueError, "'' is no operation"),
         (lambda it: it.count(None), TypeError, "operation must be a str, not None"),
         (lambda it: it.push_changeset("nope"), ValueError, "the emulator has no iModel 'nope'"),
@@ -369,7 +380,7 @@ def test_wrong_calls(call, kind, sentence):
     emulator = Emulator()
     with pytest.raises(kind, match=re.escape(sentence)):
         call(emulator)
-    assert "9" not in emulator._world.extensions.versions(emulator._world.extensions.by_id[SENSORS])
+    assert "9" not in emulator._state.extensions[SENSORS].versions
 
 
 def test_right_calls():

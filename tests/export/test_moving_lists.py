@@ -75,7 +75,7 @@ def set_while_read(emulator: Emulator, page: int, late: tuple[int, ...]) -> None
         asked += 1
         if asked == page:
             for index in late:
-                emulator._world.write_data(emulator._world.imodels[ID], index, "e30=")
+                emulator._state.imodels[ID].write_data(index, "e30=")
         return body
 
     emulator.faults.add("list_extended_data", Edit(edit), times=None)

@@ -99,7 +99,7 @@ async def changed(itwin, imodel_id):
 
 
 async def test_notebook_shows_what_the_platform_holds(emulator, itwin, tmp_path):
-    imodel_ids = [IMODEL, next(iter(set(emulator._world.imodels) - {IMODEL}))]
+    imodel_ids = [IMODEL, next(iter(set(emulator._state.imodels) - {IMODEL}))]
     await export_extended_data(itwin, imodel_ids, tmp_path / "changes.parquet")
     async with kernel(tmp_path, emulator.environment) as running:
         outputs = await run_all(running)

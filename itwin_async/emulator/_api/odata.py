@@ -1,20 +1,20 @@
-"""The part of OData that the platform's lists offer: select, filter and order."""
+"""The part of OData that the platform's lists support: select, filter and order."""
 
 import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
-from itwin_async.emulator._call import Call
-from itwin_async.emulator._paging import Refuse
-from itwin_async.emulator._seed import JSON
+from itwin_async.emulator._api.paging import Refuse
+from itwin_async.emulator._api.request import Request
+from itwin_async.emulator._state.seed import JSON
 
 _T = TypeVar("_T")
 Test = Callable[[JSON], bool]
 
 _TOKEN: Final = re.compile(r"\s*('(?:[^']|'')*'|[(),]|[^\s(),']+)")
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
-_WORDS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None}
+_CONSTANTS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None}
 _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "eq": operator.eq,
     "ne": operator.ne,
@@ -30,8 +30,8 @@ _FUNCTIONS: Final[dict[str, Callable[[str, str], bool]]] = {
 }
 
 
-class _Reader:
-    """Reads one filter: `or` binds weakest, then `and`, then `not`."""
+class _FilterParser:
+    """Parses one filter: `or` binds weakest, then `and`, then `not`."""
 
     def __init__(self, text: str, fields: Sequence[str]) -> None:
         self._tokens: list[str] = []
@@ -110,12 +110,12 @@ class _Reader:
             return word[1:-1].replace("''", "'")
         if _NUMBER.fullmatch(word):
             return float(word)
-        return _WORDS.get(word, word)
+        return _CONSTANTS.get(word, word)
 
 
 def read_filter(text: str | None, fields: Sequence[str]) -> Test:
     """What `$filter` asks of a row; a `ValueError` says what is wrong with it."""
-    return _Reader(text, fields).read() if text else lambda _: True
+    return _FilterParser(text, fields).read() if text else lambda _: True
 
 
 def read_order(text: str | None, fields: Sequence[str]) -> list[tuple[str, bool]]:
@@ -144,15 +144,15 @@ def read_select(text: str | None, fields: Sequence[str]) -> list[str]:
     return chosen
 
 
-def checked(
-    call: Call,
+def read_parameter(
+    request: Request,
     refuse: Refuse,
     name: str,
     read: Callable[[str | None, Sequence[str]], _T],
     fields: Sequence[str],
 ) -> _T:
-    """What ``read`` makes of a query parameter; what it cannot read is refused."""
+    """A query parameter as ``read`` parses it; a `ValueError` of it refuses the request."""
     try:
-        return read(call.get(name), fields)
+        return read(request.get(name), fields)
     except ValueError as problem:
         refuse(name, str(problem))

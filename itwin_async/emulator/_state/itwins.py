@@ -1,10 +1,10 @@
-"""The iTwins: projects and the like first, the two accounts last."""
+"""ITwins: projects and the like first, the two accounts last."""
 
 from typing import Final
 
-from itwin_async.emulator import _seed
-from itwin_async.emulator._extension_data import EXAMPLE_ACCOUNT, PRIMARY_ACCOUNT
-from itwin_async.emulator._seed import JSON, Size
+from itwin_async.emulator._state import seed
+from itwin_async.emulator._state.extensions import EXAMPLE_ACCOUNT, PRIMARY_ACCOUNT
+from itwin_async.emulator._state.seed import JSON, Size
 
 _PLACES: Final = (
     ("White River", "Construction Project", 43.6, -91.2),
@@ -28,7 +28,7 @@ def _account(id: str, name: str) -> JSON:
         name=name,
         account=id,
         place=None,
-        nth=0,
+        index=0,
     )
 
 
@@ -42,7 +42,7 @@ def _itwin(
     name: str,
     account: str,
     place: tuple[float, float] | None,
-    nth: int,
+    index: int,
 ) -> JSON:
     latitude, longitude = place or (None, None)
     return {
@@ -56,31 +56,33 @@ def _itwin(
         "latitude": latitude,
         "longitude": longitude,
         "ianaTimeZone": "America/New_York" if place is None else "Europe/London",
-        "dataCenterLocation": CENTERS[nth % 3],
+        "dataCenterLocation": CENTERS[index % 3],
         "status": "Active",
         "parentId": None if id == account else account,
         "iTwinAccountId": account,
         "imageName": None,
         "image": None,
-        "createdDateTime": "2016-01-18T21:03:00.3704659Z" if nth == 0 else _seed.moment(nth, 7),
-        "createdBy": _seed.guid("user", nth % 3),
-        "lastModifiedDateTime": _seed.moment(nth + 900, 7),
-        "lastModifiedBy": _seed.guid("user", nth % 2),
+        "createdDateTime": "2016-01-18T21:03:00.3704659Z"
+        if index == 0
+        else seed.timestamp(index, 7),
+        "createdBy": seed.guid("user", index % 3),
+        "lastModifiedDateTime": seed.timestamp(index + 900, 7),
+        "lastModifiedBy": seed.guid("user", index % 2),
     }
 
 
-def make_itwins(size: Size) -> dict[str, JSON]:
-    """All iTwins in full, by id."""
-    made: list[JSON] = []
-    for nth in range(size.itwins - 2):
-        name, type, latitude, longitude = _PLACES[nth % len(_PLACES)]
-        sub_class = _SUB_CLASSES[nth % len(_SUB_CLASSES)]
-        id, number = _seed.guid(size.seed, "itwin", nth), f"{nth:05}-ds"
-        if nth == 0:
+def seed_itwins(size: Size) -> list[tuple[str, JSON]]:
+    """All iTwins in full, with their ids."""
+    itwins: list[JSON] = []
+    for index in range(size.itwins - 2):
+        name, type, latitude, longitude = _PLACES[index % len(_PLACES)]
+        sub_class = _SUB_CLASSES[index % len(_SUB_CLASSES)]
+        id, number = seed.guid(size.seed, "itwin", index), f"{index:05}-ds"
+        if index == 0:
             id, number = "dc914a84-e0c9-40e2-9d14-faf5ed84147f", "00001-ds-3902795"
-        elif nth >= len(_PLACES):
-            name = f"{name} {nth}"
-        made.append(
+        elif index >= len(_PLACES):
+            name = f"{name} {index}"
+        itwins.append(
             _itwin(
                 id,
                 _CLASS_OF.get(sub_class, "Endeavor"),
@@ -90,8 +92,8 @@ def make_itwins(size: Size) -> dict[str, JSON]:
                 name=name,
                 account=PRIMARY_ACCOUNT,
                 place=(latitude, longitude),
-                nth=nth,
+                index=index,
             )
         )
-    made += _account(PRIMARY_ACCOUNT, "Acme Corp."), _account(EXAMPLE_ACCOUNT, "Sensor Works")
-    return {item["id"]: item for item in made}
+    itwins += _account(PRIMARY_ACCOUNT, "Acme Corp."), _account(EXAMPLE_ACCOUNT, "Sensor Works")
+    return [(itwin["id"], itwin) for itwin in itwins]

@@ -1,4 +1,4 @@
-"""A wrong argument is a sentence at the call: later it would be a fault that never happens."""
+"""Checks of arguments: a wrong one fails at the call, not later as a fault that never fires."""
 
 import inspect
 from collections.abc import Mapping
@@ -12,25 +12,25 @@ def kind_of(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
-def whole(
+def check_int(
     name: str,
     value: object,
     least: int | None = None,
     most: int | None = None,
     *,
-    none: bool = False,
+    optional: bool = False,
 ) -> None:
     """`TypeError` or `ValueError` unless the value is an int within these bounds."""
-    if none and value is None:
+    if optional and value is None:
         return
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an int{' or None' * none}, not {kind_of(value)}")
+        raise TypeError(f"{name} must be an int{' or None' * optional}, not {kind_of(value)}")
     if (least is not None and value < least) or (most is not None and value > most):
         bounds = f"at least {least}" if most is None else f"from {least} to {most}"
         raise ValueError(f"{name} must be {bounds}, not {value}")
 
 
-def number(
+def check_number(
     name: str, value: object, *, least: float = 0.0, most: float = 1e9, above: bool = False
 ) -> None:
     """`TypeError` or `ValueError` unless the value is a number within (or above) these bounds."""
@@ -42,47 +42,59 @@ def number(
         raise ValueError(f"{name} must be {bound}, not {value}")
 
 
-def text(name: str, value: object, *, empty: bool = False) -> None:
-    """`TypeError` or `ValueError` unless the value is text, not empty where that says nothing."""
+def check_str(name: str, value: object, *, may_be_empty: bool = False) -> None:
+    """`TypeError` or `ValueError` unless the value is a str, not empty unless it may be."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {kind_of(value)}")
-    if not value and not empty:
+    if not value and not may_be_empty:
         raise ValueError(f"{name} must not be empty")
 
 
-def flag(name: str, value: object) -> None:
+def check_bool(name: str, value: object) -> None:
     """`TypeError` unless the value is a bool."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be a bool, not {kind_of(value)}")
 
 
-def status(value: object, *, none: bool = False) -> None:
-    """`TypeError` or `ValueError` unless the value can be the status of a whole answer."""
-    whole("status", value, 200, 999, none=none)
+def check_status(value: object, *, optional: bool = False) -> None:
+    """`TypeError` or `ValueError` unless the value can be the status of a final response."""
+    check_int("status", value, 200, 999, optional=optional)
 
 
-def header(name: str, value: str) -> None:
-    """`ValueError` for what would be more than one header."""
-    if any(sign in value for sign in "\r\n\0"):
+def check_header_value(name: str, value: str) -> None:
+    """`ValueError` for text that would end the header and begin another."""
+    if any(character in value for character in "\r\n\0"):
         raise ValueError(f"{name} must have no line break and no NUL")
 
 
-def headers(value: object) -> None:
+def check_headers(value: object) -> None:
     """`TypeError` or `ValueError` unless these are headers, or None."""
     if value is None:
         return
     if not isinstance(value, Mapping):
         raise TypeError(f"headers must be a mapping of str to str, not {kind_of(value)}")
-    for pair in cast("Mapping[object, object]", value).items():
-        for each in pair:
-            if not isinstance(each, str):
-                raise TypeError(f"headers must be str, not {kind_of(each)}")
-            header("headers", each)
+    for name_and_value in cast("Mapping[object, object]", value).items():
+        for part in name_and_value:
+            if not isinstance(part, str):
+                raise TypeError(f"headers must be str, not {kind_of(part)}")
+            check_header_value("headers", part)
 
 
-def function(name: str, value: object) -> None:
+def check_function(name: str, value: object) -> None:
     """`TypeError` unless the value can be called without awaiting it."""
     if not callable(value):
         raise TypeError(f"{name} must be a function, not {kind_of(value)}")
     if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__):
         raise TypeError(f"{name} must be a plain function, not an async one")
+
+
+def check_files(files: object) -> None:
+    """`TypeError` or `ValueError` unless this maps names of files to their content, or is None."""
+    if files is None:
+        return
+    if not isinstance(files, Mapping):
+        raise TypeError(f"files must be a mapping of str to bytes, not {kind_of(files)}")
+    for name, content in cast("Mapping[object, object]", files).items():
+        check_str("the name of a file", name)
+        if not isinstance(content, bytes):
+            raise TypeError(f"the content of a file must be bytes, not {kind_of(content)}")

@@ -1,4 +1,4 @@
-"""All generated data follows from the seed and its own name; nothing of it is random."""
+"""Generated values: each is derived from the seed and its own name, so nothing is random."""
 
 import base64
 import functools
@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from itwin_async.emulator import _checks
+from itwin_async.emulator import _arguments
 
 JSON: TypeAlias = dict[str, Any]
 
@@ -33,12 +33,12 @@ class Size:
     rows: int = 250
 
     def __post_init__(self) -> None:
-        _checks.whole("seed", self.seed)
+        _arguments.check_int("seed", self.seed)
         least = {"itwins": 3, "extensions": 3, "packages": 3, "extended_data_every": 1}
         for name in ("imodels", "changesets", "versions", "rows", *least):
-            _checks.whole(name, getattr(self, name), least.get(name, 0))
+            _arguments.check_int(name, getattr(self, name), least.get(name, 0))
         bounds = SMALLEST_PAYLOAD, LARGEST_PAYLOAD
-        _checks.whole("payload_bytes", self.payload_bytes, *bounds, none=True)
+        _arguments.check_int("payload_bytes", self.payload_bytes, *bounds, optional=True)
 
 
 def _digest(size: int, parts: tuple[object, ...]) -> bytes:
@@ -61,7 +61,7 @@ def number(below: int, *parts: object) -> int:
     return int.from_bytes(_digest(8, parts)) % below
 
 
-def moment(hours: int, digits: int = 3) -> str:
+def timestamp(hours: int, digits: int = 3) -> str:
     """A time so many hours after the first one, with so many digits of a second's fraction."""
     when = _EPOCH + timedelta(seconds=hours * _HOUR + hours * 37 % _HOUR)
     fraction = f"{hours * 9_301 % 10_000_000:07}"[:digits]
@@ -80,8 +80,8 @@ def payload(files: tuple[str, ...], task_id: str, filler: str = "") -> bytes:
     ).encode()
 
 
-def _name(seed: int, imodel: int, index: int, nth: int) -> str:
-    return f"M{imodel:04}-{index:06}-{chr(65 + (seed + nth) % 26)}.dgn"
+def _name(seed: int, imodel: int, index: int, number: int) -> str:
+    return f"M{imodel:04}-{index:06}-{chr(65 + (seed + number) % 26)}.dgn"
 
 
 _FIXED: Final = len(payload((_name(0, 0, 0, 0),), guid()))
@@ -94,7 +94,7 @@ SMALLEST_PAYLOAD: Final = _FIXED + _AROUND + _FILLER_NAME
 def _filler(size: int) -> str:
     room = size - _FIXED
     whole, rest = divmod(room, _AROUND + _FILLER_NAME)
-    names = [f"sheet-{nth:014}.dgn" for nth in range(whole)]
+    names = [f"sheet-{at:014}.dgn" for at in range(whole)]
     names[-1] = names[-1].rjust(_FILLER_NAME + rest, "x")
     return "".join(map(_LINE.format, names))
 
@@ -103,12 +103,12 @@ def extended_data(size: Size, imodel: int, index: int) -> str:
     """The base64 text of one changeset's extended data."""
     task = guid(size.seed, "task", imodel, index)
     if size.payload_bytes is None:
-        names = tuple(_name(size.seed, imodel, index, nth) for nth in range(1 + index % 4))
-        return encode(payload(names, task))
+        names = tuple(_name(size.seed, imodel, index, at) for at in range(1 + index % 4))
+        return to_base64(payload(names, task))
     name = _name(size.seed, imodel, index, 0)
-    return encode(payload((name,), task, _filler(size.payload_bytes)))
+    return to_base64(payload((name,), task, _filler(size.payload_bytes)))
 
 
-def encode(data: bytes) -> str:
+def to_base64(data: bytes) -> str:
     """Bytes as base64 text."""
     return base64.b64encode(data).decode("ascii")

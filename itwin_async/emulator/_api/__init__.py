@@ -1,0 +1,1 @@
+"""The emulated operations: requests, routes, paging, and the handlers, one module for each API."""

@@ -1,0 +1,91 @@
+"""The iModels API: changesets."""
+
+from typing import Final
+
+from itwin_async.emulator._api.imodels import INVALID, MAX_TOP, find_imodel, user_link
+from itwin_async.emulator._api.odata import read_order, read_parameter
+from itwin_async.emulator._api.paging import LinkStyle
+from itwin_async.emulator._api.request import Request
+from itwin_async.emulator._api.resource import Resource
+from itwin_async.emulator._response import Response
+from itwin_async.emulator._state import seed
+from itwin_async.emulator._state.imodels import IModel
+from itwin_async.emulator._state.seed import JSON
+
+_CHANGESET: Final = Resource(
+    key="changeset",
+    list_key="changesets",
+    noun="Changeset",
+    missing="ChangesetNotFound",
+    invalid=INVALID,
+    style=LinkStyle.IMODELS,
+    max_top=MAX_TOP,
+    has_tokens=True,
+)
+
+
+def find_changeset(request: Request, imodel: IModel) -> int:
+    """The index of the changeset that the path names, or a 404."""
+    index = imodel.find_changeset(request.params["changeset"])
+    return _CHANGESET.not_found() if index is None else index
+
+
+def _render(request: Request, imodel: IModel, index: int, *, full: bool) -> JSON:
+    id = imodel.changeset_id(index)
+    creator = seed.guid("user", index % 3)
+    # The description of the documented sample does not fit its index.
+    shown_index = 15 if imodel.number == 0 and index == 256 else index
+    links: JSON = {
+        "self": {"href": f"{request.origin}/imodels/{imodel.id}/changesets/{id}"},
+        "creator": user_link(request, imodel, index),
+    }
+    item: JSON = {
+        "id": id,
+        "displayName": str(index),
+        "description": None if index % 7 == 0 else f"Changeset {shown_index}",
+        "index": index,
+        "parentId": imodel.changeset_id(index - 1) if index > 1 else "",
+        "creatorId": creator,
+        "pushDateTime": imodel.pushed_at(index),
+        "state": "fileUploaded",
+        "containingChanges": (0, 4, 1, 12)[index % 4],
+        "fileSize": 1024 + seed.number(100_000, imodel.number, index),
+        "briefcaseId": 2 + index % 5,
+        "groupId": None,
+        "_links": links,
+    }
+    if full:
+        task = seed.guid(imodel.size.seed, "task", imodel.number, index)
+        item["application"] = {"id": "imodel-synchronizer", "name": "iModel Synchronizer"}
+        item["synchronizationInfo"] = {"taskId": task, "changedFiles": None}
+        # A download needs a permission that the emulator's application does not have.
+        links |= {"namedVersion": None, "currentOrPrecedingCheckpoint": None, "download": None}
+    return item
+
+
+def list_changesets(request: Request) -> Response:
+    """The changesets of an iModel."""
+    imodel = find_imodel(request)
+    invalid = _CHANGESET.refusal("Cannot get Changesets.")
+    bounds: dict[str, int | None] = {}
+    for name in ("afterIndex", "lastIndex"):
+        text = request.get(name)
+        if text is not None and not (text.isascii() and text.isdigit() and len(text) < 18):
+            invalid(name, f"'{text}' is not a valid '{name}' value.")
+        bounds[name] = None if text is None else int(text)
+    order = read_parameter(request, invalid, "$orderBy", read_order, ("index",))
+    after, last = bounds["afterIndex"] or 0, bounds["lastIndex"]
+    count = imodel.changeset_count
+    indexes = range(after + 1, 1 + (count if last is None else min(last, count)))
+    if order and order[0][1]:
+        indexes = indexes[::-1]
+    full = request.prefers_full
+    return _CHANGESET.page(
+        request, indexes, lambda index: _render(request, imodel, index, full=full), invalid
+    )
+
+
+def get_changeset(request: Request) -> Response:
+    """One changeset, by id or index."""
+    imodel = find_imodel(request)
+    return _CHANGESET.one(_render(request, imodel, find_changeset(request, imodel), full=True))

@@ -1,0 +1,314 @@
+"""The emulator: an HTTP server on loopback with the state of a platform."""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from itwin_async.auth import ClientCredentials
+from itwin_async.emulator import _arguments
+from itwin_async.emulator._api.url_signing import UrlSigner
+from itwin_async.emulator._faults.plan import Faults, check_operation
+from itwin_async.emulator._faults.record import RequestRecord
+from itwin_async.emulator._identity.clients import (
+    DEFAULT_REDIRECT_URIS,
+    SERVICE_CLIENT_ID,
+    SERVICE_CLIENT_SECRET,
+    USER_CLIENT_ID,
+    WEB_CLIENT_ID,
+    WEB_CLIENT_SECRET,
+)
+from itwin_async.emulator._identity.server import IdentityServer
+from itwin_async.emulator._identity.users import DEFAULT_USERS, SERVICE_USER
+from itwin_async.emulator._listener import Listener
+from itwin_async.emulator._pipeline import Pipeline
+from itwin_async.emulator._rate_limit import RateLimit
+from itwin_async.emulator._state.extensions import READY
+from itwin_async.emulator._state.seed import Size
+from itwin_async.emulator._state.state import State
+
+_ENDINGS: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
+_DAY: Final = 86_400.0
+
+
+class Emulator:
+    """An iTwin Platform of your own: a real HTTP server with state, on loopback.
+
+    The same arguments give the same data, but other tokens each time. ``itwins`` counts the iTwins
+    that are listed, two of them accounts; the ``imodels`` belong in turn to the others. Each iModel
+    has so many ``changesets``, and every ``extended_data_every``-th of them, from the first on, has
+    extended data: of ``payload_bytes`` bytes of JSON each, or small as the documented sample.
+    ``extensions`` counts the public ones, and also the private ones of each account; each has so
+    many ``versions``. ``packages`` counts integration packages, ``rows`` those of each of their
+    entity sets. The documented examples are always among them.
+
+    ``per_minute`` is the rate limit: no sixty seconds hold more admitted API requests. ``latency``
+    is the wait in seconds before each response of the API, ``token_lifetime`` and
+    ``download_lifetime`` those of access tokens and signed download addresses. A page has at most
+    ``max_top`` items, and links then say so; or at most ``max_items``, while links repeat the
+    ``$top`` that was asked for.
+
+    ``users`` are the people who can sign in, such as ``"ada"`` and ``"ray:reader"``: after the
+    colon ``owner`` (the default), ``reader`` (403 on whatever writes) or ``none`` (an empty list of
+    iTwins, and 403). ``redirect_uris`` are those that the applications registered, compared as
+    they are. A refresh token is used once, within ``refresh_token_lifetime`` seconds; using it
+    again ends all that came from the same sign-in.
+
+    ``requests`` are the records of all requests in the order of their arrival, ``faults`` the plan
+    of faults, ``max_in_flight`` the most API requests there ever were between their arrival and the
+    last byte of their response (those to the sign-in host and downloads do not count). Without
+    ``record`` nothing is kept of requests, for an emulator that runs for long.
+
+    Raises `TypeError` or `ValueError` for an argument that cannot be.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        per_minute: int | None = None,
+        latency: float = 0.0,
+        token_lifetime: float = 3600,
+        refresh_token_lifetime: float = 30 * _DAY,
+        download_lifetime: float = 3600,
+        users: Sequence[str] = DEFAULT_USERS,
+        redirect_uris: Sequence[str] = DEFAULT_REDIRECT_URIS,
+        max_top: int | None = None,
+        max_items: int | None = None,
+        itwins: int = 5,
+        imodels: int = 40,
+        changesets: int = 100,
+        extended_data_every: int = 1,
+        payload_bytes: int | None = None,
+        extensions: int = 300,
+        versions: int = 4,
+        packages: int = 12,
+        rows: int = 250,
+        seed: int = 0,
+        record: bool = True,
+    ) -> None:
+        _arguments.check_str("host", host)
+        _arguments.check_int("port", port, 0, 65_535)
+        bounds = {"per_minute": per_minute, "max_top": max_top, "max_items": max_items}
+        for name, bound in bounds.items():
+            _arguments.check_int(name, bound, 1, optional=True)
+        _arguments.check_number("latency", latency)
+        lifetimes = {
+            "token_lifetime": token_lifetime,
+            "refresh_token_lifetime": refresh_token_lifetime,
+            "download_lifetime": download_lifetime,
+        }
+        for name, lifetime in lifetimes.items():
+            _arguments.check_number(name, lifetime, above=True)
+        _arguments.check_bool("record", record)
+        size = Size(
+            seed=seed,
+            itwins=itwins,
+            imodels=imodels,
+            changesets=changesets,
+            extended_data_every=extended_data_every,
+            payload_bytes=payload_bytes,
+            extensions=extensions,
+            versions=versions,
+            packages=packages,
+            rows=rows,
+        )
+        self._state = State(size)
+        self._identity = IdentityServer(
+            users=users,
+            redirect_uris=redirect_uris,
+            token_lifetime=token_lifetime,
+            refresh_token_lifetime=refresh_token_lifetime,
+        )
+        self._rate_limit = RateLimit(per_minute)
+        self._pipeline = Pipeline(
+            state=self._state,
+            identity=self._identity,
+            signer=UrlSigner(seed, download_lifetime),
+            rate_limit=self._rate_limit,
+            latency=latency,
+            max_top=max_top,
+            max_items=max_items,
+            keeps_records=record,
+        )
+        self._listener = Listener(self._pipeline, host, port)
+        self.faults: Faults = self._pipeline.faults
+        self.requests: list[RequestRecord] = self._pipeline.requests
+
+    def __repr__(self) -> str:
+        listener = getattr(self, "_listener", None)  # missing while it is being made
+        return f"<Emulator {listener.url if listener and listener.is_running else 'not running'}>"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._listener.stop()
+        broken = self._pipeline.broken
+        if broken is not None and isinstance(error, _ENDINGS):
+            # A cancelled block stays cancelled.
+            error.add_note(broken.summary)
+            self._pipeline.broken = None
+        await self.aclose()
+
+    async def start(self) -> None:
+        """Listen; ``url`` is known from now on. Raises `OSError` where that is not possible."""
+        await self._listener.start()
+
+    async def aclose(self) -> None:
+        """Stop at once, also in the middle of responses; closing twice is fine.
+
+        Raises, once, the first error of a function in ``faults``.
+        """
+        await self._listener.stop()
+        broken, self._pipeline.broken = self._pipeline.broken, None
+        if broken is not None:
+            broken.cause.add_note(str(broken))
+            raise broken.cause
+
+    @property
+    def latency(self) -> float:
+        """The wait in seconds before each response of the API; it can be set."""
+        return self._pipeline.latency
+
+    @latency.setter
+    def latency(self, seconds: float) -> None:
+        _arguments.check_number("latency", seconds)
+        self._pipeline.latency = seconds
+
+    @property
+    def max_in_flight(self) -> int:
+        """The most API requests there ever were at once; it can be set, to count anew."""
+        return self._pipeline.max_in_flight
+
+    @max_in_flight.setter
+    def max_in_flight(self, count: int) -> None:
+        self._pipeline.max_in_flight = count
+
+    @property
+    def url(self) -> str:
+        """The base of the API, such as ``http://127.0.0.1:43211``."""
+        if not self._listener.url:
+            raise RuntimeError("the emulator has no address before it is started")
+        return self._listener.url
+
+    @property
+    def token_url(self) -> str:
+        """Where tokens come from."""
+        return f"{self.url}/connect/token"
+
+    @property
+    def credentials(self) -> ClientCredentials:
+        """What a session needs to get tokens here."""
+        return ClientCredentials(SERVICE_CLIENT_ID, SERVICE_CLIENT_SECRET, token_url=self.token_url)
+
+    @property
+    def user_client_id(self) -> str:
+        """The client id of the native application, with which people sign in."""
+        return USER_CLIENT_ID
+
+    @property
+    def web_client(self) -> tuple[str, str]:
+        """The client id and the secret of the web application, with which people sign in."""
+        return WEB_CLIENT_ID, WEB_CLIENT_SECRET
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that `ITwinSession.from_env` and other programs read, to be set or passed.
+
+        They are ``ITWIN_BASE_URL``, ``ITWIN_TOKEN_URL``, ``ITWIN_CLIENT_ID`` and
+        ``ITWIN_CLIENT_SECRET``; and for people who sign in ``ITWIN_AUTHORITY`` and
+        ``ITWIN_USER_CLIENT_ID``.
+        """
+        return {
+            "ITWIN_BASE_URL": self.url,
+            "ITWIN_TOKEN_URL": self.token_url,
+            "ITWIN_CLIENT_ID": SERVICE_CLIENT_ID,
+            "ITWIN_CLIENT_SECRET": SERVICE_CLIENT_SECRET,
+            "ITWIN_AUTHORITY": self.url,
+            "ITWIN_USER_CLIENT_ID": USER_CLIENT_ID,
+        }
+
+    def count(self, operation: str) -> int:
+        """How many requests of this operation arrived; `ValueError` where there is no such."""
+        check_operation(operation)
+        return sum(record.operation == operation for record in self.requests)
+
+    def issue_token(self, lifetime: float | None = None, *, user: str | None = None) -> str:
+        """An access token without asking the token endpoint, of a lifetime of its own if given.
+
+        It belongs to the service application, or to the ``user`` of this name. A lifetime below
+        zero gives a token that has expired.
+        """
+        if lifetime is not None:
+            _arguments.check_number("lifetime", lifetime, least=-math.inf)
+        account = SERVICE_USER if user is None else self._identity.find_user(user)
+        return self._identity.access_tokens.issue(account, lifetime)
+
+    def expire_tokens(self) -> None:
+        """Let all access tokens expire now."""
+        self._identity.access_tokens.expire_all()
+
+    def expire_refresh_tokens(self) -> None:
+        """Let all refresh tokens expire now."""
+        self._identity.refresh_tokens.expire_all()
+
+    def sign_in_as(self, user: str | None, authorize_url: str) -> str:
+        """Choose a user without a browser, and give the address to which it would be sent.
+
+        ``authorize_url`` is the address that the browser would open. None refuses. Raises
+        `ValueError` for an unknown user, client or redirect URI.
+        """
+        _arguments.check_str("authorize_url", authorize_url)
+        if user is not None:
+            self._identity.find_user(user)
+        return self._identity.sign_in_as(user, authorize_url)
+
+    def throttle(self, seconds: float) -> None:
+        """Respond 429 to all API requests for so long, each with the rest of it to wait."""
+        _arguments.check_number("seconds", seconds)
+        self._rate_limit.close(seconds)
+
+    def push_changeset(self, imodel_id: str) -> int:
+        """Push one more changeset without extended data, and give its index.
+
+        Raises `ValueError` for an unknown iModel.
+        """
+        _arguments.check_str("imodel_id", imodel_id)
+        imodel = self._state.imodels.get(imodel_id)
+        if imodel is None:
+            raise ValueError(f"the emulator has no iModel {imodel_id!r}")
+        return imodel.push_changeset()
+
+    def publish(
+        self,
+        extension_id: str,
+        number: str,
+        files: Mapping[str, bytes] | None = None,
+        *,
+        status: str = READY,
+        status_message: str | None = None,
+    ) -> None:
+        """Give a version this state and these files, the first of them main; add it if it is new.
+
+        Raises `ValueError` for an unknown extension.
+        """
+        _arguments.check_str("extension_id", extension_id)
+        extension = self._state.extensions.get(extension_id)
+        if extension is None:
+            raise ValueError(f"the emulator has no extension {extension_id!r}")
+        _arguments.check_str("number", number)
+        _arguments.check_files(files)
+        _arguments.check_str("status", status, may_be_empty=True)
+        if status_message is not None:
+            _arguments.check_str("status_message", status_message, may_be_empty=True)
+        version = extension.publish(number, files)
+        version.status, version.message = status, status_message

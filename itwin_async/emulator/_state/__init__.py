@@ -1,0 +1,1 @@
+"""The data of the emulated platform: seeded records, and what was changed since."""

@@ -34,9 +34,7 @@ def test_every_operation_has_the_route_of_its_name():
 
 
 def test_every_operation_has_a_method_of_its_name():
-    methods = {
-        name for group in GROUPS.values() for name in vars(group) if not name.startswith("_")
-    }
+    methods = {name for group in GROUPS.values() for name in dir(group) if not name.startswith("_")}
     assert set(OPERATIONS) <= methods
 
 

@@ -10,9 +10,10 @@ else:
 
 
 def try_lock(file: BinaryIO, *, wait: bool = False) -> bool:
-    """Lock an open file until it is closed; False if another process holds it.
+    """Lock an open file until it is closed; False if another process holds the lock.
 
-    With ``wait`` it waits for that process; on Windows for ten seconds at most.
+    With ``wait`` it waits for that process, on Windows for ten seconds at most. Raises `OSError`
+    where the file system has no locks.
     """
     try:
         if sys.platform == "win32":
@@ -20,6 +21,6 @@ def try_lock(file: BinaryIO, *, wait: bool = False) -> bool:
             msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (BlockingIOError, PermissionError):  # the latter on Windows
         return False
     return True

@@ -253,9 +253,8 @@ def _lock_directory(hidden: Path, *, create: bool, wait: bool = False) -> Binary
         lock = path.open("a+b" if create else "r+b")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if try_lock(lock, wait=wait):
-        with suppress(OSError):  # whoever held it before has removed it with the directory
-            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-                return lock
+    with suppress(OSError):  # no locks here; or who held it has removed it with the directory
+        if try_lock(lock, wait=wait) and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+            return lock
     lock.close()
     return None

@@ -127,7 +127,7 @@ async def in_lane(
 
 def fields_of(data_type: Any) -> str:
     """What tells a type from others of the same name, and its columns from those of others."""
-    return ArrowFile(data_type, parquet=True).layout
+    return ArrowFile(data_type, parquet=True).schema_digest
 
 
 async def discover(itwin: ITwinSession, itwin_ids: list[str]) -> list[str]:

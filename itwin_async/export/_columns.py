@@ -1,4 +1,4 @@
-"""Which Arrow type a type of msgspec's becomes, and what makes its values fit."""
+"""The Arrow type for each type of msgspec, and the conversion that makes its values fit."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
@@ -10,10 +10,10 @@ import msgspec
 import pyarrow as pa
 from msgspec import inspect
 
-PA: Final[Any] = pa  # which has no types
+PA: Final[Any] = pa  # pyarrow has no types
 Convert: TypeAlias = Callable[[Any], Any]
 Column: TypeAlias = tuple[Any, Convert | None]
-# What Arrow knows, and JSON that is kept as it came; everything else becomes what JSON has for it.
+# What Arrow knows, and JSON kept as it came; `to_builtins` turns all else into JSON's types.
 KEPT: Final = (
     bytes, bytearray, memoryview, datetime, date, time, timedelta, Decimal, msgspec.Raw,
 )  # fmt: skip
@@ -57,26 +57,26 @@ def _time(info: inspect.TimeType) -> Column:
 
 def _one_of(info: inspect.EnumType | inspect.LiteralType) -> Column:
     values: list[Any] = (
-        [each.value for each in info.cls]
+        [member.value for member in info.cls]
         if isinstance(info, inspect.EnumType)
         else list(info.values)
     )
-    kinds: set[type] = {type(value) for value in values if value is not None}
-    if kinds == {int} and all(-(2**63) <= value < 2**63 for value in values if value is not None):
+    types: set[type] = {type(value) for value in values if value is not None}
+    if types == {int} and all(-(2**63) <= value < 2**63 for value in values if value is not None):
         return PA.int64(), None
-    return PA.string(), None if kinds == {str} else as_text
+    return PA.string(), None if types == {str} else as_text
 
 
 def _always(kind: Any, convert: Convert | None = None) -> Callable[[Any], Column]:
     return lambda _: (kind, convert)
 
 
-# A value of these is one of a column's, and never JSON.
+# Types whose values are values of a column, and never JSON.
 SCALARS: Final[dict[type, Callable[[Any], Column]]] = {
     inspect.NoneType: _always(PA.null()),
     inspect.StrType: _always(PA.string()),
     inspect.BoolType: _always(PA.bool_()),
-    inspect.IntType: _always(PA.int64()),  # bounds beyond it are none of msgspec's
+    inspect.IntType: _always(PA.int64()),  # msgspec knows no bounds beyond it
     inspect.FloatType: _always(PA.float64()),
     inspect.DecimalType: _always(PA.decimal128(_DIGITS, 18)),
     inspect.BytesType: _always(PA.binary()),
@@ -92,7 +92,7 @@ SCALARS: Final[dict[type, Callable[[Any], Column]]] = {
 }
 OBJECTS: Final = (inspect.StructType, inspect.DataclassType, inspect.TypedDictType)
 MAPS: Final[Any] = (inspect.DictType, getattr(inspect, "FrozenDictType", inspect.DictType))
-# Whose values are of no one type: a document, as JSON text.
+# Types whose values have no one type: they become JSON text.
 DOCUMENTS: Final = (
     inspect.AnyType,
     inspect.RawType,
@@ -103,85 +103,90 @@ DOCUMENTS: Final = (
 )
 
 
-def bare(info: inspect.Type) -> inspect.Type:
-    """A type without what `Annotated` says of it."""
+def unwrap_annotated(info: inspect.Type) -> inspect.Type:
+    """A type without its `Annotated`."""
     while isinstance(info, inspect.Metadata):
         info = info.type
     return info
 
 
 def is_array_like(info: inspect.Type) -> bool:
-    """Whether it is a struct that JSON has as an array."""
+    """Whether a struct is an array in JSON."""
     return isinstance(info, inspect.StructType) and info.array_like
 
 
-def column(kind_of: inspect.Type, above: tuple[Any, ...] = ()) -> Column:
-    """The Arrow type of a type, and what makes values fit it; JSON text where there is none."""
-    info: Any = bare(kind_of)
+def column(field_type: inspect.Type, ancestors: tuple[Any, ...] = ()) -> Column:
+    """The Arrow type for a type, and the conversion of its values; JSON text where none fits.
+
+    ``ancestors`` are the structs around it: one that holds itself becomes JSON text there.
+    """
+    info: Any = unwrap_annotated(field_type)
     if isinstance(info, inspect.UnionType):
-        return _union([bare(each) for each in info.types], above)
+        return _union([unwrap_annotated(member) for member in info.types], ancestors)
     if type(info) in SCALARS:
         return SCALARS[type(info)](info)
     if isinstance(info, inspect.CollectionType):
-        kind, convert = column(info.item_type, above)
+        kind, convert = column(info.item_type, ancestors)
         return PA.list_(kind), None if convert is None else partial(_each_item, convert)
     if isinstance(info, MAPS):
-        if isinstance(bare(info.key_type), inspect.StrType):
-            kind, convert = column(info.value_type, above)
+        if isinstance(unwrap_annotated(info.key_type), inspect.StrType):
+            kind, convert = column(info.value_type, ancestors)
             convert = None if convert is None else partial(_each_value, convert)
             return PA.map_(PA.string(), kind), convert
     elif isinstance(info, OBJECTS):
-        if not is_array_like(info) and info.cls not in above:
-            return _struct(info, (*above, info.cls))
+        if not is_array_like(info) and info.cls not in ancestors:
+            return _struct(info, (*ancestors, info.cls))
     elif not isinstance(info, DOCUMENTS):
         raise TypeError(f"no column is known for {type(info).__name__} of msgspec")
     return PA.string(), as_json
 
 
-def _union(kinds: list[inspect.Type], above: tuple[Any, ...]) -> Column:
-    some = [each for each in kinds if not isinstance(each, inspect.NoneType)]
-    if len(some) == 1:
-        kind, convert = column(some[0], above)
+def _union(types: list[inspect.Type], ancestors: tuple[Any, ...]) -> Column:
+    members = [member for member in types if not isinstance(member, inspect.NoneType)]
+    if len(members) == 1:
+        kind, convert = column(members[0], ancestors)
         return kind, None if convert is None else partial(_if_some, convert)
-    if not all(type(each) in SCALARS for each in some):
+    if not all(type(member) in SCALARS for member in members):
         return PA.string(), as_json
-    if all(isinstance(each, inspect.IntType | inspect.FloatType) for each in some):
+    if all(isinstance(member, inspect.IntType | inspect.FloatType) for member in members):
         return PA.float64(), None
     return PA.string(), as_text
 
 
-def _struct(info: Any, above: tuple[Any, ...]) -> Column:
+def _struct(info: Any, ancestors: tuple[Any, ...]) -> Column:
     fields: list[Any] = []
     converts: dict[str, Convert] = {}
-    defaults: dict[str, Any] = {}  # which the struct leaves out
-    omitted = isinstance(info, inspect.StructType) and info.cls.__struct_config__.omit_defaults
+    defaults: dict[str, Any] = {}  # which the encoded struct leaves out
+    omits_defaults = (
+        isinstance(info, inspect.StructType) and info.cls.__struct_config__.omit_defaults
+    )
     if isinstance(info, inspect.StructType) and info.tag_field is not None:
         kind = PA.int64() if isinstance(info.tag, int) else PA.string()
         fields.append(PA.field(info.tag_field, kind))
-    for each in info.fields:
-        kind, convert = column(each.type, above)
-        fields.append(PA.field(each.encode_name, kind))
+    for field in info.fields:
+        kind, convert = column(field.type, ancestors)
+        fields.append(PA.field(field.encode_name, kind))
         if convert is not None:
-            converts[each.encode_name] = convert
-        if omitted and each.default is not msgspec.NODEFAULT:
-            defaults[each.encode_name] = each.default
-        elif omitted and each.default_factory is not msgspec.NODEFAULT:
-            defaults[each.encode_name] = each.default_factory()
+            converts[field.encode_name] = convert
+        if omits_defaults and field.default is not msgspec.NODEFAULT:
+            defaults[field.encode_name] = field.default
+        elif omits_defaults and field.default_factory is not msgspec.NODEFAULT:
+            defaults[field.encode_name] = field.default_factory()
     if not fields:
         return PA.string(), as_json  # Parquet has no column without a field
 
-    def converted(value: dict[str, Any]) -> dict[str, Any]:
-        made = {**built, **value}
+    def convert_fields(value: dict[str, Any]) -> dict[str, Any]:
+        converted = {**default_values, **value}
         for name, convert in converts.items():
-            if name in made:
+            if name in converted:
                 try:
-                    made[name] = convert(made[name])
+                    converted[name] = convert(converted[name])
                 except ValueError as error:
                     raise ValueError(f"{name}: {error}") from None
-        return made
+        return converted
 
-    built = msgspec.to_builtins(defaults, builtin_types=KEPT, str_keys=True)
-    return PA.struct(fields), converted if converts or built else None
+    default_values = msgspec.to_builtins(defaults, builtin_types=KEPT, str_keys=True)
+    return PA.struct(fields), convert_fields if converts or default_values else None
 
 
 def _if_some(convert: Convert, value: Any) -> Any:
@@ -189,26 +194,28 @@ def _if_some(convert: Convert, value: Any) -> Any:
 
 
 def _each_item(convert: Convert, values: list[Any]) -> list[Any]:
-    return [convert(each) for each in values]
+    return [convert(value) for value in values]
 
 
 def _each_value(convert: Convert, values: dict[str, Any]) -> dict[str, Any]:
-    return {key: convert(each) for key, each in values.items()}
+    return {key: convert(value) for key, value in values.items()}
 
 
 def as_json(value: Any) -> str | None:
-    """A document; JSON's null is none."""
+    """A value as JSON text; None stays None."""
     return None if value is None else msgspec.json.encode(value).decode()
 
 
 def as_text(value: Any) -> str | None:
-    """A value of several kinds: text as it is, anything else as JSON has it."""
-    text = msgspec.to_builtins(value)
-    return text if text is None or isinstance(text, str) else msgspec.json.encode(text).decode()
+    """A value of several scalar types: text as it is, anything else as JSON has it."""
+    plain = msgspec.to_builtins(value)
+    if plain is None or isinstance(plain, str):
+        return plain
+    return msgspec.json.encode(plain).decode()
 
 
 def misfit(value: Any, kind: Any, name: str = "") -> str | None:
-    """Which value within one does not fit its type in Arrow, and which type that is."""
+    """Why a value does not fit its Arrow type: the path to the value within it, and the type."""
     if value is None:
         return None
     try:
@@ -216,13 +223,13 @@ def misfit(value: Any, kind: Any, name: str = "") -> str | None:
     except (PA.ArrowException, OverflowError, TypeError, ValueError) as error:
         parts: list[tuple[Any, Any, str]] = []
         if PA.types.is_struct(kind):
-            parts = [(value.get(each.name), each.type, each.name) for each in kind]
+            parts = [(value.get(field.name), field.type, field.name) for field in kind]
         elif PA.types.is_map(kind):
-            parts = [(each, kind.item_type, key) for key, each in value.items()]
+            parts = [(item, kind.item_type, key) for key, item in value.items()]
         elif PA.types.is_list(kind):
-            parts = [(each, kind.value_type, str(nth)) for nth, each in enumerate(value)]
-        for part, its, key in parts:
-            if found := misfit(part, its, f"{name}.{key}" if name else key):
+            parts = [(item, kind.value_type, str(index)) for index, item in enumerate(value)]
+        for part, part_type, key in parts:
+            if found := misfit(part, part_type, f"{name}.{key}" if name else key):
                 return found
         if isinstance(error, OverflowError):
             return f"{name}: {str(value)[:50]} does not fit {kind}"

@@ -1,42 +1,27 @@
-"""The job: many lists at once, stored in parts off the loop, and one file at the end."""
+"""One export: many lists are read at a time, and their rows stored in parts."""
 
 import asyncio
-import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
-from ipaddress import ip_address
-from pathlib import Path
-from typing import Any, Final, TypeAlias, get_args
-from urllib.parse import urlsplit
+from typing import Any, Final, TypeAlias
 
-import msgspec
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from itwin_async import ITwinError, ITwinSession, Merged, merged
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.listener import ProgressListener
-from itwin_async._core.validation import check_callback
-from itwin_async.export._files import check_local, resolved
-from itwin_async.export._journal import Indexes, Job, Progress
+from itwin_async.export._journal import IndexSet, ListProgress
 from itwin_async.export._lists import ListReader, Piece
-from itwin_async.export._rows import BadRow, FileFormat, Format, JsonLines, Row
+from itwin_async.export._rows import BadRow, Format, Row
 from itwin_async.export._store import Store
-from itwin_async.export._types import type_name
 
-# What is lost when the process is killed, and what is held until then.
-_SECONDS: Final = 5.0
-_BYTES: Final = 16 << 20
-_ROWS: Final = 65_536
-_ID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-_SUFFIXES: Final[dict[str, FileFormat]] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-}
+# When rows are stored: what is held in memory until then, and lost if the process is killed.
+STORE_SECONDS: Final = 5.0
+STORE_BYTES: Final = 16 << 20
+STORE_ROWS: Final = 65_536
+_GUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,137 +39,11 @@ class ExportProgress:
     resumed: int
 
 
-OnProgress: TypeAlias = Callable[[ExportProgress], object]
 OnListError: TypeAlias = Callable[[str, ITwinError], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """A finished export: rows and bad ones in the output, and the file with the bad ones if any."""
-
-    output: Path
-    rows: int
-    bad: int
-    imodels: int
-    bad_rows: Path | None
-
-
-async def export_extended_data(
-    itwin: ITwinSession,
-    imodel_ids: str | Iterable[str] | AsyncIterable[str],
-    output: str | os.PathLike[str],
-    data_type: Any = None,
-    *,
-    resume: bool = True,
-    on_progress: OnProgress | None = None,
-    on_error: OnListError | None = None,
-    format: FileFormat | None = None,
-    since: int | None = None,
-    workers: int = 8,
-    page_size: int | None = 1_000,
-) -> Exported:
-    """Write the extended data of iModels to one file, which appears when all of it is there.
-
-    A row has ``imodel_id``, ``changeset_index``, ``changeset_id`` and ``data``: the payload's JSON
-    as it came, or the fields of ``data_type``. Rows of an iModel keep their order. Killed at any
-    moment and called again in the same way, it goes on where it was: rows lie in
-    ``<output>.parts`` until then, and at most five seconds of work are done again. An entry with a
-    bad payload, or a value that its column cannot hold, goes to ``<output>.bad.jsonl`` with its
-    changeset, the reason, and what came.
-
-    Each changeset has one row, also where extended data is set for earlier changesets while the
-    export runs or between a stop and its resume: what is set in a list that is still being read is
-    found, and its rows come last. Stored parts that have changed are read again.
-
-    The output is replaced by a rename. Where none can be (it is a mount of its own, or
-    ``<output>.parts`` a link to another file system), it is written in place at the end, and until
-    then another process may see a part of it; interrupted, the next call does it again. A directory
-    or file of somebody else's with the name of one of ours is never touched.
-
-    Args:
-        itwin: a session; its limiter bounds the requests.
-        imodel_ids: one, several, or an async iterable that finds them, drawn as workers get there.
-        output: a local file, replaced if it is there; its directory must be. ``~`` is no home.
-        data_type: what a payload is decoded to, as in `IModels.list_extended_data`. In Parquet and
-            Arrow a struct becomes a nested column, a decimal has 18 digits behind the point of its
-            38, a field of several scalar types is text, and one of no fixed type JSON text. A
-            ``datetime`` is in UTC, and one without an offset a bad row, unless its field is
-            ``Annotated[datetime, msgspec.Meta(tz=False)]``.
-        resume: False forgets what an unfinished export has stored.
-        on_progress: called with `ExportProgress` as rows arrive, in the event loop. Its first error
-            is logged, and the export goes on without calling it again.
-        on_error: called with the id and the error of an iModel that failed, and decides: if it
-            returns, the rest of that iModel is left out; what it raises ends the export. Without
-            it the export ends with the iModel's error, and may be resumed.
-        format: by the output's suffix where None: ``.jsonl``, ``.ndjson``, ``.parquet``,
-            ``.arrow``, ``.feather``. Parquet and Arrow need the extra ``arrow``.
-        since: only entries of changesets with a higher index. An output that an earlier export
-            finished is added to: each list is read on from where it ended, and nothing that is
-            there is stored again. Where an iModel got data for earlier changesets meanwhile, its
-            list has moved, which is seen, and is read as a whole.
-        workers: lists at once.
-        page_size: entries asked for at once, at most 1,000.
-
-    Raises `ITwinError`, `ValueError` or `TypeError` for what cannot be, `RuntimeError` when the
-    same export is running elsewhere, `OSError`, and `ImportError` without the extra.
-    """
-    given = check_local(output)
-    kind = _format(given, format)
-    if data_type is msgspec.Raw:
-        data_type = None  # which keeps it as it came, in one line
-    check_callback("on_progress", on_progress)
-    check_callback("on_error", on_error)
-    form = _writer(kind, data_type)
-    if since is not None and (isinstance(since, bool) or not isinstance(since, int)):
-        raise TypeError(f"since must be an index, not {type(since).__name__}")
-    if isinstance(imodel_ids, str):
-        imodel_ids = [imodel_ids]
-    if not isinstance(imodel_ids, AsyncIterable):
-        imodel_ids = list(imodel_ids)
-    # Checked here, where nothing was begun yet.
-    merged((), workers=workers)
-    for each in ("-", *(() if isinstance(imodel_ids, AsyncIterable) else imodel_ids)):
-        itwin.imodels.list_extended_data(each, data_type, page_size=page_size)
-    job = Job(
-        format=kind,
-        data_type=None if data_type is None else f"{type_name(data_type)} {form.layout}".strip(),
-        since=since,
-        platform=_platform(itwin.base_url),
-    )
-    path = await in_thread(resolved, given)
-    store = Store(path, job, form)
-    run = _Run(
-        itwin,
-        form,
-        store,
-        data_type=msgspec.Raw if data_type is None else data_type,
-        above=-1 if since is None else since,
-        page_size=page_size,
-        listener=ProgressListener(on_progress, "export"),
-        on_error=on_error,
-    )
-    try:
-        await in_thread(lambda: store.open(resume=resume))
-        if not isinstance(imodel_ids, AsyncIterable):
-            store.check_found(set(map(_same_id, imodel_ids)))
-        await run.read(imodel_ids, workers)
-        await checkpoint_if_cancelled()
-        steps = store.finish()
-        try:
-            # Each step is short: a cancelled export waits for one of them, not for the whole file.
-            while await in_thread(next, steps, False) is None:
-                await checkpoint_if_cancelled()
-        finally:
-            await in_thread(steps.close)
-    finally:
-        store.close()
-    return Exported(
-        path, store.rows, store.bad, len(run.known), store.bad_output if store.bad else None
-    )
-
-
-class _Run:
-    """One call: the lists on one side, the store on the other."""
+class ExportJob:
+    """Reads the lists of iModels, and stores their rows."""
 
     def __init__(
         self,
@@ -193,7 +52,7 @@ class _Run:
         store: Store,
         *,
         data_type: Any,
-        above: int,
+        min_index: int,
         page_size: int | None,
         listener: ProgressListener[ExportProgress],
         on_error: OnListError | None,
@@ -202,37 +61,49 @@ class _Run:
         self._form = form
         self._store = store
         self._data_type = data_type
-        self._above = above
+        self._min_index = min_index
         self._page_size = page_size
         self._listener = listener
         self._on_error = on_error
-        self.known: set[str] = set()
+        self.imodel_ids: set[str] = set()  # known so far
         self._resumed = 0
         self._done = 0
+        # What was taken from the lists since the last part was stored.
         self._rows: list[Row] = []
         self._bad: list[BadRow] = []
-        self._places: dict[str, Progress] = {}
+        self._progress: dict[str, ListProgress] = {}
         self._size = 0
-        self._lists_open: set[ListReader] = set()
+        self._open_readers: set[ListReader] = set()
 
     async def read(self, imodel_ids: Iterable[str] | AsyncIterable[str], workers: int) -> None:
-        """Read the lists that are not done, and store what they give."""
+        """Read the lists that are not done, and store their rows."""
         self._resumed = self._store.rows
-        failed = None if self._on_error is None else self._failed
-        # A piece is large enough; more of them waiting would only be memory.
+        handler = None if self._on_error is None else self._handle_error
+        # A piece is large enough: more of them in the buffer would only take memory.
         async with merged(
-            self._lists(imodel_ids), workers=workers, buffer=1, on_error=failed
+            self._readers(imodel_ids), workers=workers, buffer=1, on_error=handler
         ) as pieces:
             try:
-                while await self._read_for(_SECONDS, pieces):
+                while await self._read_for(STORE_SECONDS, pieces):
                     await self._flush()
-                    self._tell()  # of what it took from lists that are slow
+                    self._report()  # with the rows of lists that are slow
             except (ITwinError, asyncio.CancelledError):
-                await self._flush()  # what has come is kept; writing it takes a moment
+                await self._flush()  # keeps the rows that have come; it takes a moment
                 raise
         await self._flush()
-        self._store.check_found(self.known)
-        self._tell()
+        self._store.check_requested(self.imodel_ids)
+        self._report()
+
+    async def finish(self) -> None:
+        """Write the output."""
+        await checkpoint_if_cancelled()
+        steps = self._store.finish()
+        try:
+            # Each step is short: a cancelled export waits for one of them, not for the whole file.
+            while await in_thread(next, steps, False) is None:
+                await checkpoint_if_cancelled()
+        finally:
+            await in_thread(steps.close)
 
     async def _read_for(self, seconds: float, pieces: Merged[Piece]) -> bool:
         """Take pieces for so long, or until there is enough to store; False behind the last one."""
@@ -250,119 +121,80 @@ class _Run:
                 if limit.expired():
                     break
                 raise  # the caller's own
-            piece.of.taken += 1
+            piece.reader.taken += 1
             self._take(piece)
-            self._tell()
-            full = self._size >= _BYTES or len(self._rows) + len(self._bad) >= _ROWS
+            self._report()
+            full = self._size >= STORE_BYTES or len(self._rows) + len(self._bad) >= STORE_ROWS
         return True
 
-    async def _lists(
+    async def _readers(
         self, imodel_ids: Iterable[str] | AsyncIterable[str]
     ) -> AsyncIterator[ListReader]:
-        async with aclosing(_each(imodel_ids)) as ids:
-            async for given in ids:
-                imodel_id = _same_id(given)
-                if imodel_id in self.known:
+        async with aclosing(_ids(imodel_ids)) as ids:
+            async for spelled in ids:
+                imodel_id = normalize_id(spelled)
+                if imodel_id in self.imodel_ids:
                     continue
-                place = self._store.imodels.get(imodel_id) or Progress()
+                progress = self._store.imodels.get(imodel_id) or ListProgress()
                 entries = self._itwin.imodels.list_extended_data(
                     imodel_id, self._data_type, page_size=self._page_size
                 )
-                self.known.add(imodel_id)
-                if place.done:
+                self.imodel_ids.add(imodel_id)
+                if progress.done:
                     self._done += 1
                     continue
-                stored = self._store.indexes.get(imodel_id) or Indexes()
+                stored = self._store.indexes.get(imodel_id) or IndexSet()
                 yield ListReader(
                     imodel_id,
                     entries,
-                    place,
+                    progress,
                     stored.copy(),
-                    above=self._above,
+                    min_index=self._min_index,
                     form=self._form,
-                    lists_open=self._lists_open,
+                    open_readers=self._open_readers,
                 )
 
-    def _failed(self, entries: ListReader, error: Exception) -> None:
+    def _handle_error(self, reader: ListReader, error: Exception) -> None:
         if not isinstance(error, ITwinError) or self._on_error is None:
             raise error
-        self._on_error(entries.imodel_id, error)
+        self._on_error(reader.imodel_id, error)
 
     def _take(self, piece: Piece) -> None:
-        imodel_id = piece.of.imodel_id
         self._rows += piece.rows
         self._bad += piece.bad
         self._size += sum(row.size for row in piece.rows)
         self._size += sum(len(bad.payload or b"") for bad in piece.bad)
-        self._places[imodel_id] = piece.place
-        self._done += piece.place.done
+        self._progress[piece.reader.imodel_id] = piece.progress
+        self._done += piece.progress.done
 
     async def _flush(self) -> None:
-        for entries in self._lists_open:
-            if entries.has_rows and entries.given == entries.taken:
-                self._take(entries.piece())
-        if not self._places:
+        """Store what was taken, with the rows that open readers have in no piece yet."""
+        for reader in self._open_readers:
+            if reader.has_rows and reader.yielded == reader.taken:
+                self._take(reader.piece())
+        if not self._progress:
             return
-        rows, bad, places = self._rows, self._bad, self._places
-        self._rows, self._bad, self._places, self._size = [], [], {}, 0
-        await in_thread(lambda: self._store.store(rows, bad, places))
+        rows, bad, progress = self._rows, self._bad, self._progress
+        self._rows, self._bad, self._progress, self._size = [], [], {}, 0
+        await in_thread(self._store.store, rows, bad, progress)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         rows = self._store.rows + len(self._rows)
         bad = self._store.bad + len(self._bad)
-        self._listener.report(ExportProgress(rows, bad, len(self.known), self._done, self._resumed))
+        self._listener.report(
+            ExportProgress(rows, bad, len(self.imodel_ids), self._done, self._resumed)
+        )
 
 
-async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:
+async def _ids(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:
     if isinstance(ids, AsyncIterable):
-        async for each in ids:
-            yield each
+        async for imodel_id in ids:
+            yield imodel_id
     else:
-        for each in ids:
-            yield each
+        for imodel_id in ids:
+            yield imodel_id
 
 
-def _format(output: Path, given: str | None) -> FileFormat:
-    if given is None:
-        found = _SUFFIXES.get(output.suffix.lower())
-        if found is None:
-            raise ValueError(
-                f"output must end in {', '.join(_SUFFIXES)}, or format be given, not {output.name}"
-            )
-        return found
-    for known in get_args(FileFormat):
-        if given == known:
-            return known  # type: ignore[no-any-return]  # one of the literal's
-    raise ValueError(f"format must be one of {', '.join(get_args(FileFormat))}, not {given!r}")
-
-
-def _writer(kind: FileFormat, data_type: Any) -> Format:
-    if kind == "jsonl":
-        return JsonLines(data_type)
-    try:
-        from itwin_async.export._arrow import ArrowFile  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError as error:
-        if error.name != "pyarrow":
-            raise
-        raise ImportError(
-            f"{kind} needs pyarrow: pip install 'itwin-async[arrow]', or export to .jsonl"
-        ) from None
-    return ArrowFile(data_type, parquet=kind == "parquet")
-
-
-def _platform(base_url: str) -> str:
-    """Where ids mean the same. An emulator is not always at the same port."""
-    host = urlsplit(base_url).hostname or ""
-    return "loopback" if host == "localhost" or _is_loopback(host) else base_url
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _same_id(imodel_id: str) -> str:
-    """An id as the platform spells it, so that an iModel in two spellings is one."""
-    return imodel_id.lower() if _ID.fullmatch(imodel_id) else imodel_id
+def normalize_id(imodel_id: str) -> str:
+    """The id in the platform's spelling, so that an iModel in two spellings is one."""
+    return imodel_id.lower() if _GUID.fullmatch(imodel_id) else imodel_id

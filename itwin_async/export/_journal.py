@@ -1,23 +1,22 @@
-"""What an export writes down of itself: a journal that proves its lines, and a checkpoint."""
+"""The records of an export: a journal with checksums, and the checkpoint of a finished output."""
 
-import os
+import hashlib
 from collections.abc import Callable
-from hashlib import blake2b
 from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 
-from itwin_async.export._files import NewFile, Sum, naming
+from itwin_async._files.atomic import FileDigest, naming_errors, replace_file, sync_file
 
 T = TypeVar("T")
-VERSION: Final = 2
-_BITS: Final = 1_024
-_DIGITS: Final = 32  # of a digest in a line
+VERSION: Final = 3
+_CHUNK_BITS: Final = 1_024
+_CHECKSUM_DIGITS: Final = 32
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What an export is: only the same one goes on with its parts."""
+class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What an export was asked for: only the same one is resumed."""
 
     version: int = VERSION
     format: str
@@ -26,11 +25,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     platform: str
 
 
-class Progress(msgspec.Struct):
-    """How far one list is.
+class ListProgress(msgspec.Struct):
+    """How far one list was read.
 
-    ``cursor`` lies before the last entry that was read, whose changeset's index is ``last``: who
-    goes on there sees whether the list has moved meanwhile, and what came after its end.
+    ``cursor`` lies before the last entry that was read, whose changeset index is ``last``: a
+    resumed list that begins with another entry has moved meanwhile.
     """
 
     cursor: str | None = None
@@ -38,150 +37,153 @@ class Progress(msgspec.Struct):
     done: bool = False
 
 
-class Indexes:
-    """A set of changeset indexes, of a bit for each where they lie close."""
+class IndexSet:
+    """A set of changeset indexes: a bit for each, in chunks of 1,024."""
 
-    def __init__(self, bits: dict[int, int] | None = None) -> None:
-        self._bits = bits or {}
+    def __init__(self, chunks: dict[int, int] | None = None) -> None:
+        self._chunks = chunks or {}
 
     def __contains__(self, index: int) -> bool:
-        return bool(self._bits.get(index // _BITS, 0) >> index % _BITS & 1)
+        return bool(self._chunks.get(index // _CHUNK_BITS, 0) >> index % _CHUNK_BITS & 1)
 
     def add(self, index: int) -> None:
-        """Put one in."""
-        key = index // _BITS
-        self._bits[key] = self._bits.get(key, 0) | 1 << index % _BITS
+        """Add one index."""
+        key = index // _CHUNK_BITS
+        self._chunks[key] = self._chunks.get(key, 0) | 1 << index % _CHUNK_BITS
 
-    def unpack(self, packed: dict[str, str]) -> None:
-        """Put in all that `packed` gave."""
-        for text, bits in packed.items():
-            key = int(text)
-            self._bits[key] = self._bits.get(key, 0) | int(bits, 16)
+    def update(self, packed: dict[str, str]) -> None:
+        """Add all indexes of a set that was packed."""
+        for number, bits in packed.items():
+            key = int(number)
+            self._chunks[key] = self._chunks.get(key, 0) | int(bits, 16)
 
-    def copy(self) -> "Indexes":
-        """One that changes by itself."""
-        return Indexes(dict(self._bits))
+    def copy(self) -> "IndexSet":
+        """A set that changes by itself."""
+        return IndexSet(dict(self._chunks))
 
     def packed(self) -> dict[str, str]:
-        """As JSON has it."""
-        return {str(key): f"{bits:x}" for key, bits in self._bits.items()}
+        """The set as JSON has it."""
+        return {str(key): f"{bits:x}" for key, bits in self._chunks.items()}
 
 
-class Header(msgspec.Struct, kw_only=True):
-    """The journal's first line. All but the job is of the output that is added to."""
+class JournalHeader(msgspec.Struct, kw_only=True):
+    """The journal's first line. All but the spec describes the output that is added to."""
 
-    job: Job
+    spec: ExportSpec
     since: int | None = None
     rows: int = 0
     bad: int = 0
-    base: Sum | None = None
-    base_bad: Sum | None = None
-    imodels: dict[str, Progress] = {}
+    base: FileDigest | None = None
+    base_bad: FileDigest | None = None
+    imodels: dict[str, ListProgress] = {}
     indexes: dict[str, dict[str, str]] = {}
 
 
-class Stored(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Each later line: a part, how far its lists were with it, and which changesets it has."""
+class StoredPart(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Each later line: a part, its changesets, and how far its lists were read with it."""
 
     part: int
     rows: int = 0
     bad: int = 0
-    file: Sum | None = None
-    bad_file: Sum | None = None
-    imodels: dict[str, Progress] = {}
+    file: FileDigest | None = None
+    bad_file: FileDigest | None = None
+    imodels: dict[str, ListProgress] = {}
     indexes: dict[str, dict[str, str]] = {}
 
 
 class Checkpoint(msgspec.Struct, kw_only=True):
-    """What stays beside a finished output: what it holds, and where each list ended."""
+    """The file beside a finished output: what the output holds, and where each list ended."""
 
-    job: Job
+    spec: ExportSpec
     rows: int
     bad: int
-    output: Sum
-    bad_output: Sum | None
-    imodels: dict[str, Progress]
+    output: FileDigest
+    bad_output: FileDigest | None
+    imodels: dict[str, ListProgress]
     indexes: dict[str, dict[str, str]]
 
 
 class Journal:
-    """Lines of JSON, each behind a digest of it and of the line before: none is lost unseen."""
+    """Lines of JSON, each behind a checksum of itself and of the line before.
+
+    So a line that was changed, lost or moved is noticed, and with it all that follow.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path: Final = path
-        self._digest = b""
+        self._checksum = b""
         self._size = 0
 
-    def begin(self, header: Header) -> None:
-        """A new one, that is there as a whole or not at all."""
-        made = self.path.with_name("journal.new")
-        with NewFile(made) as file:
-            file.write(self._next(header))
-        made.replace(self.path)
+    def create(self, header: JournalHeader) -> None:
+        """Write a new journal, which is there as a whole or not at all."""
+        draft = self.path.with_name("journal.new")
+        replace_file(self.path, self._next_line(header), draft=draft)
 
-    def append(self, stored: Stored) -> None:
-        """One line more, on disk when this returns."""
-        with naming(self.path), self.path.open("ab") as file:
-            file.write(self._next(stored))
-            file.flush()
-            os.fsync(file.fileno())
+    def append(self, stored: StoredPart) -> None:
+        """Add a line, which is on the disk when this returns."""
+        with naming_errors(self.path), self.path.open("ab") as file:
+            file.write(self._next_line(stored))
+            sync_file(file)
 
-    def _next(self, value: object) -> bytes:
-        text = msgspec.json.encode(value)
-        self._digest = _digest(self._digest, text)
-        line = b"%b %b\n" % (self._digest, text)
+    def _next_line(self, value: object) -> bytes:
+        data = msgspec.json.encode(value)
+        self._checksum = _checksum(self._checksum, data)
+        line = b"%b %b\n" % (self._checksum, data)
         self._size += len(line)
         return line
 
-    def recover(self, proved: Callable[[Stored], bool]) -> tuple[Header, list[Stored]]:
-        """What it holds up to the first line that is not as it was written, or is not ``proved``.
-
-        The rest is cut off: it does not count, and new lines follow what does.
-        """
-        header: Header | None = None
-        lines: list[Stored] = []
+    def recover(
+        self, is_unchanged: Callable[[StoredPart], bool]
+    ) -> tuple[JournalHeader, list[StoredPart]]:
+        """Read it up to the first line that was changed, or whose part was: the rest is cut off."""
+        header: JournalHeader | None = None
+        parts: list[StoredPart] = []
         for line in self.path.read_bytes().splitlines(keepends=True):
-            digest, text = line[:_DIGITS], line[_DIGITS + 1 : -1]
-            if not line.endswith(b"\n") or digest != _digest(self._digest, text):
+            checksum, data = line[:_CHECKSUM_DIGITS], line[_CHECKSUM_DIGITS + 1 : -1]
+            if not line.endswith(b"\n") or checksum != _checksum(self._checksum, data):
                 break
             if header is None:
-                header = read(text, Header, self.path)
+                header = decode_record(data, JournalHeader, self.path)
             else:
-                stored = read(text, Stored, self.path)
-                if not proved(stored):
+                stored = decode_record(data, StoredPart, self.path)
+                if not is_unchanged(stored):
                     break
-                lines.append(stored)
-            self._digest = digest
+                parts.append(stored)
+            self._checksum = checksum
             self._size += len(line)
         if header is None:
-            raise unreadable(self.path)
-        with naming(self.path), self.path.open("r+b") as file:
+            raise _unreadable(self.path)
+        with naming_errors(self.path), self.path.open("r+b") as file:
             file.truncate(self._size)
-            os.fsync(file.fileno())
-        return header, lines
+            sync_file(file)
+        return header, parts
 
 
-def _digest(before: bytes, text: bytes) -> bytes:
-    return blake2b(before + text, digest_size=_DIGITS // 2).hexdigest().encode()
+def _checksum(previous: bytes, data: bytes) -> bytes:
+    return hashlib.sha256(previous + data).hexdigest()[:_CHECKSUM_DIGITS].encode()
 
 
-def read(text: bytes, kind: type[T], where: Path) -> T:
-    """What stands in a file of ours."""
+def decode_record(data: bytes, kind: type[T], path: Path) -> T:
+    """Decode what an export wrote to a file; `ValueError` if it is something else."""
     try:
-        return msgspec.json.decode(text, type=kind)
+        return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise unreadable(where) from None
+        raise _unreadable(path) from None
 
 
-def unreadable(path: Path) -> ValueError:
-    """The error for a file of ours that is not what was written."""
+def encode_line(record: object) -> bytes:
+    """A record as a line of JSON."""
+    return msgspec.json.encode(record) + b"\n"
+
+
+def _unreadable(path: Path) -> ValueError:
     return ValueError(f"{path} is not what this version wrote: remove it, or do not resume")
 
 
-def difference(one: Job, other: Job) -> str:
-    """Which of the arguments differ."""
+def difference(found: ExportSpec, wanted: ExportSpec) -> str:
+    """Which arguments differ, for a message."""
     return ", ".join(
-        f"{name} {getattr(one, name)}, not {getattr(other, name)}"
-        for name in Job.__struct_fields__
-        if getattr(one, name) != getattr(other, name)
+        f"{name} {getattr(found, name)}, not {getattr(wanted, name)}"
+        for name in ExportSpec.__struct_fields__
+        if getattr(found, name) != getattr(wanted, name)
     )

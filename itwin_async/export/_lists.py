@@ -1,121 +1,126 @@
-"""Reading the list of one iModel, in pieces, though entries are added to it meanwhile."""
+"""Reads the list of one iModel in pieces, though entries are added to it meanwhile."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from itwin_async import ExtendedData, ITwinError, Pager, PayloadError
-from itwin_async.export._journal import Indexes, Progress
+from itwin_async.export._journal import IndexSet, ListProgress
 from itwin_async.export._rows import BadRow, Format, Row, bad_row
 
-# A piece of a list on its way to the store.
+# The size of a piece of a list on its way to the store.
 PIECE_ROWS: Final = 256
 PIECE_BYTES: Final = 1 << 20
-_TIMES: Final = 3  # that a list is read, if it moves each time
+_MAX_READS: Final = 3  # of one list, if it moves each time
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some rows of a list, in order, and how far it is with them."""
+    """Some rows of a list, in order, and how far the list was read with them."""
 
-    of: "ListReader"
+    reader: "ListReader"
     rows: list[Row]
     bad: list[BadRow]
-    place: Progress
+    progress: ListProgress
 
 
 class ListReader:
     """The rest of an iModel's list, in pieces.
 
-    A place in it is the number of entries before it (``$skip``), so data that is set for an earlier
-    changeset moves what comes after it: entries come again, or others than were expected. What is
-    stored already is known by its changeset, and left out. What was set lies before the place: so
-    the list is read once more where it has moved, for what is not stored yet.
+    A position in the list is the number of entries before it (``$skip``), so data that is set for
+    an earlier changeset moves the entries after it: some come again, or others than were expected.
+    An entry that is stored already is known by its changeset, and left out. A list that has moved
+    is read once more, for the entries that were set before the position and are not stored yet.
     """
 
     def __init__(
         self,
         imodel_id: str,
         entries: Pager[ExtendedData[Any]],
-        place: Progress,
-        stored: Indexes,
+        progress: ListProgress,
+        stored: IndexSet,
         *,
-        above: int,
+        min_index: int,
         form: Format,
-        lists_open: "set[ListReader]",
+        open_readers: "set[ListReader]",
     ) -> None:
         self.imodel_id = imodel_id
-        # Only when all pieces that were given were taken does the cursor lie behind the rows here.
-        self.given = self.taken = 0
+        # The cursor lies behind the rows here once all pieces that were yielded were taken.
+        self.yielded = self.taken = 0
         self._entries = entries
-        self._place = place
+        self._progress = progress
         self._stored = stored
-        self._above = above
+        self._min_index = min_index
         self._form = form
-        self._open = lists_open
+        self._open_readers = open_readers
         self._rows: list[Row] = []
         self._bad: list[BadRow] = []
         self._size = 0
 
     @property
     def has_rows(self) -> bool:
-        """Whether there is something that no piece has yet."""
+        """Whether there are rows that are in no piece yet."""
         return bool(self._rows or self._bad)
 
     def piece(self) -> Piece:
-        """What has come since the last piece."""
-        place = Progress(self._place.cursor, self._place.last, self._place.done)
-        piece = Piece(self, self._rows, self._bad, place)
+        """The rows since the last piece."""
+        progress = self._progress
+        progress = ListProgress(progress.cursor, progress.last, progress.done)
+        piece = Piece(self, self._rows, self._bad, progress)
         self._rows, self._bad, self._size = [], [], 0
         return piece
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
-        place, entries, passed = self._place, self._entries, Indexes()
-        last: int | None = None  # which the list is to begin with, unless it has moved
-        if place.cursor is not None:
-            entries, passed, last = entries.resume(place.cursor), self._stored.copy(), place.last
-        end = place.cursor
-        self._open.add(self)
+        progress, entries, passed = self._progress, self._entries, IndexSet()
+        expected: int | None = None  # the first index, unless the list has moved
+        if progress.cursor is not None:
+            entries, passed = entries.resume(progress.cursor), self._stored.copy()
+            expected = progress.last
+        end_cursor = progress.cursor
+        self._open_readers.add(self)
         try:
-            for again in range(_TIMES):
+            for reads in range(_MAX_READS):
                 moved = False
                 async with aiter(entries) as items:
                     cursor = items.cursor
                     async for entry in items:
                         index = entry.changeset_index
-                        moved = moved or (index in passed if last is None else index != last)
-                        last = None
+                        moved = moved or (
+                            index in passed if expected is None else index != expected
+                        )
+                        expected = None
                         passed.add(index)
                         self._add(entry)
-                        end, place.last, cursor = cursor, index, items.cursor
+                        end_cursor, progress.last, cursor = cursor, index, items.cursor
                         # Stopped while it is read once more, it is read from its beginning then.
-                        place.cursor = None if again else end
+                        progress.cursor = None if reads else end_cursor
                         if len(self._rows) + len(self._bad) >= PIECE_ROWS or (
                             self._size >= PIECE_BYTES
                         ):
-                            self.given += 1
+                            self.yielded += 1
                             yield self.piece()
-                if not moved and last is None:
+                if not moved and expected is None:
                     break
-                entries, passed, last, place.cursor = self._entries, Indexes(), None, None
-            place.cursor, place.done = end, True
-            self.given += 1
+                entries, passed, expected = self._entries, IndexSet(), None
+                progress.cursor = None
+            progress.cursor, progress.done = end_cursor, True
+            self.yielded += 1
             yield self.piece()
         except ITwinError as error:
             error.add_note(f"This was the list of iModel {self.imodel_id}.")
-            self.given += 1
-            yield self.piece()  # what came before the error is good
+            self.yielded += 1
+            yield self.piece()  # the rows before the error are good
             raise
         finally:
-            self._open.discard(self)
+            self._open_readers.discard(self)
 
     def _add(self, entry: ExtendedData[Any]) -> None:
         index = entry.changeset_index
-        if index <= self._above or index in self._stored:
+        if index < self._min_index or index in self._stored:
             return
         self._stored.add(index)
         try:
-            data, size = self._form.data(entry)
+            data, size = self._form.encode(entry)
         except PayloadError as error:
             self._bad.append(bad_row(entry, error.message))
             size = len(self._bad[-1].payload or b"")

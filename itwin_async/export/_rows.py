@@ -1,4 +1,4 @@
-"""What a row is, and JSON lines. A format knows its rows, its parts, and how to join them."""
+"""Rows, bad rows, and the formats of files; of these, JSON lines."""
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 import msgspec
 
 from itwin_async import ExtendedData, PayloadError
-from itwin_async.export._files import PIECE, NewFile, naming
-from itwin_async.export._types import fields_digest
+from itwin_async._files.atomic import PIECE_BYTES, SyncedFile, naming_errors
+from itwin_async.export._types import schema_digest
 
-_WRITTEN_ROWS: Final = 512
+_ROWS_PER_WRITE: Final = 512
 FileFormat: TypeAlias = Literal["jsonl", "parquet", "arrow"]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An entry as it is written; ``size`` in bytes is what it takes to hold it until then."""
+    """An entry to be written; ``size`` in bytes is what it occupies in memory until then."""
 
     imodel_id: str
     changeset_index: int
@@ -41,23 +41,25 @@ class BadRow(msgspec.Struct, frozen=True):
 
 
 class Format(Protocol):
-    """A format of a file."""
+    """How a file of one format is written: part by part, and then as a whole."""
 
     suffix: str
-    """Of a part."""
-    layout: str
-    """What tells the fields of one ``data_type`` from another's, where the file depends on it."""
+    """The suffix of a part."""
+    schema_digest: str
+    """A digest of the fields of ``data_type``, and of the columns where there are any."""
 
-    def data(self, entry: ExtendedData[Any]) -> tuple[Any, int]:
-        """What is kept of a payload until it is written, and its size; `PayloadError` if bad."""
+    def encode(self, entry: ExtendedData[Any]) -> tuple[Any, int]:
+        """The payload as a row holds it, and its size in bytes; `PayloadError` if it is bad."""
         ...
 
-    def write(self, rows: Sequence[Row], part: NewFile) -> list[tuple[Row, str]]:
-        """Write a part; the rows that do not fit the format's types, and why."""
+    def write_part(self, rows: Sequence[Row], part: SyncedFile) -> list[tuple[Row, str]]:
+        """Write a part. Returns the rows that do not fit the format's types, and why."""
         ...
 
-    def join(self, base: Path | None, parts: Iterable[bytes], output: NewFile) -> Generator[None]:
-        """Make one file of an output made earlier, if any, and parts, step by step."""
+    def join_parts(
+        self, base: Path | None, parts: Iterable[bytes], output: SyncedFile
+    ) -> Generator[None]:
+        """Write the parts to one file, behind an earlier output if there is one, step by step."""
         ...
 
 
@@ -69,7 +71,7 @@ class _Line(msgspec.Struct):
 
 
 def json_text(entry: ExtendedData[Any]) -> str:
-    """The payload as it came, in one line of text; for lists of ``msgspec.Raw``."""
+    """The payload as it came, in one line; for lists of ``msgspec.Raw``."""
     payload = bytes(entry.data)
     if b"\n" in payload or b"\r" in payload:
         payload = msgspec.json.format(payload, indent=-1)
@@ -80,7 +82,7 @@ def json_text(entry: ExtendedData[Any]) -> str:
 
 
 def unfit(entry: ExtendedData[Any], reason: str) -> PayloadError:
-    """The error for a payload that is what was asked for, and still cannot be written."""
+    """The error for a payload that was decoded, and still cannot be written."""
     error = PayloadError(
         f"extended data of changeset {entry.changeset_index} of iModel {entry.imodel_id}: {reason}"
     )
@@ -90,7 +92,7 @@ def unfit(entry: ExtendedData[Any], reason: str) -> PayloadError:
 
 
 def bad_row(entry: ExtendedData[Any], reason: str) -> BadRow:
-    """An entry that cannot be written."""
+    """The bad row for an entry that cannot be written."""
     payload: bytes | None = None
     data: Any = None
     try:
@@ -101,7 +103,7 @@ def bad_row(entry: ExtendedData[Any], reason: str) -> BadRow:
 
 
 def unfit_row(row: Row, reason: str) -> BadRow:
-    """A row that its part could not hold."""
+    """The bad row for a row that its part cannot hold."""
     payload = row.data if isinstance(row.data, bytes) else row.data.encode()
     return BadRow(row.imodel_id, row.changeset_index, row.changeset_id, reason, payload)
 
@@ -113,37 +115,39 @@ class JsonLines:
 
     def __init__(self, data_type: Any) -> None:
         self._raw = data_type is None
-        self.layout = fields_digest(data_type)
+        self.schema_digest = schema_digest(data_type)
 
-    def data(self, entry: ExtendedData[Any]) -> tuple[bytes, int]:
-        """The whole line."""
+    def encode(self, entry: ExtendedData[Any]) -> tuple[bytes, int]:
+        """The whole line, without its end."""
         data = msgspec.Raw(json_text(entry).encode()) if self._raw else entry.data
         line = _Line(entry.imodel_id, entry.changeset_index, entry.changeset_id, data)
         try:
-            text = msgspec.json.encode(line)
-            if b"\n" in text or b"\r" in text:  # only JSON that is kept as it came
-                text = msgspec.json.format(text, indent=-1)
-            text.decode()
+            encoded = msgspec.json.encode(line)
+            if b"\n" in encoded or b"\r" in encoded:  # only JSON that is kept as it came
+                encoded = msgspec.json.format(encoded, indent=-1)
+            encoded.decode()
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise unfit(entry, f"its payload does not encode: {error}") from None
-        return text, len(text)
+        return encoded, len(encoded)
 
-    def write(self, rows: Sequence[Row], part: NewFile) -> list[tuple[Row, str]]:
-        """Lines, some hundred at a time."""
-        for start in range(0, len(rows), _WRITTEN_ROWS):
-            part.write(b"".join(row.data + b"\n" for row in rows[start : start + _WRITTEN_ROWS]))
+    def write_part(self, rows: Sequence[Row], part: SyncedFile) -> list[tuple[Row, str]]:
+        """Write lines, some hundred at a time."""
+        for start in range(0, len(rows), _ROWS_PER_WRITE):
+            part.write(b"".join(row.data + b"\n" for row in rows[start : start + _ROWS_PER_WRITE]))
         return []
 
-    def join(self, base: Path | None, parts: Iterable[bytes], output: NewFile) -> Generator[None]:
-        """One after the other."""
-        return concatenated(base, parts, output)
+    def join_parts(
+        self, base: Path | None, parts: Iterable[bytes], output: SyncedFile
+    ) -> Generator[None]:
+        """Write one after the other."""
+        return concatenate(base, parts, output)
 
 
-def concatenated(base: Path | None, parts: Iterable[bytes], output: NewFile) -> Generator[None]:
-    """The bytes of all in one file, a few at a time."""
+def concatenate(base: Path | None, parts: Iterable[bytes], output: SyncedFile) -> Generator[None]:
+    """Write the bytes of all to one file, step by step."""
     if base is not None:
-        with naming(base), base.open("rb") as source:
-            while piece := source.read(PIECE):
+        with naming_errors(base), base.open("rb") as source:
+            while piece := source.read(PIECE_BYTES):
                 output.write(piece)
                 yield
     for part in parts:

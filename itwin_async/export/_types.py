@@ -1,12 +1,12 @@
-"""What tells a type from another one of the same name."""
+"""Names and schema digests of types: a type of the same name may have other fields by now."""
 
 import hashlib
 from typing import Any, Final, cast
 
 import msgspec
 
-# Words for readers: a type whose docstring was changed is the same.
-_PROSE: Final = ("title", "description")
+# Text for readers: a type stays the same when its docstring changes.
+_TEXTS: Final = ("title", "description")
 
 
 def type_name(data_type: Any) -> str:
@@ -16,10 +16,10 @@ def type_name(data_type: Any) -> str:
     return repr(data_type)
 
 
-def fields_digest(data_type: Any) -> str:
-    """A digest of the names, types and defaults of a type's fields, in their order.
+def schema_digest(data_type: Any) -> str:
+    """A digest of the names, types and defaults of a type's fields, in order.
 
-    Empty for None, and for a type that JSON Schema cannot describe.
+    It is empty for None, and for a type that JSON Schema cannot describe.
     """
     if data_type is None:
         return ""
@@ -27,17 +27,17 @@ def fields_digest(data_type: Any) -> str:
         schema = msgspec.json.schema(data_type)
     except (TypeError, ValueError):
         return ""
-    return hashlib.sha256(msgspec.json.encode(_without_prose(schema))).hexdigest()[:16]
+    return hashlib.sha256(msgspec.json.encode(_without_texts(schema))).hexdigest()[:16]
 
 
-def _without_prose(schema: object) -> object:
+def _without_texts(schema: object) -> object:
     if isinstance(schema, list):
-        return [_without_prose(item) for item in cast("list[object]", schema)]
+        return [_without_texts(item) for item in cast("list[object]", schema)]
     if not isinstance(schema, dict):
         return schema
     return {
-        key: value if key in {"default", "enum", "const"} else _without_prose(value)
+        key: value if key in {"default", "enum", "const"} else _without_texts(value)
         for key, value in cast("dict[str, object]", schema).items()
-        # A field may have such a name: what stands there is a schema, and no text.
-        if not (key in _PROSE and isinstance(value, str))
+        # A field may have such a name: its value is a schema then, and no text.
+        if not (key in _TEXTS and isinstance(value, str))
     }

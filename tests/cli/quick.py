@@ -14,6 +14,6 @@ def quick_emulator() -> Emulator:
 
 
 _emulated.emulator = quick_emulator
-_job._SECONDS = 0.05  # between two parts of an export
+_job.STORE_SECONDS = 0.05  # between two parts of an export
 Retry.backoff = lambda _self, _fault: 0.001
 main()

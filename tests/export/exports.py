@@ -98,5 +98,5 @@ async def stopped_after(rows: int, itwin, imodels, output, **options) -> int:
 @pytest.fixture
 def small_parts(monkeypatch):
     """Store often, so that there is something to find again."""
-    monkeypatch.setattr(job, "_ROWS", 8)
+    monkeypatch.setattr(job, "STORE_ROWS", 8)
     monkeypatch.setattr(lists, "PIECE_ROWS", 4)

@@ -126,8 +126,8 @@ async def test_a_bad_payload_costs_itself_and_is_told(
 async def test_row_groups_are_bounded(itwin, tmp_path, monkeypatch):
     from itwin_async.export import _arrow  # noqa: PLC0415
 
-    monkeypatch.setattr(_arrow, "_GROUP_ROWS", 40)
-    monkeypatch.setattr(job, "_ROWS", 10)
+    monkeypatch.setattr(_arrow, "GROUP_ROWS", 40)
+    monkeypatch.setattr(job, "STORE_ROWS", 10)
     monkeypatch.setattr(lists, "PIECE_ROWS", 10)
     await export_extended_data(itwin, await every_imodel(itwin), tmp_path / "a.parquet")
     file = pq.ParquetFile(tmp_path / "a.parquet").metadata

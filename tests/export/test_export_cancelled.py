@@ -65,7 +65,7 @@ async def test_cancelled_while_a_thread_is_at_work(
 async def test_cancelled_at_any_await_it_loses_nothing(
     cancel_kind, when, step, itwin, tmp_path, monkeypatch, small_parts
 ):
-    monkeypatch.setattr(job, "_SECONDS", 0.01)
+    monkeypatch.setattr(job, "STORE_SECONDS", 0.01)
     imodels = (await every_imodel(itwin))[:2]
     expected = await held(itwin, imodels)
     number = 0
@@ -120,7 +120,7 @@ async def test_what_has_come_is_stored_and_told_while_nothing_more_comes(
     cancel_kind, emulator, itwin, tmp_path, monkeypatch
 ):
     """A pause of all lists is when a job gets stopped."""
-    monkeypatch.setattr(job, "_SECONDS", 0.05)
+    monkeypatch.setattr(job, "STORE_SECONDS", 0.05)
     imodels = await every_imodel(itwin)
     emulator.faults.add("list_extended_data", Throttle(60), after=9, times=None)
     output = tmp_path / "a.jsonl"

@@ -69,7 +69,7 @@ def rows_of(output: Path) -> list[tuple[str, int]]:
 
 @pytest.fixture
 async def platform(monkeypatch):
-    monkeypatch.setattr(job, "_ROWS", 20)
+    monkeypatch.setattr(job, "STORE_ROWS", 20)
     monkeypatch.setattr(lists, "PIECE_ROWS", 10)
     async with (
         Emulator(imodels=3, changesets=24) as emulator,
@@ -131,7 +131,7 @@ import asyncio, sys
 from itwin_async import ITwinSession
 from itwin_async.export import _job, export_extended_data
 
-_job._SECONDS = 0.05
+_job.STORE_SECONDS = 0.05
 
 async def main():
     async with ITwinSession.from_env() as itwin:

@@ -112,8 +112,8 @@ async def test_since_adds_to_what_its_export_left_alone(emulator, itwin, tmp_pat
 async def test_what_is_added_to_is_read_in_groups(itwin, tmp_path, monkeypatch):
     from itwin_async.export import _arrow  # noqa: PLC0415
 
-    monkeypatch.setattr(_arrow, "_GROUP_BYTES", 2_000)
-    monkeypatch.setattr(job, "_ROWS", 10)
+    monkeypatch.setattr(_arrow, "GROUP_BYTES", 2_000)
+    monkeypatch.setattr(job, "STORE_ROWS", 10)
     monkeypatch.setattr(lists, "PIECE_ROWS", 10)
     output = tmp_path / "a.parquet"
     imodels = await every_imodel(itwin)

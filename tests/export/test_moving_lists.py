@@ -30,7 +30,7 @@ async def emulator():
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    monkeypatch.setattr(job, "_ROWS", 8)
+    monkeypatch.setattr(job, "STORE_ROWS", 8)
     monkeypatch.setattr(lists, "PIECE_ROWS", 4)
 
 

@@ -14,8 +14,7 @@ import pytest
 
 from itwin_async.emulator import Edit, Status
 from itwin_async.errors import NotFoundError
-from itwin_async.export import ExportProgress, export_extended_data
-from itwin_async.export import _files as files
+from itwin_async.export import ExportProgress, _output, export_extended_data
 from itwin_async.export import _job as job
 from itwin_async.export import _lists as lists
 
@@ -36,7 +35,7 @@ async def stop(itwin, output: Path, rows: int = 9, **options) -> None:
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    monkeypatch.setattr(job, "_ROWS", 8)
+    monkeypatch.setattr(job, "STORE_ROWS", 8)
     monkeypatch.setattr(lists, "PIECE_ROWS", 4)
 
 
@@ -63,7 +62,7 @@ async def test_a_directory_of_the_users_own_is_not_touched(name, resume, emulato
 async def test_parts_of_another_version_are_not_misread(emulator, itwin, tmp_path, small_parts):
     await stop(itwin, tmp_path / "a.jsonl")
     marker = tmp_path / "a.jsonl.parts" / "itwin-async-export"
-    marker.write_text(marker.read_text().replace("version 2", "version 3"))
+    marker.write_text(marker.read_text().replace("version 3", "version 4"))
     before = len(emulator.requests)
     with pytest.raises(ValueError, match="was not made by an export of this version"):
         await export_extended_data(itwin, ID, tmp_path / "a.jsonl", resume=False)
@@ -234,16 +233,16 @@ async def test_killed_while_it_is_written_in_place_nothing_is_lost(
     itwin, mounted_output, monkeypatch
 ):
     await export_extended_data(itwin, ID, mounted_output)
-    copy = files.shutil.copyfileobj
+    copy = _output.shutil.copyfileobj
 
     def fail(source, target, length):
         target.write(source.read(100))
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files.shutil, "copyfileobj", fail)
+    monkeypatch.setattr(_output.shutil, "copyfileobj", fail)
     with pytest.raises(OSError, match=r"No space left on device: '.*a\.jsonl'"):
         await export_extended_data(itwin, ID, mounted_output, since=0)
-    monkeypatch.setattr(files.shutil, "copyfileobj", copy)
+    monkeypatch.setattr(_output.shutil, "copyfileobj", copy)
     await export_extended_data(itwin, ID, mounted_output, since=0)
     assert lines_of(mounted_output) == list(range(1, 26))
 

@@ -1,0 +1,192 @@
+"""Export of extended data to one file: the arguments of the call, and its result."""
+
+import os
+from collections.abc import AsyncIterable, Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final, TypeAlias, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+
+from itwin_async import ITwinSession, merged
+from itwin_async._aio.threads import in_thread
+from itwin_async._core.listener import ProgressListener
+from itwin_async._core.validation import check_callback
+from itwin_async.export._job import ExportJob, ExportProgress, OnListError, normalize_id
+from itwin_async.export._journal import ExportSpec
+from itwin_async.export._output import check_local, resolve_output
+from itwin_async.export._rows import FileFormat, Format, JsonLines
+from itwin_async.export._store import Store
+from itwin_async.export._types import type_name
+
+_SUFFIXES: Final[dict[str, FileFormat]] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+}
+
+OnProgress: TypeAlias = Callable[[ExportProgress], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A finished export: the rows and bad rows of the output, and the file of the bad ones."""
+
+    output: Path
+    rows: int
+    bad: int
+    imodels: int
+    bad_rows: Path | None
+
+
+async def export_extended_data(
+    itwin: ITwinSession,
+    imodel_ids: str | Iterable[str] | AsyncIterable[str],
+    output: str | os.PathLike[str],
+    data_type: Any = None,
+    *,
+    resume: bool = True,
+    on_progress: OnProgress | None = None,
+    on_error: OnListError | None = None,
+    format: FileFormat | None = None,
+    since: int | None = None,
+    workers: int = 8,
+    page_size: int | None = 1_000,
+) -> Exported:
+    """Write the extended data of iModels to one file, which appears when all of it is there.
+
+    A row has ``imodel_id``, ``changeset_index``, ``changeset_id`` and ``data``: the payload's JSON
+    as it came, or the fields of ``data_type``. Rows of an iModel keep their order. After it was
+    killed at any moment, the same call resumes: rows lie in ``<output>.parts`` until the end, and
+    at most five seconds of work are done again. An entry with a
+    bad payload, or a value that its column cannot hold, goes to ``<output>.bad.jsonl`` with its
+    changeset, the reason, and what came.
+
+    Each changeset has one row, also where extended data is set for earlier changesets while the
+    export runs or between a stop and its resume: what is set in a list that is still being read is
+    found, and its rows come last. Stored parts that have changed are read again.
+
+    The output is replaced by a rename. Where none can be (it is a mount of its own, or
+    ``<output>.parts`` a link to another file system), it is written in place at the end, and until
+    then another process may see a part of it; interrupted, the next call does it again. A directory
+    or file with the name of one of these that no export made is never touched: that is a
+    `ValueError`.
+
+    Args:
+        itwin: a session; its limiter bounds the requests.
+        imodel_ids: one id, several, or an async iterable of ids, read as workers get to them.
+        output: a local file, replaced if it is there; its directory must be there. ``~`` is not
+            expanded.
+        data_type: what a payload is decoded to, as in `IModels.list_extended_data`. In Parquet and
+            Arrow a struct becomes a nested column, a decimal has 18 digits behind the point of its
+            38, a field of several scalar types is text, and one of no fixed type JSON text. A
+            ``datetime`` is in UTC, and one without an offset a bad row, unless its field is
+            ``Annotated[datetime, msgspec.Meta(tz=False)]``.
+        resume: False forgets what an unfinished export has stored.
+        on_progress: called with `ExportProgress` as rows arrive, in the event loop. Its first error
+            is logged, and the export goes on without calling it again.
+        on_error: called with the id and the error of an iModel that failed, and decides: if it
+            returns, the rest of that iModel is left out; what it raises ends the export. Without
+            it the export ends with the iModel's error, and may be resumed.
+        format: by the output's suffix where None: ``.jsonl``, ``.ndjson``, ``.parquet``,
+            ``.arrow``, ``.feather``. Parquet and Arrow need the extra ``arrow``.
+        since: only entries of changesets with a higher index. An output that an earlier export
+            finished is added to: each list is read on from where it ended, and nothing that is
+            there is stored again. Where an iModel got data for earlier changesets meanwhile, its
+            list has moved, which is seen, and is read as a whole.
+        workers: lists at once.
+        page_size: entries asked for at once, at most 1,000.
+
+    Raises `ITwinError`, `ValueError` or `TypeError` for what cannot be, `RuntimeError` when the
+    same export is running elsewhere, `OSError`, and `ImportError` without the extra.
+    """
+    path = check_local(output)
+    file_format = _format_of(path, format)
+    if data_type is msgspec.Raw:
+        data_type = None  # which keeps it as it came, in one line
+    check_callback("on_progress", on_progress)
+    check_callback("on_error", on_error)
+    form = _writer(file_format, data_type)
+    if since is not None and (isinstance(since, bool) or not isinstance(since, int)):
+        raise TypeError(f"since must be an index, not {type(since).__name__}")
+    if isinstance(imodel_ids, str):
+        imodel_ids = [imodel_ids]
+    if not isinstance(imodel_ids, AsyncIterable):
+        imodel_ids = list(imodel_ids)
+    # These check their arguments, before anything is begun.
+    merged((), workers=workers)
+    for imodel_id in ("-", *(() if isinstance(imodel_ids, AsyncIterable) else imodel_ids)):
+        itwin.imodels.list_extended_data(imodel_id, data_type, page_size=page_size)
+    type_id = None if data_type is None else f"{type_name(data_type)} {form.schema_digest}".strip()
+    spec = ExportSpec(
+        format=file_format, data_type=type_id, since=since, platform=_platform(itwin.base_url)
+    )
+    path = await in_thread(resolve_output, path)
+    store = Store(path, spec, form)
+    job = ExportJob(
+        itwin,
+        form,
+        store,
+        data_type=msgspec.Raw if data_type is None else data_type,
+        min_index=0 if since is None else since + 1,
+        page_size=page_size,
+        listener=ProgressListener(on_progress, "export"),
+        on_error=on_error,
+    )
+    try:
+        await in_thread(lambda: store.open(resume=resume))
+        if not isinstance(imodel_ids, AsyncIterable):
+            store.check_requested(set(map(normalize_id, imodel_ids)))
+        await job.read(imodel_ids, workers)
+        await job.finish()
+    finally:
+        store.close()
+    return Exported(
+        path, store.rows, store.bad, len(job.imodel_ids), store.bad_output if store.bad else None
+    )
+
+
+def _format_of(output: Path, requested: str | None) -> FileFormat:
+    if requested is None:
+        found = _SUFFIXES.get(output.suffix.lower())
+        if found is None:
+            raise ValueError(
+                f"output must end in {', '.join(_SUFFIXES)}, or format be given, not {output.name}"
+            )
+        return found
+    for known in get_args(FileFormat):
+        if requested == known:
+            return known  # type: ignore[no-any-return]  # one of the literal's
+    names = ", ".join(get_args(FileFormat))
+    raise ValueError(f"format must be one of {names}, not {requested!r}")
+
+
+def _writer(file_format: FileFormat, data_type: Any) -> Format:
+    if file_format == "jsonl":
+        return JsonLines(data_type)
+    try:
+        from itwin_async.export._arrow import ArrowFile  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        if error.name != "pyarrow":
+            raise
+        raise ImportError(
+            f"{file_format} needs pyarrow: pip install 'itwin-async[arrow]', or export to .jsonl"
+        ) from None
+    return ArrowFile(data_type, parquet=file_format == "parquet")
+
+
+def _platform(base_url: str) -> str:
+    """Where ids mean the same. An emulator is not always at the same port."""
+    host = urlsplit(base_url).hostname or ""
+    return "loopback" if host == "localhost" or _is_loopback(host) else base_url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -32,7 +32,7 @@ def authorize(request: Request) -> Response:
     user = None if "refuse" in form else form.get("user", "")
     if user is not None and user not in identity.users:
         return message_page("Cannot sign in", "There is no such user.", status=400)
-    return _redirect(identity.answer(authorization, user, request.origin))
+    return _redirect(identity.authorize(authorization, user, request.origin))
 
 
 def token(request: Request) -> Response:

@@ -71,9 +71,9 @@ class IdentityServer:
             )
         except NoRedirectError as error:
             raise ValueError(str(error)) from None
-        return self.answer(request, user, f"{parts.scheme}://{parts.netloc}")
+        return self.authorize(request, user, f"{parts.scheme}://{parts.netloc}")
 
-    def answer(self, request: AuthorizationRequest, user: str | None, origin: str) -> str:
+    def authorize(self, request: AuthorizationRequest, user: str | None, origin: str) -> str:
         """Where the browser is sent: with a code for this user, or with an error."""
         try:
             request.check()
@@ -121,7 +121,7 @@ class IdentityServer:
         if code is None or code.grant.client is not client:
             raise OAuthError("invalid_grant", "the code is unknown, expired or of another client")
         if code.used:
-            # A code that is used twice was stolen, maybe: what it gave ends (RFC 6749, 4.1.2).
+            # The code may have been stolen: revoke what was issued for it (RFC 6749, 4.1.2).
             code.grant.revoked = True
             raise OAuthError("invalid_grant", "the code was used before")
         if form.get("redirect_uri") != code.redirect_uri:
@@ -168,6 +168,6 @@ def _check_verifier(challenge: str | None, verifier: str | None) -> None:
     if verifier is None or not _VERIFIER.fullmatch(verifier):
         raise OAuthError("invalid_grant", "code_verifier is missing or malformed")
     digest = hashlib.sha256(verifier.encode()).digest()
-    made = base64.urlsafe_b64encode(digest).rstrip(b"=")
-    if not hmac.compare_digest(made, challenge.encode()):
+    expected = base64.urlsafe_b64encode(digest).rstrip(b"=")
+    if not hmac.compare_digest(expected, challenge.encode()):
         raise OAuthError("invalid_grant", "code_verifier does not fit code_challenge")

@@ -22,7 +22,7 @@ STEPS = list(STEP.finditer((ROOT / "CONTRIBUTING.md").read_text()))
 GUARDS = (
     "tests/apis/test_recorded.py",
     "tests/core/test_records.py",
-    "tests/emulator/test_emulator_answers.py",
+    "tests/emulator/test_emulator_responses.py",
     "tests/test_papers.py",
     "tests/test_public_api.py",
     "tests/test_readme.py::test_what_is_generated_is_up_to_date",

@@ -27,12 +27,12 @@ class Web:
         if token:
             every["Authorization"] = f"Bearer {emulator.issue_token()}"
         request = self.session.request(method, URL(url, encoded=True), headers=every, **kw)
-        async with request as answer:
-            body = await answer.read()
-            if answer.content_type == "application/json":
+        async with request as response:
+            body = await response.read()
+            if response.content_type == "application/json":
                 with contextlib.suppress(ValueError):
                     body = json.loads(body)
-            return answer.status, body, answer.headers
+            return response.status, body, response.headers
 
     async def pages(self, emulator, target, **kw):
         while target:
@@ -75,10 +75,10 @@ async def emulator() -> AsyncIterator[Emulator]:
 
 @pytest.fixture
 def refused() -> Callable[..., None]:
-    """Checks an answer to be this error."""
+    """Checks an response to be this error."""
 
-    def check(answer, status, code, *, target=None, detail=None, message=None):
-        got, body, headers = answer
+    def check(response, status, code, *, target=None, detail=None, message=None):
+        got, body, headers = response
         assert (got, body["error"]["code"]) == (status, code), body
         assert body["error"]["message"]
         assert message in {None, body["error"]["message"]}

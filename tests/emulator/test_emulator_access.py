@@ -72,11 +72,11 @@ async def test_wrong_basic_is_401(web, emulator):
 async def test_the_three_documented_401(web, emulator, refused):
     message = "Header Authorization was not found in the request. Access denied."
     for path in (IMODEL, "/extensions/", "/edfs/packages", "/itwins/"):
-        answer = await web(emulator, path, token=False)
-        refused(answer, 401, "HeaderNotFound", message=message)
+        response = await web(emulator, path, token=False)
+        refused(response, 401, "HeaderNotFound", message=message)
     for value, code in (("Basic eA==", "InvalidAuthorizationScheme"), ("Bearer x", "Unauthorized")):
-        answer = await web(emulator, IMODEL, token=False, headers={"Authorization": value})
-        refused(answer, 401, code)
+        response = await web(emulator, IMODEL, token=False, headers={"Authorization": value})
+        refused(response, 401, code)
 
 
 async def test_tokens_end(web, refused, forward):
@@ -100,8 +100,8 @@ async def test_the_version_in_accept(web, emulator, refused, path, version):
 
     for fine in ({}, {"Accept": "application/json"}, vendor(version)):
         assert (await web(emulator, path, headers=fine))[0] == 200
-    answer = await web(emulator, path, headers=vendor(3 - version))
-    refused(answer, 406, "InvalidHeaderValue", target="Accept")
+    response = await web(emulator, path, headers=vendor(3 - version))
+    refused(response, 406, "InvalidHeaderValue", target="Accept")
 
 
 async def test_the_rate_limit_says_how_long(web, refused):
@@ -114,30 +114,30 @@ async def test_the_rate_limit_says_how_long(web, refused):
             ("/extensions/", "RateLimitExceeded"),
             ("/itwins/", "RateLimitExceeded"),
         ):
-            answer = await web(emulator, path)
-            refused(answer, 429, code)
-            assert 55 <= int(answer[2]["Retry-After"]) <= 60
+            response = await web(emulator, path)
+            refused(response, 429, code)
+            assert 55 <= int(response[2]["Retry-After"]) <= 60
             for name in ("Tier", "API", "Operation", "Application"):
-                assert answer[2][f"ITwinPlatform-RateLimited-{name}"]
+                assert response[2][f"ITwinPlatform-RateLimited-{name}"]
         status, _, _ = await ask(web, emulator, data=form(emulator))
         assert status == 200
 
 
-async def test_a_closed_door_opens_by_itself(web, emulator, refused, forward):
+async def test_a_throttle_ends_by_itself(web, emulator, refused, forward):
     emulator.throttle(0.3)
-    answer = await web(emulator, IMODEL)
-    refused(answer, 429, "TooManyRequests")
-    assert answer[2]["Retry-After"] == "1"
+    response = await web(emulator, IMODEL)
+    refused(response, 429, "TooManyRequests")
+    assert response[2]["Retry-After"] == "1"
     forward(0.3)
     assert (await web(emulator, IMODEL))[0] == 200
 
 
 async def test_a_planned_throttle_looks_like_a_real_one(web, emulator, refused):
     emulator.faults.add("list_itwins", Throttle(7))
-    answer = await web(emulator, "/itwins/")
-    refused(answer, 429, "RateLimitExceeded")
-    assert answer[2]["Retry-After"] == "7"
-    assert answer[2]["ITwinPlatform-RateLimited-API"] == "itwins"
+    response = await web(emulator, "/itwins/")
+    refused(response, 429, "RateLimitExceeded")
+    assert response[2]["Retry-After"] == "7"
+    assert response[2]["ITwinPlatform-RateLimited-API"] == "itwins"
 
 
 async def test_the_correlation_id_comes_back(web, emulator):
@@ -166,5 +166,5 @@ async def test_an_emulator_that_is_started_again_gives_the_same_data_and_other_t
             tokens += [(await ask(web, emulator, data=form(emulator)))[1] for _ in range(2)]
             _, body, _ = await web(emulator, "/itwins/")
             names.append([each["id"] for each in body["iTwins"]])
-    assert len({answer["access_token"] for answer in tokens}) == 4
+    assert len({response["access_token"] for response in tokens}) == 4
     assert names[0] == names[1]

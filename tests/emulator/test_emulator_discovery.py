@@ -38,10 +38,10 @@ async def test_a_package_is_flat_and_has_three_more_fields(web, emulator, refuse
         assert set(body) - set(item) == {"inputExample", "responseExample", "lastChange"}
         assert body["uniqueName"] == item["uniqueName"]
     message = "Requested Package is not available."
-    answer = await web(emulator, "/edfs/packages/NO_SUCH")
-    refused(answer, 404, "PackageNotFound", message=message)
-    answer = await web(emulator, f"/edfs/packages/{'X' * 151}")
-    refused(answer, 422, "InvalidPackageRequest", detail=("InvalidValue", "uniqueName"))
+    response = await web(emulator, "/edfs/packages/NO_SUCH")
+    refused(response, 404, "PackageNotFound", message=message)
+    response = await web(emulator, f"/edfs/packages/{'X' * 151}")
+    refused(response, 422, "InvalidPackageRequest", detail=("InvalidValue", "uniqueName"))
     _, body, _ = await web(emulator, "/edfs/packages/roles")
     assert body["packageRoles"][0]["name"] == "Execute Integration Package"
 
@@ -51,8 +51,8 @@ async def test_execution_takes_the_package_s_own_example(web, emulator):
     kind = {"Content-Type": "application/json"}
     acme = {"customerID": "ACME ", "companyName": "ACME Ltd.", "contactName": "Joe Bloggs"}
     for body in (package["inputExample"], "", "{}"):
-        answer = await web(emulator, CUSTOMERS, "POST", data=body, headers=kind)
-        assert answer[:2] == (200, {"data": [acme]})
+        response = await web(emulator, CUSTOMERS, "POST", data=body, headers=kind)
+        assert response[:2] == (200, {"data": [acme]})
     other = {"variables": [{"name": "CustomerID", "value": "Other"}]}
     assert (await web(emulator, CUSTOMERS, "POST", json=other))[1] == {"data": []}
     status, text, headers = await web(emulator, CUSTOMERS, "POST", json={"returnAsXml": True})
@@ -70,15 +70,15 @@ async def test_execution_takes_the_package_s_own_example(web, emulator):
     ],
 )
 async def test_a_wrong_execution(web, emulator, refused, body, target):
-    answer = await web(emulator, CUSTOMERS, "POST", json=body)
-    refused(answer, 422, "InvalidPackageRequest", detail=("InvalidValue", target))
+    response = await web(emulator, CUSTOMERS, "POST", json=body)
+    refused(response, 422, "InvalidPackageRequest", detail=("InvalidValue", target))
 
 
 async def test_execution_where_there_is_nothing(web, emulator, refused):
     for path in (CUSTOMERS.replace(PROJECT, UNKNOWN), CUSTOMERS + "X"):
         refused(await web(emulator, path, "POST"), 404, "PackageNotFound")
-    answer = await web(emulator, CUSTOMERS.replace(PROJECT, "abc"), "POST")
-    refused(answer, 422, "InvalidPackageRequest", detail=("InvalidValue", "iTwinId"))
+    response = await web(emulator, CUSTOMERS.replace(PROJECT, "abc"), "POST")
+    refused(response, 422, "InvalidPackageRequest", detail=("InvalidValue", "iTwinId"))
 
 
 async def test_the_service_document_and_the_schema(web, emulator, refused):
@@ -98,8 +98,8 @@ async def test_the_service_document_and_the_schema(web, emulator, refused):
         f"{ODATA}/Nothing",
     ):
         refused(await web(emulator, path), 404, "SchemaNotFound", message=message)
-    answer = await web(emulator, ODATA.replace(PROJECT, "abc"))
-    refused(answer, 422, "InvalidSchemaRequest", detail=("InvalidValue", "iTwinId"))
+    response = await web(emulator, ODATA.replace(PROJECT, "abc"))
+    refused(response, 422, "InvalidSchemaRequest", detail=("InvalidValue", "iTwinId"))
 
 
 async def test_rows_page_by_skip_and_top(web, emulator):
@@ -148,9 +148,9 @@ async def test_rows_are_chosen_as_odata_does(web, emulator, refused):
         "$orderby=Field1 up",
         "$top=x",
     ):
-        answer = await web(emulator, f"{path}?{query.replace(' ', '%20')}")
+        response = await web(emulator, f"{path}?{query.replace(' ', '%20')}")
         detail = "InvalidValue", query.partition("=")[0]
-        refused(answer, 422, "InvalidSchemaRequest", detail=detail)
+        refused(response, 422, "InvalidSchemaRequest", detail=detail)
 
 
 async def test_itwins_minimal_and_in_full(web, emulator):
@@ -183,8 +183,8 @@ async def test_itwins_end_silently_at_the_maximum(web, refused):
         _, body, _ = await web(emulator, "/itwins/?$skip=1100")
         assert body["iTwins"] == []
         for value in ("0", "10001", "x"):
-            answer = await web(emulator, "/itwins/", headers={"X-Max-Return": value})
-            refused(answer, 422, INVALID, detail=("InvalidValue", "X-Max-Return"))
+            response = await web(emulator, "/itwins/", headers={"X-Max-Return": value})
+            refused(response, 422, INVALID, detail=("InvalidValue", "X-Max-Return"))
 
 
 async def test_itwins_are_chosen(web, emulator):
@@ -225,13 +225,13 @@ async def test_itwins_are_chosen(web, emulator):
     ],
 )
 async def test_a_wrong_choice(web, emulator, refused, query, target):
-    answer = await web(emulator, f"/itwins/?{query}")
-    refused(answer, 422, INVALID, detail=("InvalidValue", target))
+    response = await web(emulator, f"/itwins/?{query}")
+    refused(response, 422, INVALID, detail=("InvalidValue", target))
 
 
 async def test_a_wrong_scope(web, emulator, refused):
-    answer = await web(emulator, "/itwins/", headers={"X-iTwin-Query-Scope": "mine"})
-    refused(answer, 422, INVALID, detail=("InvalidValue", "X-iTwin-Query-Scope"))
+    response = await web(emulator, "/itwins/", headers={"X-iTwin-Query-Scope": "mine"})
+    refused(response, 422, INVALID, detail=("InvalidValue", "X-iTwin-Query-Scope"))
 
 
 async def test_accounts(web, emulator, refused):

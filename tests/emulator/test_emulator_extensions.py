@@ -67,9 +67,9 @@ async def test_filters_are_kept_in_the_links(web, emulator):
     ],
 )
 async def test_a_wrong_list_query(web, emulator, refused, query, target):
-    answer = await web(emulator, f"/extensions/?{query}")
+    response = await web(emulator, f"/extensions/?{query}")
     refused(
-        answer,
+        response,
         422,
         "InvalidExtensionsRequest",
         detail=("InvalidParameter", target),
@@ -78,9 +78,9 @@ async def test_a_wrong_list_query(web, emulator, refused, query, target):
 
 
 async def test_a_list_of_an_unknown_itwin(web, emulator, refused):
-    answer = await web(emulator, f"/extensions/?iTwinId={UNKNOWN}")
+    response = await web(emulator, f"/extensions/?iTwinId={UNKNOWN}")
     message = "Requested Extensions are not available."
-    refused(answer, 404, "ExtensionsNotFound", target="iTwinId", message=message)
+    refused(response, 404, "ExtensionsNotFound", target="iTwinId", message=message)
 
 
 @pytest.mark.parametrize("path", ["/extensions", "/extensions/"])
@@ -96,8 +96,8 @@ async def test_create_then_conflict_then_delete(web, emulator, refused, path):
     status, body, _ = await web(emulator, f"/extensions/{id}/versions")
     assert (status, body["versions"]) == (200, [])
     assert (await web(emulator, f"/extensions/{id.upper()}", "DELETE"))[:2] == (204, b"")
-    answer = await web(emulator, f"/extensions/{id}", "DELETE")
-    refused(answer, 404, "ExtensionNotFound", target="extensionId")
+    response = await web(emulator, f"/extensions/{id}", "DELETE")
+    refused(response, 404, "ExtensionNotFound", target="extensionId")
 
 
 @pytest.mark.parametrize(
@@ -112,20 +112,20 @@ async def test_create_then_conflict_then_delete(web, emulator, refused, path):
     ],
 )
 async def test_a_wrong_create(web, emulator, refused, body, target):
-    answer = await web(emulator, "/extensions/", "POST", json=body)
+    response = await web(emulator, "/extensions/", "POST", json=body)
     code, message = "InvalidExtensionsRequest", "Cannot create extension."
-    refused(answer, 422, code, detail=("InvalidValue", target), message=message)
+    refused(response, 422, code, detail=("InvalidValue", target), message=message)
 
 
 async def test_a_create_in_an_unknown_itwin(web, emulator, refused):
-    answer = await web(emulator, "/extensions/", "POST", json={"name": "x", "iTwinId": UNKNOWN})
-    refused(answer, 404, "iTwinNotFound", target="iTwinId")
+    response = await web(emulator, "/extensions/", "POST", json={"name": "x", "iTwinId": UNKNOWN})
+    refused(response, 404, "iTwinNotFound", target="iTwinId")
 
 
 async def test_a_delete_of_no_guid(web, emulator, refused):
-    answer = await web(emulator, "/extensions/abc", "DELETE")
+    response = await web(emulator, "/extensions/abc", "DELETE")
     detail = "InvalidValue", "extensionId"
-    refused(answer, 422, "InvalidExtensionsRequest", detail=detail)
+    refused(response, 422, "InvalidExtensionsRequest", detail=detail)
 
 
 async def test_versions_hide_deprecated_ones(web, emulator):
@@ -175,10 +175,10 @@ async def test_the_documented_version_waits_for_its_upload(web, emulator):
 async def test_missing_versions_and_extensions(web, emulator, refused):
     code = "InvalidExtensionsRequest"
     for rest in ("versions", "versions/1.0.0"):
-        answer = await web(emulator, f"/extensions/{UNKNOWN}/{rest}")
-        refused(answer, 404, "ExtensionsNotFound", target="extensionId")
-        answer = await web(emulator, f"/extensions/abc/{rest}")
-        refused(answer, 422, code, detail=("InvalidParameter", "extensionId"))
+        response = await web(emulator, f"/extensions/{UNKNOWN}/{rest}")
+        refused(response, 404, "ExtensionsNotFound", target="extensionId")
+        response = await web(emulator, f"/extensions/abc/{rest}")
+        refused(response, 422, code, detail=("InvalidParameter", "extensionId"))
     refused(await web(emulator, f"/extensions/{INFO}/versions/9.9.9"), 404, "VersionNotFound")
 
 

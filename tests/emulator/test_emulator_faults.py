@@ -61,12 +61,12 @@ async def test_the_first_entry_that_fits_is_met(web, emulator):
 )
 async def test_a_status_has_an_error_body(web, emulator, refused, fault, code):
     emulator.faults.add("get_imodel", fault)
-    answer = await web(emulator, SUN_CITY)
-    refused(answer, fault.status, code)
-    assert answer[2].get("Retry-After") == ("1" if fault.status == 429 else None)
+    response = await web(emulator, SUN_CITY)
+    refused(response, fault.status, code)
+    assert response[2].get("Retry-After") == ("1" if fault.status == 429 else None)
 
 
-async def test_a_status_of_one_s_own(web, emulator):
+async def test_a_status_with_its_own_headers_and_body(web, emulator):
     emulator.faults.add("get_imodel", Status(429, headers={}))
     assert "Retry-After" not in (await web(emulator, SUN_CITY))[2]
     emulator.faults.add("get_imodel", Status(503, headers={"Retry-After": "x"}, body="busy"))
@@ -116,10 +116,10 @@ async def test_a_cut_sends_so_many_bytes(web, emulator, reset, after):
     bearer = {"Authorization": f"Bearer {emulator.issue_token()}"}
     got = b""
     with pytest.raises(aiohttp.ClientPayloadError):
-        async with web.session.get(emulator.url + DATA, headers=bearer) as answer:
-            assert answer.status == 200
-            assert int(answer.headers["Content-Length"]) > 1000
-            async for chunk in answer.content.iter_any():
+        async with web.session.get(emulator.url + DATA, headers=bearer) as response:
+            assert response.status == 200
+            assert int(response.headers["Content-Length"]) > 1000
+            async for chunk in response.content.iter_any():
                 got += chunk
     assert len(got) == after
     assert emulator.requests[-1].status == 200
@@ -133,16 +133,16 @@ async def test_garbage(web, emulator):
     assert body.startswith(b"<html>")
 
 
-async def test_delays_and_drips(web, emulator):
+async def test_delayed_and_slow_responses(web, emulator):
     emulator.faults.add("get_imodel", Delay(5))
     with Clock() as clock:
-        answered = asyncio.create_task(statuses(web, emulator, SUN_CITY, 1))
+        pending = asyncio.create_task(statuses(web, emulator, SUN_CITY, 1))
         await until(lambda: emulator.requests)
         clock.forward(2)
         await asyncio.sleep(0.01)
-        assert not answered.done()
+        assert not pending.done()
         clock.forward(3)
-        assert await answered == [200]
+        assert await pending == [200]
     emulator.faults.add("get_imodel", [Delay(0.1), Slow(5000, chunk=100)])
     started = time.monotonic()
     status, body, headers = await web(emulator, SUN_CITY)
@@ -150,7 +150,7 @@ async def test_delays_and_drips(web, emulator):
     assert time.monotonic() - started >= int(headers["Content-Length"]) / 5000
 
 
-async def test_faults_in_a_row(web, emulator):
+async def test_several_faults_together(web, emulator):
     emulator.faults.add("get_imodel", [Garbage(b"x" * 100, status=502), Cut(50)])
     with pytest.raises(aiohttp.ClientPayloadError):
         await web(emulator, SUN_CITY)
@@ -177,7 +177,7 @@ async def test_edits_leave_the_emulator_s_own_data_alone(web, emulator):
     assert len((await web(emulator, "/edfs/packages"))[1]["packages"]) == 12
 
 
-async def test_a_page_that_is_made_bit_by_bit_has_the_same_faults(web):
+async def test_a_page_that_is_encoded_in_pieces_has_the_same_faults(web):
     async with Emulator(payload_bytes=204_800) as emulator:
         emulator.faults.add("list_extended_data", Edit(lambda page: page["extendedData"].clear()))
         assert (await web(emulator, DATA))[1]["extendedData"] == []
@@ -328,10 +328,10 @@ async def test_an_edit_that_fails_is_raised_at_the_end(web, refused, function, k
     with pytest.raises(kind, match=words) as caught:
         async with Emulator() as emulator:
             emulator.faults.add("get_imodel", [Edit(function), Cut(1)])
-            answer = await web(emulator, f"{SUN_CITY}?secret=1")
-            refused(answer, 418, "BrokenFault")
-            assert "in the edit " in answer[1]["error"]["message"]
-            assert kind.__name__ in answer[1]["error"]["message"]
+            response = await web(emulator, f"{SUN_CITY}?secret=1")
+            refused(response, 418, "BrokenFault")
+            assert "in the edit " in response[1]["error"]["message"]
+            assert kind.__name__ in response[1]["error"]["message"]
             assert emulator.requests[0].status == 418
             assert (await web(emulator, SUN_CITY))[0] == 200
     (note,) = caught.value.__notes__
@@ -424,7 +424,7 @@ async def test_a_cancelled_block_stays_cancelled(cancel_kind, web):
 
 
 @pytest.mark.parametrize("operation", ["get_imodel", "token"])
-async def test_our_client_does_not_try_a_broken_fault_again(operation):
+async def test_our_client_does_not_retry_a_broken_fault(operation):
     error = OwnError("mine")
     with pytest.raises(OwnError) as caught:
         async with (

@@ -64,11 +64,11 @@ async def test_extended_data_pages_as_its_example_does(web, emulator):
     ("query", "target"), [("$skip=-1", "$skip"), ("$top=0", "$top"), ("$top=1001", "$top")]
 )
 async def test_a_wrong_window(web, emulator, refused, query, target):
-    answer = await web(emulator, f"{DATA}?{query}")
+    response = await web(emulator, f"{DATA}?{query}")
     message = "Cannot get Changesets Extended Data."
-    refused(answer, 422, INVALID, detail=("InvalidValue", target), message=message)
+    refused(response, 422, INVALID, detail=("InvalidValue", target), message=message)
     if target == "$skip":
-        assert answer[1]["error"]["details"][0]["message"] == (
+        assert response[1]["error"]["details"][0]["message"] == (
             "'-1' is not a valid '$skip' value. '$skip' must be a non-negative integer."
         )
 
@@ -122,11 +122,11 @@ async def test_extended_data_is_written_once(web, refused):
 async def test_a_wrong_write(web, emulator, refused, body, code):
     index = emulator.push_changeset(SUN_CITY)
     assert index == 101
-    answer = await web(
+    response = await web(
         emulator, f"/imodels/{SUN_CITY}/changesets/{index}/extendeddata", "POST", json=body
     )
     message = "Cannot create Changeset Extended Data."
-    refused(answer, 422, INVALID, detail=(code, "data"), message=message)
+    refused(response, 422, INVALID, detail=(code, "data"), message=message)
 
 
 async def test_imodels_of_an_itwin(web, emulator, refused):
@@ -142,8 +142,8 @@ async def test_imodels_of_an_itwin(web, emulator, refused):
     assert body["_links"]["prev"] is None
     detail = "MissingRequiredParameter", "iTwinId"
     refused(await web(emulator, "/imodels/"), 422, INVALID, detail=detail)
-    answer = await web(emulator, "/imodels?iTwinId=x")
-    refused(answer, 422, INVALID, detail=("InvalidValue", "iTwinId"))
+    response = await web(emulator, "/imodels?iTwinId=x")
+    refused(response, 422, INVALID, detail=("InvalidValue", "iTwinId"))
     refused(await web(emulator, f"/imodels?iTwinId={UNKNOWN}"), 404, "iTwinNotFound")
 
 
@@ -161,8 +161,8 @@ async def test_imodels_are_searched_and_sorted(web, emulator, refused):
     assert found == []
     assert await web.items(emulator, f"{start}&state=notInitialized", "iModels") == []
     for query in ("state=x", "$orderBy=size", "$orderBy=name%20up"):
-        answer = await web(emulator, f"{start}&{query}")
-        refused(answer, 422, INVALID, detail=("InvalidValue", query.partition("=")[0]))
+        response = await web(emulator, f"{start}&{query}")
+        refused(response, 422, INVALID, detail=("InvalidValue", query.partition("=")[0]))
 
 
 async def test_changesets_by_skip_and_by_token(web, emulator, refused):
@@ -176,10 +176,10 @@ async def test_changesets_by_skip_and_by_token(web, emulator, refused):
     assert [item["parentId"] for item in plain[1:]] == [item["id"] for item in plain[:-1]]
     assert plain[0]["parentId"] == ""
     for query in ("$continuationToken=zzz", "$continuationToken=LTU%3D"):
-        answer = await web(emulator, f"{start}?{query}")
-        refused(answer, 422, INVALID, detail=("InvalidValue", "$continuationToken"))
-    answer = await web(emulator, f"{start}?$continuationToken=&$skip=1")
-    refused(answer, 422, INVALID, detail=("InvalidValue", "$skip"))
+        response = await web(emulator, f"{start}?{query}")
+        refused(response, 422, INVALID, detail=("InvalidValue", "$continuationToken"))
+    response = await web(emulator, f"{start}?$continuationToken=&$skip=1")
+    refused(response, 422, INVALID, detail=("InvalidValue", "$skip"))
 
 
 async def test_changesets_between_indexes_in_both_orders(web, emulator, refused):
@@ -188,8 +188,8 @@ async def test_changesets_between_indexes_in_both_orders(web, emulator, refused)
     assert [item["index"] for item in found] == list(range(11, 21))
     found = await web.items(emulator, f"{start}&$top=3&$orderBy=index%20desc", "changesets")
     assert [item["index"] for item in found] == list(range(20, 10, -1))
-    answer = await web(emulator, f"/imodels/{SUN_CITY}/changesets?afterIndex=x")
-    refused(answer, 422, INVALID, detail=("InvalidValue", "afterIndex"))
+    response = await web(emulator, f"/imodels/{SUN_CITY}/changesets?afterIndex=x")
+    refused(response, 422, INVALID, detail=("InvalidValue", "afterIndex"))
 
 
 async def test_minimal_changesets_and_representations(web, emulator):
@@ -214,7 +214,7 @@ async def test_the_documented_changeset(web):
         assert found["parentId"] == "f7618612c572d7db8e3e6095d622d0d8aff22874"
 
 
-async def test_a_huge_world_starts_at_once_and_is_always_the_same(web):
+async def test_a_huge_data_set_starts_at_once_and_is_always_the_same(web):
     def seconds(changesets: int) -> float:
         since = time.process_time()
         Emulator(imodels=200, changesets=changesets)
@@ -247,7 +247,7 @@ async def test_payloads_of_one_size(web, size):
             assert json.loads(data)["data"]["taskId"]
 
 
-async def test_servers_that_give_less_than_asked(web):
+async def test_pages_smaller_than_requested(web):
     async with Emulator(max_top=7) as emulator:
         _, body, _ = await web(emulator, f"{DATA}?$top=50")
         assert body["_links"]["next"]["href"].endswith("?$skip=7&$top=7")

@@ -84,10 +84,10 @@ async def test_links_are_built_from_the_host_header(web, emulator):
 
 
 async def test_a_large_body_is_refused(web, emulator, refused):
-    answer = await web(
+    response = await web(
         emulator, f"{SUN_CITY}/changesets/1/extendeddata", "POST", data=io.BytesIO(b" " * 2**21)
     )
-    refused(answer, 413, "RequestTooLarge")
+    refused(response, 413, "RequestTooLarge")
 
 
 async def test_before_and_after():
@@ -118,11 +118,11 @@ async def test_closing_in_the_middle_of_everything_is_quick():
         begun = []
 
         async def get(path):
-            async with session.get(URL(emulator.url + path, encoded=True)) as answer:
+            async with session.get(URL(emulator.url + path, encoded=True)) as response:
                 begun.append(path)
                 if path.startswith(DATA):
                     await asyncio.sleep(60)
-                return await answer.read()
+                return await response.read()
 
         paths = (SUN_CITY, SUN_CITY, "/itwins/", f"{DATA}?$top=100")
         tasks = [asyncio.create_task(get(path)) for path in paths]
@@ -167,7 +167,8 @@ async def test_run_alone(ending):
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-W", "error", "-m", "itwin_async.emulator", "--port", "0", "--changesets", "3"),
-        *("--per-minute", "2", "--token-lifetime", "60"),
+        *("--per-minute", "2", "--token-lifetime", "60", "--refresh-token-lifetime", "60"),
+        *("--user", "ada", "--user", "ray:reader", "--redirect-uri", "https://app.example/in"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -187,14 +188,26 @@ async def test_run_alone(ending):
             "client_id": found["ITWIN_CLIENT_ID"],
             "client_secret": found["ITWIN_CLIENT_SECRET"],
         }
-        async with session.post(found["ITWIN_TOKEN_URL"], data=form) as answer:
-            token = await answer.json()
+        async with session.post(found["ITWIN_TOKEN_URL"], data=form) as response:
+            token = await response.json()
         assert token["expires_in"] == 60
+        query = {
+            "client_id": found["ITWIN_USER_CLIENT_ID"],
+            "redirect_uri": "https://app.example/in",
+            "response_type": "code",
+            "scope": "itwin-platform",
+            "code_challenge": "c" * 43,
+            "code_challenge_method": "S256",
+        }
+        authorize = f"{found['ITWIN_AUTHORITY']}/connect/authorize"
+        async with session.get(authorize, params=query) as page:
+            names = re.findall(r'name="user" value="(\w+)"', await page.text())
+            assert names == ["ada", "ray"]
         bearer = {"Authorization": f"Bearer {token['access_token']}"}
         counts = []
         for _ in range(3):
-            async with session.get(found["ITWIN_BASE_URL"] + DATA, headers=bearer) as answer:
-                counts.append(len((await answer.json()).get("extendedData", ())))
+            async with session.get(found["ITWIN_BASE_URL"] + DATA, headers=bearer) as response:
+                counts.append(len((await response.json()).get("extendedData", ())))
         assert counts == [3, 3, 0]
         process.send_signal(ending)
         rest = await asyncio.wait_for(process.communicate(), 10)
@@ -235,6 +248,14 @@ async def run_alone(*arguments):
         (("--port", "99999"), "port must be from 0 to 65535, not 99999\n"),
         (("--token-lifetime", "0"), "token_lifetime must be above 0, not 0.0\n"),
         (("--host", ""), "host must not be empty\n"),
+        (
+            ("--user", "ada:admin"),
+            "the rights of a user must be owner, reader or none, not 'admin'\n",
+        ),
+        (
+            ("--redirect-uri", "here"),
+            "a redirect URI must be an http or https address without a fragment, not 'here'\n",
+        ),
     ],
 )
 async def test_wrong_arguments_alone(arguments, sentence):

@@ -89,7 +89,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Responds with what no operation declares, such as the page of a gateway."""
+    """Responds with a body that no operation declares, such as the page of a gateway."""
 
     body: bytes = b"<html><body>Service unavailable</body></html>"
     content_type: str = "text/html"

@@ -25,7 +25,7 @@ _KINDS: Final = ("viewer", "marker", "exporter", "legend", "overlay")
 
 @dataclass(slots=True)
 class Version:
-    """One version of an extension; ``files`` is empty until its archive was unpacked."""
+    """One version of an extension; ``files`` is empty until its archive is unpacked."""
 
     number: str
     created: str
@@ -38,7 +38,7 @@ class Version:
 
     @property
     def archive(self) -> bytes:
-        """The files as a zip archive, the same bytes each time."""
+        """The files as a zip archive, with the same bytes every time."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             for name, content in self.files.items():

@@ -19,7 +19,7 @@ LARGEST_PAYLOAD: Final = 204_800  # bytes; the page does not say whether encoded
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much data there is."""
+    """How much data an emulator has."""
 
     seed: int = 0
     itwins: int = 5
@@ -47,22 +47,22 @@ def _digest(size: int, parts: tuple[object, ...]) -> bytes:
 
 
 def guid(*parts: object) -> str:
-    """A GUID that belongs to this name."""
+    """A GUID derived from this name."""
     return str(UUID(bytes=_digest(16, parts), version=4))
 
 
 def changeset_id(*parts: object) -> str:
-    """A changeset id (40 hexadecimal digits) that belongs to this name."""
+    """A changeset id (40 hexadecimal digits) derived from this name."""
     return _digest(20, parts).hex()
 
 
 def number(below: int, *parts: object) -> int:
-    """A number from 0 to ``below - 1`` that belongs to this name."""
+    """A number from 0 to ``below - 1``, derived from this name."""
     return int.from_bytes(_digest(8, parts)) % below
 
 
 def timestamp(hours: int, digits: int = 3) -> str:
-    """A time so many hours after the first one, with so many digits of a second's fraction."""
+    """A time so many hours after the epoch of the data, with so many digits of a second."""
     when = _EPOCH + timedelta(seconds=hours * _HOUR + hours * 37 % _HOUR)
     fraction = f"{hours * 9_301 % 10_000_000:07}"[:digits]
     return f"{when:%Y-%m-%dT%H:%M:%S}.{fraction}Z"
@@ -72,7 +72,7 @@ _LINE: Final = ',\n      "{}"'
 
 
 def payload(files: tuple[str, ...], task_id: str, filler: str = "") -> bytes:
-    """Extended data in the documented shape, printed over several lines as the sample is."""
+    """Extended data in the documented shape, indented like the sample."""
     lines = ",\n      ".join(f'"{name}"' for name in files)
     return (
         '{\n  "data": {\n    "changedFiles": [\n      '
@@ -85,15 +85,14 @@ def _name(seed: int, imodel: int, index: int, number: int) -> str:
 
 
 _FIXED: Final = len(payload((_name(0, 0, 0, 0),), guid()))
-_AROUND: Final = len(_LINE.format(""))
+_NAME_OVERHEAD: Final = len(_LINE.format(""))
 _FILLER_NAME: Final = 24
-SMALLEST_PAYLOAD: Final = _FIXED + _AROUND + _FILLER_NAME
+SMALLEST_PAYLOAD: Final = _FIXED + _NAME_OVERHEAD + _FILLER_NAME
 
 
 @functools.cache
 def _filler(size: int) -> str:
-    room = size - _FIXED
-    whole, rest = divmod(room, _AROUND + _FILLER_NAME)
+    whole, rest = divmod(size - _FIXED, _NAME_OVERHEAD + _FILLER_NAME)
     names = [f"sheet-{at:014}.dgn" for at in range(whole)]
     names[-1] = names[-1].rjust(_FILLER_NAME + rest, "x")
     return "".join(map(_LINE.format, names))

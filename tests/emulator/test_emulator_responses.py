@@ -1,4 +1,4 @@
-"""What the emulator says is held against the client's structs, so that neither is wrong alone."""
+"""The emulator's responses against the client's structs, so that neither is wrong alone."""
 
 from datetime import datetime, timedelta
 from types import NoneType
@@ -38,7 +38,7 @@ def test_every_operation_has_a_method_of_its_name():
     assert set(OPERATIONS) <= methods
 
 
-async def answers(itwin, name: str) -> Any:
+async def fetch(itwin, name: str) -> Any:
     operation = OPERATIONS[name]
     path = operation.path
     if "{extension_id}" in path:
@@ -55,31 +55,33 @@ async def answers(itwin, name: str) -> Any:
     )
 
 
-def lost(said: Any, kept: Any, where: str = "") -> list[str]:
-    """The fields of an answer that did not make it into the struct, or came out otherwise."""
-    if isinstance(said, dict):
-        if not isinstance(kept, dict):
+def lost(sent: Any, decoded: Any, where: str = "") -> list[str]:
+    """The fields of a response that the struct does not have, or has with another value."""
+    if isinstance(sent, dict):
+        if not isinstance(decoded, dict):
             return [where]
         return [
             each
-            for name, value in said.items()
+            for name, value in sent.items()
             for each in (
-                lost(value, kept[name], f"{where}.{name}") if name in kept else [f"{where}.{name}"]
+                lost(value, decoded[name], f"{where}.{name}")
+                if name in decoded
+                else [f"{where}.{name}"]
             )
         ]
-    if isinstance(said, list):
-        if not isinstance(kept, list) or len(said) != len(kept):
+    if isinstance(sent, list):
+        if not isinstance(decoded, list) or len(sent) != len(decoded):
             return [where]
-        pairs = zip(said, kept, strict=True)
+        pairs = zip(sent, decoded, strict=True)
         return [each for pair in pairs for each in lost(*pair, where)]
-    if said == kept:
+    if sent == decoded:
         return []
     try:  # datetimes know microseconds; the platform goes beyond
-        apart = abs(datetime.fromisoformat(said) - datetime.fromisoformat(kept))
+        apart = abs(datetime.fromisoformat(sent) - datetime.fromisoformat(decoded))
         same = apart <= timedelta(microseconds=1)
     except (TypeError, ValueError):
         same = False
-    return [] if same else [f"{where}: {said!r} became {kept!r}"]
+    return [] if same else [f"{where}: {sent!r} became {decoded!r}"]
 
 
 # Extended data becomes another type; `test_operations` holds its fields against the samples.
@@ -88,16 +90,16 @@ DECLARED = [
     for name, operation in OPERATIONS.items()
     if not name.endswith("extended_data") and operation.returns is not NoneType
 ]
-# What is in them is their package's business, and all of it is kept.
+# What is in them is their package's business, and all of it is decoded.
 FREE = {"execute_package", "list_entities"}
 
 
 @pytest.mark.parametrize("name", DECLARED)
-async def test_no_field_of_an_answer_is_lost(itwin, name):
-    text = await answers(itwin, name)
-    said = msgspec.json.decode(text)
-    kept = msgspec.json.decode(msgspec.json.encode(OPERATIONS[name].decode(text)))
-    assert lost(said, kept) == []
+async def test_no_field_of_a_response_is_lost(itwin, name):
+    text = await fetch(itwin, name)
+    sent = msgspec.json.decode(text)
+    decoded = msgspec.json.decode(msgspec.json.encode(OPERATIONS[name].decode(text)))
+    assert lost(sent, decoded) == []
 
 
 @pytest.mark.parametrize("name", ["list_imodels", "list_changesets", "list_itwins"])
@@ -111,14 +113,14 @@ async def test_no_field_of_a_representation_is_lost(emulator, itwin, name):
     emulator.faults.add(name, Edit(seen.append))
     items = [item async for item in calls[name]]
     key = {"list_imodels": "iModels", "list_changesets": "changesets", "list_itwins": "iTwins"}
-    said = seen[0][key[name]]
-    kept = msgspec.json.decode(msgspec.json.encode(items))
-    assert lost(said, kept) == []
+    sent = seen[0][key[name]]
+    decoded = msgspec.json.decode(msgspec.json.encode(items))
+    assert lost(sent, decoded) == []
 
 
 @pytest.mark.parametrize("name", [name for name in DECLARED if name not in FREE])
-async def test_an_answer_with_more_fields_than_documented_is_read(emulator, itwin, name):
-    text = await answers(itwin, name)
+async def test_a_response_with_more_fields_than_documented_is_read(emulator, itwin, name):
+    text = await fetch(itwin, name)
 
     def grown(value: Any) -> Any:
         if isinstance(value, dict):

@@ -14,7 +14,8 @@ class Stats:
     ``requests`` counts what was sent to the API, ``retries`` those sent again after a fault,
     ``throttled`` the answers of status 429, ``pauses`` how often they closed the limiter's door,
     ``renewals`` the tokens fetched, ``outages`` how often an origin went out of service, ``probes``
-    the requests that found it still so.
+    the requests that found it still so. ``prefetched`` counts the pages requested ahead of their
+    turn, which are among ``requests``, and ``prefetched_in_vain`` those that were not used.
     """
 
     requests: int = 0
@@ -25,6 +26,8 @@ class Stats:
     bytes_received: int = 0
     outages: int = 0
     probes: int = 0
+    prefetched: int = 0
+    prefetched_in_vain: int = 0
 
     def _repr_html_(self) -> str:
         return fields_table(

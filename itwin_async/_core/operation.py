@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from itwin_async._core.collector import decode_uncollected
 from itwin_async._core.dates import with_dates_mended
 from itwin_async._core.json import NOT_DECODED, decoder, why_not_decoded
 from itwin_async._core.secrets import SecretValue
@@ -86,7 +87,7 @@ class Operation(Generic[T_co]):
             return bytes(body)  # type: ignore[return-value]  # T is bytes
         try:
             try:
-                return decoder(self.returns).decode(body)
+                return decode_uncollected(decoder(self.returns).decode, body)
             except msgspec.ValidationError:
                 answer = SecretValue(msgspec.json.decode(body))
                 mended = SecretValue(with_dates_mended(answer.value, self.returns))

@@ -36,13 +36,16 @@ class Instrumentation:
         self._bytes_received = 0
         self._outages = 0
         self._probes = 0
+        self._prefetched = 0
+        self._prefetched_in_vain = 0
 
     @property
     def stats(self) -> Stats:
         """The counts as they are now."""
         return Stats(
             self._requests, self._retries, self._throttled, self._pauses, self._renewals,
-            self._bytes_received, self._outages, self._probes,
+            self._bytes_received, self._outages, self._probes, self._prefetched,
+            self._prefetched_in_vain,
         )  # fmt: skip
 
     def start_span(self, operation: str) -> "OperationSpan | None":
@@ -55,6 +58,14 @@ class Instrumentation:
         if span is not None:
             span.attempts += 1
         return time.monotonic()
+
+    def prefetch_sent(self) -> None:
+        """A page is requested before its turn."""
+        self._prefetched += 1
+
+    def prefetch_unused(self) -> None:
+        """A page that was requested before its turn was not used."""
+        self._prefetched_in_vain += 1
 
     def answered(
         self,

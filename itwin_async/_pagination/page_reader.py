@@ -152,6 +152,7 @@ class PageReader(Generic[T]):
                     # A prefetched page that does not decode is requested again in its turn.
                     if not isinstance(error, DecodeError):
                         raise
+            prefetched.count_unused()
             cast("Prefetcher", self._prefetcher).shrink()
         return self._accept(await self._executor.execute(request, read, attempts), target)
 

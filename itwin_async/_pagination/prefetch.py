@@ -70,12 +70,15 @@ class PrefetchedPage:
         self._body: BufferedBody | None = None
         self._live: Body | None = None
         self._finished = asyncio.Event()
+        self._sent = False
         self._task: asyncio.Task[None] | None = None  # an eager task runs before it is assigned
         self._task = background(self._run(), "read-ahead")
         self._task.add_done_callback(self._end)  # also where it is cancelled before it starts
 
     async def _run(self) -> None:
         executor = self._executor
+        executor.instrumentation.prefetch_sent()
+        self._sent = True
         operation = str(self._request.operation)
         span = executor.instrumentation.start_span(operation)
         try:
@@ -122,8 +125,15 @@ class PrefetchedPage:
         body, self._body = self._body, None
         return body
 
+    def count_unused(self) -> None:
+        """Count a request that was sent and whose page is not used, once."""
+        if self._sent:
+            self._sent = False
+            self._executor.instrumentation.prefetch_unused()
+
     def cancel(self) -> None:
         """Cancel the request and release its slot and reservation, now."""
+        self.count_unused()
         task, self._task = self._task, None
         if self._body is not None:
             self._body.close()
@@ -197,7 +207,7 @@ class Prefetcher:
         skip = skip_of(next_target)
         predictable = self._step and skip is not None  # a continuation token names one page only
         window = min(self._window if predictable else 1, self._max_pages)
-        while token is not None and len(prefetched) < window:
+        while token is not None and len(prefetched) < window and self._has_idle_share():
             target = next_target
             if prefetched and skip is not None:
                 target = with_skip(next_target, skip + len(prefetched) * self._step)
@@ -210,6 +220,14 @@ class Prefetcher:
                 reservation.release()
                 return
             prefetched.append(PrefetchedPage(executor, request, slot, token, reservation))
+
+    def _has_idle_share(self) -> bool:
+        """Whether fewer requests are in flight than read-ahead is allowed.
+
+        The bound is for the limiter, not for each list: 200 lists keep it busy without read-ahead,
+        and would waste a third of their requests past their ends.
+        """
+        return self._executor.limiter.in_use < self._max_pages
 
     def cancel(self) -> None:
         """Cancel every prefetched page, now, and restart with a small window."""

@@ -6,6 +6,7 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from itwin_async._core.collector import decode_uncollected
 from itwin_async._core.html import fields_table
 from itwin_async._core.json import NOT_DECODED, decoder, why_not_decoded
 from itwin_async._core.redaction import one_line
@@ -113,7 +114,7 @@ class ExtendedData(msgspec.Struct, Generic[T], frozen=True, eq=False, gc=False):
         data: Any = self._data
         if data is _NOT_DECODED_YET:
             try:
-                data = self._source.decoder.decode(self._payload)
+                data = decode_uncollected(self._source.decoder.decode, self._payload)
             except (*NOT_DECODED, TypeError) as error:
                 _ = self.payload  # raises where it is bad
                 raise self._bad(f"its payload does not decode: {why_not_decoded(error)}") from None

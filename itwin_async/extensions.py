@@ -207,6 +207,11 @@ class Extensions(OperationGroup):
         ``page_size`` is 100 by default, without a documented maximum. Iterating raises
         `NotFoundError` for an unknown iTwin and `InvalidRequestError` for what is no GUID.
         Platform page: https://developer.bentley.com/apis/extensions/operations/get-extensions/
+
+        Example::
+
+            async for extension in itwin.extensions.list_extensions(search="map"):
+                print(extension.id, extension.name)
         """
         if itwin_id is not None:
             quote_segment("itwin_id", itwin_id)

@@ -57,6 +57,13 @@ class ITwinSession:
     Build it anywhere; from its first use on it belongs to that event loop and process. Close it
     with ``async with`` or `aclose`, once: a closed session is not opened again.
 
+    Example::
+
+        provider = ClientCredentials(client_id, client_secret)
+        async with ITwinSession(provider, limiter=Limiter(16, per_minute=500)) as itwin:
+            account = await itwin.itwins.get_primary_account()
+            print(account.display_name)
+
     Args:
         token_provider: `ClientCredentials`, `StaticToken`, another `TokenProvider`, or an async
             callable that returns a token.
@@ -166,6 +173,11 @@ class ITwinSession:
         Reads ``ITWIN_CLIENT_ID``, ``ITWIN_CLIENT_SECRET`` and, where set, ``ITWIN_BASE_URL``,
         ``ITWIN_TOKEN_URL`` and ``ITWIN_ALLOW_PLAIN_HTTP`` (``1`` or ``true``, see
         ``allow_plain_http``). Raises `ValueError` that names a variable which is missing or wrong.
+
+        Example::
+
+            async with ITwinSession.from_env(timeout=30.0) as itwin:
+                itwins = [found async for found in itwin.itwins.list_itwins()]
         """
         if "allow_plain_http" not in options:
             options["allow_plain_http"] = _plain_http_allowed()

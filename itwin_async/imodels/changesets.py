@@ -119,6 +119,12 @@ class ChangesetOperations(OperationGroup):
         ``order`` is by index. ``representation`` asks for all fields. ``page_size`` is 100 by
         default and at most 1,000. Iterating raises `NotFoundError` for an unknown iModel.
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/get-imodel-changesets/
+
+        Example::
+
+            recent = itwin.imodels.list_changesets(imodel_id, after_index=3)
+            async for changeset in recent:
+                print(changeset.index, changeset.description)
         """
         check_count("after_index", after_index, least=0, optional=True)
         check_count("last_index", last_index, least=0, optional=True)

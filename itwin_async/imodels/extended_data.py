@@ -67,6 +67,14 @@ class ExtendedDataOperations(OperationGroup):
         it is None. The entries of a large page are delivered while it arrives. ``page_size`` is 100
         by default and at most 1,000. Iterating raises `NotFoundError` for an unknown iModel.
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/get-imodel-changesets-extended-data/
+
+        Example::
+
+            class Payload(msgspec.Struct):
+                data: dict[str, Any]
+
+            async for entry in itwin.imodels.list_extended_data(imodel_id, Payload):
+                print(entry.changeset_index, entry.data.data)
         """
         check_count("page_size", page_size, most=_MAX_PAGE_SIZE, optional=True)
         source = Source(imodel_id, payload_decoder(data_type))
@@ -92,6 +100,11 @@ class ExtendedDataOperations(OperationGroup):
 
         Raises `NotFoundError` for an unknown iModel or changeset, or one without extended data.
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/get-imodel-changeset-extended-data-details/
+
+        Example::
+
+            entry = await itwin.imodels.get_extended_data(imodel_id, 1)
+            print(entry.changeset_id, entry.data["data"])
         """
         source = Source(imodel_id, payload_decoder(data_type))
         request = GET_EXTENDED_DATA.request(imodel_id=imodel_id, changeset=id_or_index(changeset))

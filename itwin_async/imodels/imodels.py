@@ -107,6 +107,11 @@ class IModelOperations(OperationGroup):
         ``createdDateTime desc``. ``representation`` asks for all fields. ``page_size`` is 100 by
         default and at most 1,000. Iterating raises `NotFoundError` for an unknown iTwin.
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/get-itwin-imodels/
+
+        Example::
+
+            async for imodel in itwin.imodels.list_imodels(itwin_id, order_by="name asc"):
+                print(imodel.id, imodel.display_name)
         """
         quote_segment("itwin_id", itwin_id)
         texts = {"search": search, "name": name, "state": state, "order_by": order_by}

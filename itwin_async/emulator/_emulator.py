@@ -61,6 +61,14 @@ class Emulator:
     ``record`` nothing is kept of requests, for an emulator that runs for long.
 
     Raises `TypeError` or `ValueError` for an argument that cannot be.
+
+    Example::
+
+        async with Emulator(imodels=3, changesets=200) as emulator:
+            session = ITwinSession(emulator.credentials, base_url=emulator.url)
+            async with session as itwin:
+                print(await itwin.itwins.get_primary_account())
+            print(emulator.count("token"))
     """
 
     def __init__(
@@ -266,6 +274,22 @@ class Emulator:
 
         ``authorize_url`` is the address that the browser would open. None refuses. Raises
         `ValueError` for an unknown user, client or redirect URI.
+
+        Example::
+
+            callback = "http://localhost:3000/signin-callback"
+            query = {
+                "response_type": "code",
+                "client_id": emulator.user_client_id,
+                "redirect_uri": callback,
+                "scope": "itwin-platform offline_access",
+                "state": secrets.token_urlsafe(32),
+                "code_challenge": challenge,
+                "code_challenge_method": "S256",
+            }
+            url = f"{emulator.url}/connect/authorize?{urlencode(query)}"
+            address = emulator.sign_in_as("reader", url)
+            print(address)  # the callback with code and state
         """
         _arguments.check_str("authorize_url", authorize_url)
         if user is not None:

@@ -158,6 +158,12 @@ class Faults:
         an `Edit` has.
 
         Raises `TypeError` or `ValueError` for a plan that could not happen.
+
+        Example::
+
+            emulator.faults.add("list_extended_data", Throttle(retry_after=1))
+            emulator.faults.add("/imodels", [Delay(0.1), Status(503)], times=3, after=10)
+            emulator.faults.add(lambda request: request.method == "POST", Reset(), times=None)
         """
         _check_match(match)
         faults = _to_faults(fault)

@@ -107,8 +107,9 @@ class Pager(Generic[T]):
 
         The window grows 1, 2, 4 … ``pages``. Later pages are predicted from the links seen so far
         and used only when the page before names exactly that link, so order and content are as
-        without. Only idle slots of the limiter are used. Past the end of a list up to ``pages``
-        requests may be sent in vain; they count against the rate limit.
+        without. Only idle slots of the limiter are used, and none while ``pages`` or more requests
+        are in flight. Past the end of a list up to ``pages`` requests may be sent in vain; they
+        count against the rate limit.
 
         Example::
 

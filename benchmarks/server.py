@@ -63,6 +63,8 @@ class Site:
         match path.split("/"):
             case ["", "imodels", imodel_id, "changesets", "extendeddata"]:
                 answer = self.page(imodel_id, dict(parse_qsl(query)), host.decode())
+            case ["", "itwins", ""]:  # for the command line
+                answer = as_json({"iTwins": [], "_links": {}})
             case ["", "imodels", imodel_id, "changesets", index, "extendeddata"]:
                 answer = self.single(imodel_id, index)
             case _:

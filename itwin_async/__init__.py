@@ -7,7 +7,14 @@ from itwin_async._core.records import Link, plain
 from itwin_async._files.download import DownloadProgress
 from itwin_async._pagination.merge import Merged, merged
 from itwin_async._pagination.pager import ItemIterator, Page, PageIterator, Pager
-from itwin_async.auth import ClientCredentials, StaticToken, Token, TokenProvider, TokenRequester
+from itwin_async.auth import (
+    ClientCredentials,
+    ShareKey,
+    StaticToken,
+    Token,
+    TokenProvider,
+    TokenRequester,
+)
 from itwin_async.errors import (
     ConflictError,
     DecodeError,
@@ -64,6 +71,9 @@ from itwin_async.packages import EntitySet, IntegrationPackage, Packages
 from itwin_async.retries import Retry
 from itwin_async.session import VERSION as __version__
 from itwin_async.session import ITwinSession
+from itwin_async.sign_in import SignInFlow, UserSignIn
+from itwin_async.token_store import FileTokenStore, TokenStore
+from itwin_async.users import User
 
 # A library's log is silent until an application asks for it.
 logging.getLogger("itwin_async").addHandler(logging.NullHandler())
@@ -89,6 +99,7 @@ __all__ = [
     "ExtensionVersion",
     "Extensions",
     "Extent",
+    "FileTokenStore",
     "ForbiddenError",
     "IModel",
     "IModelLinks",
@@ -122,6 +133,8 @@ __all__ = [
     "Retry",
     "RetryScheduled",
     "ServerError",
+    "ShareKey",
+    "SignInFlow",
     "StaticToken",
     "Stats",
     "SynchronizationInfo",
@@ -129,8 +142,11 @@ __all__ = [
     "TokenProvider",
     "TokenRenewed",
     "TokenRequester",
+    "TokenStore",
     "TransportError",
     "UnauthorizedError",
+    "User",
+    "UserSignIn",
     "VersionLinks",
     "__version__",
     "merged",

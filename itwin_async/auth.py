@@ -17,12 +17,13 @@ _SIGN_IN: Final = {
     "https://dev-api.bentley.com": "https://qa-ims.bentley.com",
 }
 _HEADER_SAFE: Final = re.compile(r"[\x21-\x7e]+")
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}")
 
 
 _set: Final = object.__setattr__
 
 
-def _check_token(holder: "Token | StaticToken") -> None:
+def _check_token(holder: "Token | StaticToken | ShareKey") -> None:
     """See that a token can stand in a header. No frame of the error shows the token."""
     kind: type[object] = type(holder.value)
     if not issubclass(kind, str):
@@ -34,6 +35,11 @@ def _check_token(holder: "Token | StaticToken") -> None:
         )
 
 
+def sign_in_host(base_url: str) -> str | None:
+    """The sign-in host that belongs to a base of the platform; None for another base."""
+    return _SIGN_IN.get(base_url)
+
+
 def environment(name: str) -> str | None:
     """A variable of the environment; None where it is missing or empty."""
     return os.environ.get(name, "").strip() or None
@@ -43,21 +49,30 @@ def environment(name: str) -> str | None:
 class Token:
     """An access token.
 
-    ``value`` goes into the ``Authorization`` header; ``expires_in`` is its life in seconds from
-    now, or None for a token that is kept until the platform refuses it.
+    ``value`` goes into the ``Authorization`` header behind its ``scheme``; ``expires_in`` is its
+    life in seconds from now, or None for a token that is kept until the platform refuses it.
     """
 
     value: str = field(repr=False)
     expires_in: float | None = None
+    scheme: str = field(default="Bearer", kw_only=True, repr=False)
 
-    def __init__(self, value: str, expires_in: float | None = None) -> None:
+    def __init__(
+        self, value: str, expires_in: float | None = None, *, scheme: str = "Bearer"
+    ) -> None:
         _set(self, "value", value)
         _set(self, "expires_in", expires_in)
+        _set(self, "scheme", scheme)
         del value  # a report of an error shows the locals of its frames
         _check_token(self)
         life: object = expires_in
         if life is not None and (isinstance(life, bool) or not isinstance(life, int | float)):
             raise TypeError(f"expires_in must be a number of seconds, not {type(life).__name__}")
+        name: object = scheme
+        if not isinstance(name, str):
+            raise TypeError(f"scheme must be a str, not {type(name).__name__}")
+        if not _SCHEME.fullmatch(name):
+            raise ValueError("scheme must be one word, such as Bearer or Basic")
 
 
 class TokenRequester(Protocol):
@@ -103,6 +118,26 @@ class StaticToken:
     async def get_token(self, _sign_in: TokenRequester, /) -> Token:
         """The token."""
         return Token(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class ShareKey:
+    """A key of a share, which reads what is shared without an account.
+
+    It goes out as ``Authorization: Basic`` with the key as it is.
+    Platform page: https://developer.bentley.com/apis/access-control-v2/operations/create-itwin-share/
+    """
+
+    value: str = field(repr=False)
+
+    def __init__(self, key: str) -> None:
+        _set(self, "value", key)
+        del key  # a report of an error shows the locals of its frames
+        _check_token(self)
+
+    async def get_token(self, _sign_in: TokenRequester, /) -> Token:
+        """The key."""
+        return Token(self.value, scheme="Basic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +199,7 @@ class ClientCredentials:
         """Where to ask for a token; a ``ValueError`` for an unknown base without ``token_url``."""
         if self.token_url is not None:
             return self.token_url
-        host = _SIGN_IN.get(base_url)
+        host = sign_in_host(base_url)
         if host is None:
             raise ValueError(
                 f"no sign-in host is known for {base_url}: give ClientCredentials a token_url"

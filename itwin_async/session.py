@@ -22,7 +22,8 @@ from itwin_async._http.executor import RequestExecutor
 from itwin_async._http.transport import ClientSession, Transport
 from itwin_async._pagination.list_context import ListContext, ReadAheadBudget
 from itwin_async._pagination.operation_group import GroupAttribute
-from itwin_async.auth import ClientCredentials, TokenProvider, TokenSource, environment
+from itwin_async.auth import ClientCredentials, Token, TokenProvider, TokenSource, environment
+from itwin_async.environment import provider_of_environment
 from itwin_async.events import OnEvent, Stats
 from itwin_async.extensions import Extensions
 from itwin_async.imodels import IModels
@@ -30,6 +31,8 @@ from itwin_async.itwins import ITwins
 from itwin_async.limits import Limiter, rate_limiter_of
 from itwin_async.packages import Packages
 from itwin_async.retries import Retry
+from itwin_async.sign_in import OpenBrowser, SignInFlow, UserSignIn, check_open_browser
+from itwin_async.users import GET_ME, User
 
 T = TypeVar("T")
 VERSION: Final = "0.1.0"
@@ -66,7 +69,7 @@ class ITwinSession:
 
     Args:
         token_provider: `ClientCredentials`, `StaticToken`, another `TokenProvider`, or an async
-            callable that returns a token.
+            callable that returns a token; `UserSignIn` for a person, `ShareKey` for a share.
         base_url: production, QA, dev, the emulator or a proxy of your own; https, or http on
             loopback.
         limiter: how many requests at once and how often; ``Limiter()`` where None. Share one
@@ -130,6 +133,9 @@ class ITwinSession:
                 "token_url",
                 allow_plain_http=allow_plain_http,
             )
+        if isinstance(token_provider, UserSignIn):
+            token_provider.authority_at(str(base))
+        self._token_provider: Final = token_provider
         check_type("limiter", limiter, Limiter)
         check_type("retry", retry, Retry)
         check_type("http", http, ClientSession)
@@ -170,9 +176,12 @@ class ITwinSession:
     ) -> Self:
         """A session from the environment; keywords win.
 
-        Reads ``ITWIN_CLIENT_ID``, ``ITWIN_CLIENT_SECRET`` and, where set, ``ITWIN_BASE_URL``,
-        ``ITWIN_TOKEN_URL`` and ``ITWIN_ALLOW_PLAIN_HTTP`` (``1`` or ``true``, see
-        ``allow_plain_http``). Raises `ValueError` that names a variable which is missing or wrong.
+        Who asks is the first of: ``ITWIN_CLIENT_ID`` with ``ITWIN_CLIENT_SECRET``, a service;
+        ``ITWIN_ACCESS_TOKEN``; and the login that ``itwin-async auth login`` stored, of
+        ``ITWIN_CLIENT_ID`` or of the profile that ``ITWIN_PROFILE`` names. Where the platform is,
+        say ``ITWIN_BASE_URL``, ``ITWIN_TOKEN_URL``, ``ITWIN_AUTHORITY`` and
+        ``ITWIN_ALLOW_PLAIN_HTTP`` (``1`` or ``true``, see ``allow_plain_http``). No browser is
+        opened. Raises `ValueError` that names what is missing or wrong.
 
         Example::
 
@@ -181,11 +190,12 @@ class ITwinSession:
         """
         if "allow_plain_http" not in options:
             options["allow_plain_http"] = _plain_http_allowed()
-        url = SecretValue(base_url or environment("ITWIN_BASE_URL") or PRODUCTION)
+        url = SecretValue(base_url or environment("ITWIN_BASE_URL"))
         secret_options = SecretDict(options)  # a proxy's URL may have a password in it
         del base_url, options
-        provider = token_provider or ClientCredentials.from_env()
-        return cls(provider, base_url=url.value, **secret_options)
+        if token_provider is None:
+            token_provider, url.value = provider_of_environment(url.value)
+        return cls(token_provider, base_url=url.value or PRODUCTION, **secret_options)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_executor"):  # a report of an error in its making
@@ -215,6 +225,86 @@ class ITwinSession:
     def stats(self) -> Stats:
         """What the session has done so far, as it is now."""
         return self._executor.instrumentation.stats
+
+    async def sign_in(
+        self,
+        *,
+        open_browser: OpenBrowser = True,
+        timeout: float = 180.0,  # noqa: ASYNC109 - of the person, not of the await
+    ) -> None:
+        """Sign in as a person with a browser on this machine; for a session with a `UserSignIn`.
+
+        Listens on loopback for the browser to come back, opens it and waits ``timeout`` seconds.
+        Where no browser can be opened, or ``open_browser`` is False, the address is shown: as a
+        link in a notebook, else in a line on standard error. ``open_browser`` may also be a
+        callable, which is given the address in the event loop; what it returns may be awaitable.
+        Calls at the same time share one browser page.
+
+        Raises `TransportError` with the reason "timeout" where nobody came back, and
+        `UnauthorizedError` with the host's ``code`` where the sign-in was refused. Raises
+        `RuntimeError` for a session with another provider, and `OSError` where no port of the
+        redirect addresses is free or the token store cannot be used::
+
+            itwin = ITwinSession(UserSignIn("my-client-id"))
+            await itwin.sign_in()
+        """
+        check_open_browser(open_browser)
+        check_seconds("timeout", timeout)
+        provider = self._user_sign_in()
+        with self._executor.lifecycle.scope():
+            token = await provider.sign_in(
+                self._executor.external, open_browser=open_browser, seconds=timeout
+            )
+            self._executor.tokens.replace(token)
+
+    def begin_sign_in(self) -> SignInFlow:
+        """Begin to sign in a person whose browser runs elsewhere; for a `UserSignIn`.
+
+        For a remote kernel, SSH and web applications: let the person open ``flow.url``, and await
+        ``flow.finish(address)`` with the address that the browser was sent to, also when the page
+        there cannot be shown. It comes back to the first of the provider's ``redirect_uris``.
+        """
+        return SignInFlow(
+            self._user_sign_in(),
+            self._executor.external,
+            self._executor.lifecycle.scope,
+            self._executor.tokens.replace,
+        )
+
+    async def sign_out(self) -> None:
+        """Revoke the refresh token of who signed in, and forget it; for a `UserSignIn`.
+
+        It is forgotten even where that fails. The access token goes on to be valid until its end,
+        at most an hour, but this session no longer has it.
+        """
+        provider = self._user_sign_in()
+        with self._executor.lifecycle.scope():
+            self._executor.tokens.replace(None)
+            try:
+                await provider.sign_out(self._executor.external)
+            finally:
+                self._executor.tokens.replace(None)
+
+    async def get_me(self) -> User:
+        """The person whose token this is.
+
+        Platform page: https://developer.bentley.com/apis/users/operations/me/
+        """
+        answer = await self._executor.execute_decoded(GET_ME.request())
+        return answer.user
+
+    async def get_token(self) -> Token:
+        """A token that can be used now, for a tool of your own; never log it."""
+        with self._executor.lifecycle.scope():
+            return await self._executor.tokens.get(self._executor.external)
+
+    def _user_sign_in(self) -> UserSignIn:
+        if not isinstance(self._token_provider, UserSignIn):
+            raise RuntimeError(  # noqa: TRY004 - no argument is wrong
+                "only a session with a UserSignIn as its token provider signs a person in, not one "
+                f"with {type(self._token_provider).__name__}"
+            )
+        return self._token_provider
 
     async def __aenter__(self) -> Self:
         self._executor.lifecycle.check_open()

@@ -33,6 +33,16 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_login(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A developer's own login is not the tests': neither here nor in processes that they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = str(tmp_path_factory.mktemp("config"))
+        patch.setenv("XDG_CONFIG_HOME", home)
+        patch.setenv("APPDATA", home)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def blocking_calls() -> Iterator[None]:
     """A blocking call of ours inside the loop is an error."""

@@ -239,7 +239,7 @@ class RequestExecutor:
                 self.base_url + request.target,
                 {
                     **request.headers,
-                    "Authorization": SecretStr(f"Bearer {token.value}"),
+                    "Authorization": SecretStr(f"{token.scheme} {token.value}"),
                     "User-Agent": self._user_agent,
                     "X-Correlation-Id": request_id,
                 },

@@ -205,6 +205,8 @@ class ExternalClient:
                 pass
         finally:
             response.close()
+        if not text and "grant_type" not in form:
+            return None  # a token was revoked
         try:
             return msgspec.json.decode(text)
         except NOT_DECODED:

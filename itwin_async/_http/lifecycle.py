@@ -80,5 +80,8 @@ class SessionLifecycle:
             task.cancel()
         for scope in list(self.scopes):
             scope.interrupt(RuntimeError(CLOSED))
-        await self._transport.aclose()
+        try:
+            await self._tokens.wait_closed()  # what a sign-in host gave is kept
+        finally:
+            await self._transport.aclose()
         self._finalizer.detach()

@@ -17,6 +17,7 @@ _logger = logging.getLogger("itwin_async")
 # late is strict (it could end on its way). The platform's own clients use 60 and 600 s of 3,600.
 REFRESH_MARGIN: Final = (0.2, 300.0)
 EXPIRY_MARGIN: Final = (0.05, 60.0)
+_MAX_END: Final = 5.0  # seconds that a provider may take to end, such as to keep what it was given
 _SOONEST: Final = 1.0  # seconds between two early renewals that fail
 
 
@@ -75,6 +76,7 @@ class TokenCache:
         self._token: Token | None = None
         self._early = self._late = 0.0
         self._renewal: asyncio.Task[Token | _Failure] | None = None
+        self._replaced = 0  # how often somebody signed in or out: a renewal from before is old
         self._closed = False
 
     def ready(self, lender: Lender, now: float) -> Token | None:
@@ -117,11 +119,22 @@ class TokenCache:
         if self._token is token:
             self._token = None
 
+    def replace(self, token: Token | None) -> None:
+        """Use this token from now on; with None, ask the provider for the next one."""
+        self._replaced += 1
+        self._keep(token)
+
     def close(self) -> None:
         """Stop a renewal that is under way."""
         self._closed = True
         if self._renewal is not None:
             self._renewal.cancel()
+
+    async def wait_closed(self) -> None:
+        """Wait, for a few seconds at most, until a renewal that was stopped has ended."""
+        renewal = self._renewal
+        if renewal is not None and renewal is not asyncio.current_task():
+            await asyncio.wait([renewal], timeout=_MAX_END)
 
     def _renew(self, lender: Lender) -> "asyncio.Task[Token | _Failure]":
         if self._renewal is None:
@@ -151,7 +164,7 @@ class TokenCache:
             return _Failure(error)
 
     async def _fetch(self, lender: Lender) -> Token:
-        limit = lender.timeout
+        limit, replaced = lender.timeout, self._replaced
         with Timeout(limit, f"the token provider gave nothing within {limit:g} s") as timeout:
             try:
                 given = SecretValue(await self._coming(_BoundedSignIn(lender, timeout)))
@@ -160,11 +173,15 @@ class TokenCache:
         token = Token(given.value) if isinstance(given.value, str) else given.value
         if not isinstance(token, Token):
             raise TypeError(f"a token provider must give a Token, not {type(token).__name__}")
-        lifetime = token.expires_in
+        if replaced == self._replaced:
+            self._keep(token)
+        lender.renewed(token)
+        return token
+
+    def _keep(self, token: Token | None) -> None:
+        lifetime = None if token is None else token.expires_in
         if lifetime is not None:
             now = asyncio.get_running_loop().time()
             self._early = now + lifetime - min(lifetime * REFRESH_MARGIN[0], REFRESH_MARGIN[1])
             self._late = now + lifetime - min(lifetime * EXPIRY_MARGIN[0], EXPIRY_MARGIN[1])
         self._token = token
-        lender.renewed(token)
-        return token

@@ -5,7 +5,7 @@ import gc
 import math
 import signal
 from collections.abc import AsyncIterator, Iterator
-from typing import Self
+from typing import Any, Self
 
 import pytest
 from blockbuster import BlockBuster
@@ -79,7 +79,7 @@ class LimiterWatch:
         self._init = Limiter.__init__
         original, seen = self._init, self.seen
 
-        def init(limiter: Limiter, *args, **kwargs) -> None:
+        def init(limiter: Limiter, *args: Any, **kwargs: Any) -> None:
             original(limiter, *args, **kwargs)
             seen.append(limiter)
 

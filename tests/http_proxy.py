@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import ssl
 from typing import Self
 
 USER = "me:canary-of-the%3Ap%40ss"  # as it stands in a URL
@@ -11,7 +12,9 @@ BASIC = f"Basic {base64.b64encode(b'me:canary-of-the:p@ss').decode()}"
 class HttpProxy:
     """A proxy that tunnels (CONNECT) and forwards (http), for whoever has the password."""
 
-    def __init__(self, *, password: bool = False, status: int = 200, ssl=None) -> None:
+    def __init__(
+        self, *, password: bool = False, status: int = 200, ssl: ssl.SSLContext | None = None
+    ) -> None:
         self.password, self.status, self._ssl = password, status, ssl
         self.heads: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -30,7 +33,7 @@ class HttpProxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
 
-    async def _accept(self, reader, writer) -> None:
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -41,7 +44,7 @@ class HttpProxy:
         finally:
             writer.close()
 
-    async def _serve(self, reader, writer) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         self.heads.append(head)
         method, target, _ = head.partition("\r\n")[0].split(" ")
@@ -68,7 +71,7 @@ class HttpProxy:
         finally:
             far_writer.close()
 
-    async def _copy(self, reader, writer) -> None:
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(65_536):
             writer.write(piece)
             await writer.drain()

@@ -5,12 +5,13 @@ import base64
 import contextlib
 import json
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 from urllib.parse import parse_qs
 
 from support import Connection, Got, RawServer, session_at
 
-from itwin_async import ITwinSession, Limiter, Retry
+from itwin_async import ITwinSession, Limiter, Pager, Retry
 
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
 PATH = f"/imodels/{IMODEL}/changesets/extendeddata"
@@ -39,7 +40,9 @@ class Call:
             await self.connection.send(part)
             self.server.sent += len(part)
 
-    async def head(self, length: int | None, status: int = 200, kind: str = "application/json"):
+    async def head(
+        self, length: int | None, status: int = 200, kind: str = "application/json"
+    ) -> None:
         """Status line and headers; chunked without a length."""
         how = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
         lines = f"HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\n{how}\r\n\r\n"
@@ -54,7 +57,9 @@ class Call:
         """A whole answer of JSON."""
         await self.body(json.dumps(value).encode(), status)
 
-    async def cut(self, text: bytes, at: int, *, chunked: bool = False, reset: bool = False):
+    async def cut(
+        self, text: bytes, at: int, *, chunked: bool = False, reset: bool = False
+    ) -> None:
         """The first bytes of an answer, and the end of the connection."""
         await self.head(None if chunked else len(text))
         if chunked and at:
@@ -147,7 +152,7 @@ def borders(text: bytes) -> list[int]:
     return found
 
 
-def listing(total: int, per: int, size: int = 0):
+def listing(total: int, per: int, size: int = 0) -> Callable[[Call], Awaitable[None]]:
     """Answers with a list in pages of ``per``, whatever `$top` is asked for."""
 
     async def answer(call: Call) -> None:
@@ -161,7 +166,7 @@ def listing(total: int, per: int, size: int = 0):
     return answer
 
 
-def client(server, **options) -> ITwinSession:
+def client(server: Any, **options: Any) -> ITwinSession:
     """A session with a server, quick to try again."""
     options.setdefault("retry", QUICK)
     if hasattr(server, "credentials"):
@@ -169,12 +174,12 @@ def client(server, **options) -> ITwinSession:
     return session_at(server, **options)
 
 
-def numbers(items) -> list[int]:
+def numbers(items: Iterable[Any]) -> list[int]:
     """The indexes of entries."""
     return [item.changeset_index for item in items]
 
 
-async def collect(pager) -> list[int]:
+async def collect(pager: Pager[Any]) -> list[int]:
     """The indexes of a whole list."""
     return [item.changeset_index async for item in pager]
 

@@ -9,6 +9,7 @@ import pickle
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,20 +111,20 @@ def canaries() -> Iterator[Watch]:
     watch, logger = Watch(), logging.getLogger("itwin_async")
     run, issue, leave = RequestExecutor.execute, IssuedTokens.issue, pytest.RaisesExc.__exit__
 
-    async def watched(self: RequestExecutor, *args, **options):
+    async def watched(self: RequestExecutor, *args: Any, **options: Any) -> Any:
         try:
             return await run(self, *args, **options)
         except ITwinError as error:
             watch.look(shown(error), type(error).__name__)
             raise
 
-    def issued(self: IssuedTokens, *args, **options) -> str:
+    def issued(self: IssuedTokens, *args: Any, **options: Any) -> str:
         token = issue(self, *args, **options)
         if len(_given_out) < 100:
             _given_out.add(token)
         return token
 
-    def left(self, kind, error, trace) -> bool:
+    def left(self: Any, kind: object, error: BaseException | None, trace: object) -> bool:
         if error is not None and not isinstance(error, SystemExit):  # which nobody reports
             watch.look_at_frames(error)
         return leave(self, kind, error, trace)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
+from fastapi import FastAPI
 from support import until
 
 from itwin_async.emulator import Emulator
@@ -14,7 +15,7 @@ FOREVER = 3_600  # seconds: what ends sooner was cancelled
 
 
 @asynccontextmanager
-async def serving(app) -> AsyncIterator[str]:
+async def serving(app: FastAPI) -> AsyncIterator[str]:
     """The app on a free port, with its lifespan; gives its URL."""
     config = uvicorn.Config(app, port=0, log_config=None, lifespan="on", ws="none")
     server = uvicorn.Server(config)

@@ -3,10 +3,11 @@
 import asyncio
 import itertools
 import socket
+import ssl
 import struct
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -49,7 +50,13 @@ class Got:
 class Connection:
     """One connection, as its handler sees it. ``number`` counts from 0."""
 
-    def __init__(self, server: "RawServer", number: int, reader, writer) -> None:
+    def __init__(
+        self,
+        server: "RawServer",
+        number: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
         self.server = server
         self.number = number
         self.reader: asyncio.StreamReader = reader
@@ -96,7 +103,9 @@ class RawServer:
     last one from then on.
     """
 
-    def __init__(self, *answers: bytes | Handler, port: int = 0, ssl=None) -> None:
+    def __init__(
+        self, *answers: bytes | Handler, port: int = 0, ssl: ssl.SSLContext | None = None
+    ) -> None:
         self.requests: list[Got] = []
         self.opened = 0
         self.open = 0
@@ -133,7 +142,7 @@ class RawServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
 
-    async def _accept(self, reader, writer) -> None:
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         self._tasks.add(task)
         connection = Connection(self, self.opened, reader, writer)
@@ -151,7 +160,7 @@ class RawServer:
             writer.close()
 
 
-def session_at(server, **options) -> ITwinSession:
+def session_at(server: Any, **options: Any) -> ITwinSession:
     """A session with a token that never ends."""
     return ITwinSession(StaticToken("token-of-the-test"), base_url=server.url, **options)
 
@@ -220,14 +229,14 @@ class Running:
         self._scope = anyio.CancelScope() if kind == "level" else None
         self.task = asyncio.create_task(self._run(work))
 
-    async def _run(self, work):
+    async def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         if self._scope is None:
             return await work
         with self._scope:
             return await work
         raise asyncio.CancelledError  # which the scope kept to itself
 
-    def __await__(self):
+    def __await__(self) -> Generator[Any, Any, Any]:
         return self.task.__await__()
 
     def cancel(self, *_: object) -> None:
@@ -291,7 +300,7 @@ class _Awaits:
         self._loop.set_task_factory(self._factory)
         _AWAITS.reset(self._token)
 
-    def look(self, awaited):
+    def look(self, awaited: Any) -> Any:
         """One await more."""
         self._left -= 1
         if self._left == -1:
@@ -306,7 +315,9 @@ class _Awaits:
 _AWAITS: ContextVar[_Awaits | None] = ContextVar("awaits", default=None)
 
 
-def _start(loop, work, **options) -> asyncio.Task:
+def _start(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any
+) -> asyncio.Task:
     awaits = _AWAITS.get()
     return asyncio.Task(work if awaits is None else _Watched(work, awaits), loop=loop, **options)
 
@@ -314,21 +325,21 @@ def _start(loop, work, **options) -> asyncio.Task:
 class _Watched(Coroutine):
     """A coroutine that tells of each of its awaits."""
 
-    def __init__(self, work, awaits: _Awaits) -> None:
+    def __init__(self, work: Coroutine[Any, Any, Any], awaits: _Awaits) -> None:
         self._work = work
         self._awaits = awaits
 
-    def send(self, value):
+    def send(self, value: Any) -> Any:
         return self._awaits.look(self._work.send(value))
 
-    def throw(self, *error):
+    def throw(self, *error: Any) -> Any:
         return self._awaits.look(self._work.throw(*error))
 
     def close(self) -> None:
         self._work.close()
 
-    def __await__(self):
+    def __await__(self) -> Generator[Any, Any, Any]:
         return self._work.__await__()
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._work, name)  # its state, which anyio looks at

@@ -23,7 +23,7 @@ VARIABLES = ("ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET", "ITWIN_BASE_URL", "ITWIN_
 
 
 @pytest.fixture(autouse=True)
-def no_environment(monkeypatch):
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     return monkeypatch

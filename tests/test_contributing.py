@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from snippets import ROOT
@@ -55,7 +56,7 @@ def insert(text, how, place, code):
 
 
 @pytest.fixture
-def copy(tmp_path):
+def copy(tmp_path: Path) -> Path:
     """The checkout without what git ignores."""
     directory = tmp_path / "copy"
     ignored = shutil.ignore_patterns(".git", ".*cache", ".venv*", ".matrix", ".hypothesis", ".work",

@@ -5,6 +5,7 @@ import re
 import sys
 import tarfile
 import zipfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ async def run(*command, cwd):
 
 
 @pytest.fixture
-async def build(tmp_path):
+async def build(tmp_path: Path) -> Callable[[str], Awaitable[Path]]:
     """Build one of the two from this checkout, without the network."""
 
     async def built(target):
@@ -37,7 +38,7 @@ async def build(tmp_path):
 
 
 @pytest.fixture
-async def source(build, tmp_path):
+async def source(build: Callable[[str], Awaitable[Path]], tmp_path: Path) -> Path:
     """The source archive, unpacked."""
     with tarfile.open(await build("sdist")) as archive:
         archive.extractall(tmp_path / "unpacked", filter="data")

@@ -3,6 +3,8 @@
 import asyncio
 import inspect
 import re
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import generate
@@ -18,7 +20,7 @@ SNIPPETS = snippets(ROOT / "README.md", "python")
 
 
 @pytest.fixture
-async def environment(monkeypatch, tmp_path):
+async def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Emulator]:
     monkeypatch.chdir(tmp_path)  # where downloads go
     async with Emulator(imodels=3, changesets=30) as emulator:
         for name, value in emulator.environment.items():

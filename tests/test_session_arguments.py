@@ -25,7 +25,7 @@ NAMES = ("ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET", "ITWIN_BASE_URL", "ITWIN_TOKE
 
 
 @pytest.fixture
-def environ(monkeypatch, emulator):
+def environ(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> pytest.MonkeyPatch:
     credentials = emulator.credentials
     values = (
         credentials.client_id,

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 
 import pytest
 from opentelemetry import trace
@@ -45,12 +46,12 @@ class Traced:
 
 
 @pytest.fixture
-def traced():
+def traced() -> Traced:
     return Traced()
 
 
 @pytest.fixture
-async def itwin(emulator, traced):
+async def itwin(emulator: Emulator, traced: Traced) -> AsyncIterator[ITwinSession]:
     async with ITwinSession(
         emulator.credentials,
         base_url=emulator.url,
@@ -248,7 +249,7 @@ async def test_nothing_is_recorded_where_nobody_listens(emulator):
 
 
 @pytest.fixture
-async def large(traced):
+async def large(traced: Traced) -> AsyncIterator[tuple[Emulator, ITwinSession]]:
     """A platform of large pages, and a session with it."""
     async with (
         Emulator(imodels=1, changesets=40, payload_bytes=60_000) as emulator,

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import socket
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -39,7 +40,7 @@ async def web_client(emulator, monkeypatch):
 
 
 @pytest.fixture
-async def client(emulator, monkeypatch):
+async def client(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     async with web_client(emulator, monkeypatch) as browser:
         yield browser
 
@@ -275,7 +276,9 @@ async def test_a_handler_that_is_cancelled_at_any_await_leaves_nothing(
 
 
 @pytest.fixture
-async def stalled(monkeypatch):
+async def stalled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[tuple[Emulator, asyncio.StreamReader, asyncio.StreamWriter]]:
     """A stream of 60 MB whose client takes its first bytes and then no more."""
     async with (
         Emulator(imodels=1, changesets=300, payload_bytes=200_000, max_top=5) as emulator,

@@ -3,13 +3,14 @@
 import base64
 import dataclasses
 import pickle
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypedDict
 
 import msgspec
 import pytest
 
-from itwin_async import DecodeError, ExtendedData, PayloadError
-from itwin_async.emulator import Edit
+from itwin_async import DecodeError, ExtendedData, ITwinSession, PayloadError
+from itwin_async.emulator import Edit, Emulator
 
 GOOD = {"data": {"changedFiles": ["A.dgn"], "taskId": "t"}}
 
@@ -64,7 +65,9 @@ class Typed(TypedDict):
 
 
 @pytest.fixture
-async def entries(emulator, itwin):
+async def entries(
+    emulator: Emulator, itwin: ITwinSession
+) -> Callable[..., Awaitable[list[ExtendedData[Any]]]]:
     """Lists the extended data of an iModel whose payloads are these."""
 
     async def listed(*payloads: object, data_type: Any = None) -> list[ExtendedData[Any]]:

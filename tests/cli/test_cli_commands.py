@@ -4,6 +4,8 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from terminal import in_terminal
@@ -19,7 +21,9 @@ CHANGESET = "78c09f3337370b26acabead1790d77b2a6ebc6ee"
 
 
 @pytest.fixture
-def command(capsysbinary, monkeypatch):
+def command(
+    capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, bytes, str]]:
     for name in ("ID", "SECRET"):
         monkeypatch.delenv(f"ITWIN_CLIENT_{name}", raising=False)
 
@@ -33,7 +37,7 @@ def command(capsysbinary, monkeypatch):
 
 
 @pytest.fixture
-def lines(command):
+def lines(command: Callable[..., tuple[int, bytes, str]]) -> Callable[..., list[Any]]:
     def run(*arguments: str) -> list:
         code, out, err = command(*arguments, "--emulator")
         assert (code, err) == (0, "")

@@ -8,12 +8,13 @@ from terminal import COMMAND, QUICK, environment, in_terminal, run
 
 from itwin_async.cli._errors import CredentialsError
 from itwin_async.cli._options import Options
+from itwin_async.emulator import Emulator
 
 pytestmark = pytest.mark.slow  # a process for each test
 
 
 @pytest.fixture
-def where(emulator):
+def where(emulator: Emulator) -> dict[str, str]:
     """The emulator's addresses, and no credentials."""
     urls = ("ITWIN_BASE_URL", "ITWIN_TOKEN_URL")
     return {name: emulator.environment[name] for name in urls}

@@ -8,7 +8,7 @@ from itwin_async.emulator import Emulator, Throttle
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten iModels are enough, and a throttle that asks for no wait."""
 
     def throttle(emulator: Emulator, _: float) -> None:

@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import sys
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
 import pytest
@@ -40,7 +41,7 @@ async def test_every_imodel_of_an_itwin_goes_to_one_file(emulator, tmp_path):
 
 
 @pytest.fixture
-async def emulator():
+async def emulator() -> AsyncIterator[Emulator]:
     """All iModels in one iTwin."""
     async with Emulator(itwins=3, imodels=6, changesets=25) as running:
         yield running

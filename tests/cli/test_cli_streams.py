@@ -39,7 +39,7 @@ ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
 
 
 @pytest.fixture
-def platform(monkeypatch):
+def platform(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small platform behind `--emulator`, without its waits, and with a city in its names."""
 
     def made() -> Emulator:

@@ -135,7 +135,7 @@ def test_escaped_text_is_the_same_json():
 
 
 @pytest.fixture
-def hostile(monkeypatch, capsysbinary):
+def hostile(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     """A platform that sends control characters, and a terminal (or a pipe) that gets them."""
     raw = HOSTILE.encode().replace(b"\x1b", rb"\u001b")
     payload = b'{"a": "%b", "n": 1.50, "e": 1E2}' % raw

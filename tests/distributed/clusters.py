@@ -1,14 +1,16 @@
 """Clusters of real processes."""
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from distributed import Client, LocalCluster
 from emulated import Platform
 
 
 @contextmanager
-def processes(platform: Platform, workers: int, **options):
+def processes(platform: Platform, workers: int, **options: Any) -> Iterator[Client]:
     """A cluster whose workers, and nobody else, know who they are to the platform."""
     with (
         LocalCluster(

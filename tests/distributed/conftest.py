@@ -3,10 +3,12 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from clusters import processes
+from distributed import Client
 from emulated import Platform
 
 from itwin_async.distributed import _lanes
@@ -16,7 +18,7 @@ for place in ("notebook", "cli"):  # for their kernel and their terminal
 
 
 @pytest.fixture(autouse=True)
-def quiet(monkeypatch):
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """The driver has no credentials, and killed workers are no news."""
     for name in [name for name in os.environ if name.startswith("ITWIN_")]:
         monkeypatch.delenv(name)
@@ -24,19 +26,19 @@ def quiet(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def platform():
+def platform() -> Iterator[Platform]:
     with Platform(imodels=12, changesets=30, itwins=5) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def client(platform):
+def client(platform: Platform) -> Iterator[Client]:
     with processes(platform, 2) as running:
         yield running
 
 
 @pytest.fixture
-def world(platform):
+def world(platform: Platform) -> list[str]:
     """The ids of all iModels; and no faults, no requests of earlier tests."""
     platform.ask("forget")
     found = [each["id"] for each in platform.ask("world")]
@@ -45,6 +47,6 @@ def world(platform):
 
 
 @pytest.fixture
-def short_minute(monkeypatch):
+def short_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """A moved lane waits for a moment only: for tests that are not about the rate."""
     monkeypatch.setattr(_lanes, "_MINUTE", 0.1)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Self
 
 from itwin_async.emulator import Edit, Emulator, RequestRecord, Status, Throttle
 
@@ -31,7 +32,7 @@ class Arrived:
 class Platform:
     """The emulator, seen from the tests."""
 
-    def __init__(self, **options) -> None:
+    def __init__(self, **options: Any) -> None:
         self._process = subprocess.Popen(
             [sys.executable, __file__, json.dumps(options)],
             stdin=subprocess.PIPE,
@@ -40,7 +41,7 @@ class Platform:
         )
         self.environment: dict[str, str] = self._heard()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -48,10 +49,10 @@ class Platform:
         assert self._process.wait(20) == 0
         self._process.stdout.close()
 
-    def _heard(self):
+    def _heard(self) -> Any:
         return json.loads(self._process.stdout.readline())
 
-    def ask(self, what: str, **how):
+    def ask(self, what: str, **how: Any) -> Any:
         self._process.stdin.write(json.dumps({"what": what, **how}) + "\n")
         self._process.stdin.flush()
         return self._heard()
@@ -68,7 +69,7 @@ class Platform:
         )
 
 
-def until(true: Callable[[], object], seconds: float = 60.0):
+def until(true: Callable[[], object], seconds: float = 60.0) -> Any:
     """What a function gives as soon as it is true."""
     end = time.monotonic() + seconds
     while not (found := true()):
@@ -110,8 +111,8 @@ async def _world(emulator: Emulator) -> list[dict[str, str]]:
         ]
 
 
-def _do(emulator: Emulator, what: str, how):
-    def of_imodel(operation: str):
+def _do(emulator: Emulator, what: str, how: Any) -> Any:
+    def of_imodel(operation: str) -> Callable[[Any], bool]:
         return lambda record: (
             record.operation == operation
             and _imodel(record) in how.get("imodels", (_imodel(record),))
@@ -137,7 +138,7 @@ def _do(emulator: Emulator, what: str, how):
         )
     elif what == "spoil":
 
-        def edit(body):
+        def edit(body: Any) -> Any:
             for index in how["entries"]:
                 body["extendedData"][index]["data"] = "no base64!"
             return body
@@ -154,7 +155,7 @@ def say(what: object) -> None:
     sys.stdout.flush()
 
 
-async def _serve(options) -> None:
+async def _serve(options: dict[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     async with Emulator(**options) as emulator:
         say(emulator.environment)

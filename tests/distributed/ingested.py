@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 
 import msgspec
 import pyarrow as pa
@@ -37,7 +38,7 @@ def provider_that_fails_first() -> ClientCredentials:
     return ClientCredentials.from_env()
 
 
-def rows_of(paths) -> pa.Table:
+def rows_of(paths: Iterable[str]) -> pa.Table:
     """All rows, in order."""
     table = pa.concat_tables([pq.read_table(path) for path in paths])
     return table.sort_by([("imodel_id", "ascending"), ("changeset_index", "ascending")])

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import ingested
@@ -119,13 +120,13 @@ def plugins_of(dask_worker):
 
 
 @pytest.fixture(scope="module")
-def slow():
+def slow() -> Iterator[Platform]:
     with Platform(imodels=40, changesets=1, latency=0.5) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def slow_client(slow):
+def slow_client(slow: Platform) -> Iterator[Client]:
     with processes(slow, 2) as running:
         yield running
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import ingested
@@ -28,19 +29,19 @@ def set_variable(name, value, dask_worker):
 
 
 @pytest.fixture(scope="module")
-def slow():
+def slow() -> Iterator[Platform]:
     with Platform(imodels=12, changesets=10, itwins=3, latency=0.2) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def slow_client(slow):
+def slow_client(slow: Platform) -> Iterator[Client]:
     with processes(slow, 2) as running:
         yield running
 
 
 @pytest.fixture
-def slow_world(slow):
+def slow_world(slow: Platform) -> list[str]:
     slow.ask("forget")
     found = [each["id"] for each in slow.ask("world")]
     slow.ask("forget")
@@ -122,7 +123,7 @@ def test_what_a_failing_worker_could_do_of_a_batch_is_kept(
 
 
 @pytest.fixture
-def short_looks(monkeypatch):
+def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_monitor, "_POLL_INTERVAL", 0.2)
 
 

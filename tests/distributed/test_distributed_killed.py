@@ -12,7 +12,8 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ def done_in(home: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def scenarios():
+def scenarios() -> Iterator[dict[Callable[..., Happened], Future[Happened]]]:
     with tempfile.TemporaryDirectory() as home, ThreadPoolExecutor() as threads:
         yield {
             each: threads.submit(each, Path(home, each.__name__))
@@ -159,7 +160,7 @@ def scenarios():
 
 
 @pytest.fixture(scope="module")
-def big_one(scenarios) -> Happened:
+def big_one(scenarios: dict[Callable[..., Happened], Future[Happened]]) -> Happened:
     return scenarios[big].result(300)
 
 

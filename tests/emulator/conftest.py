@@ -3,8 +3,9 @@
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import pytest
@@ -21,7 +22,16 @@ class Web:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self.session = session
 
-    async def __call__(self, emulator, target, method="GET", *, token=True, headers=None, **kw):
+    async def __call__(
+        self,
+        emulator: Emulator,
+        target: str,
+        method: str = "GET",
+        *,
+        token: bool = True,
+        headers: Mapping[str, str] | None = None,
+        **kw: Any,
+    ) -> tuple[int, Any, Mapping[str, str]]:
         url = target if target.startswith("http") else emulator.url + target
         every = dict(headers or {})
         if token:
@@ -34,19 +44,19 @@ class Web:
                     body = json.loads(body)
             return response.status, body, response.headers
 
-    async def pages(self, emulator, target, **kw):
+    async def pages(self, emulator: Emulator, target: str | None, **kw: Any) -> AsyncIterator[Any]:
         while target:
             status, body, _ = await self(emulator, target, **kw)
             assert status == 200, body
             yield body
             target = ((body["_links"] or {}).get("next") or {}).get("href")
 
-    async def items(self, emulator, target, key, **kw):
+    async def items(self, emulator: Emulator, target: str, key: str, **kw: Any) -> list[Any]:
         return [item async for page in self.pages(emulator, target, **kw) for item in page[key]]
 
 
 @pytest.fixture
-def forward(monkeypatch) -> Callable[[float], None]:
+def forward(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """A clock for tokens, limits and signed addresses that stands still but for these seconds."""
     began, since, passed = time.time(), time.monotonic(), 0.0
 
@@ -77,7 +87,15 @@ async def emulator() -> AsyncIterator[Emulator]:
 def refused() -> Callable[..., None]:
     """Checks an response to be this error."""
 
-    def check(response, status, code, *, target=None, detail=None, message=None):
+    def check(
+        response,
+        status: int,
+        code: str,
+        *,
+        target: str | None = None,
+        detail: tuple[str, str | None] | None = None,
+        message: str | None = None,
+    ) -> None:
         got, body, headers = response
         assert (got, body["error"]["code"]) == (status, code), body
         assert body["error"]["message"]

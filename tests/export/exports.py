@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,9 @@ def encoded(payload: bytes) -> str:
 # Going on
 
 
-async def stopped_after(rows: int, itwin, imodels, output, **options) -> int:
+async def stopped_after(
+    rows: int, itwin: ITwinSession, imodels: Iterable[str], output: Path, **options: Any
+) -> int:
     """Cancel an export behind so many rows; how many requests it may have made."""
     with anyio.CancelScope() as scope:
 
@@ -96,7 +99,7 @@ async def stopped_after(rows: int, itwin, imodels, output, **options) -> int:
 
 
 @pytest.fixture
-def small_parts(monkeypatch):
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Store often, so that there is something to find again."""
     monkeypatch.setattr(job, "STORE_ROWS", 8)
     monkeypatch.setattr(lists, "PIECE_ROWS", 4)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -68,7 +69,9 @@ def rows_of(output: Path) -> list[tuple[str, int]]:
 
 
 @pytest.fixture
-async def platform(monkeypatch):
+async def platform(
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[tuple[ITwinSession, list[str]]]:
     monkeypatch.setattr(job, "STORE_ROWS", 20)
     monkeypatch.setattr(lists, "PIECE_ROWS", 10)
     async with (

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,14 @@ ID = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
 
 
 @pytest.fixture
-async def emulator():
+async def emulator() -> AsyncIterator[Emulator]:
     """Every second changeset has extended data, from the first on."""
     async with Emulator(imodels=3, changesets=60, extended_data_every=2) as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
-def small_parts(monkeypatch):
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "STORE_ROWS", 8)
     monkeypatch.setattr(lists, "PIECE_ROWS", 4)
 

@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -34,7 +35,7 @@ async def stop(itwin, output: Path, rows: int = 9, **options) -> None:
 
 
 @pytest.fixture
-def small_parts(monkeypatch):
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "STORE_ROWS", 8)
     monkeypatch.setattr(lists, "PIECE_ROWS", 4)
 
@@ -126,7 +127,7 @@ async def test_a_name_that_leaves_no_room_for_those_beside_it_is_told_first(
 
 
 @pytest.fixture
-def elsewhere(tmp_path):
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """A directory on another file system."""
     for path in (Path("/dev/shm"), Path.home(), Path("/var/tmp")):
         if (
@@ -172,7 +173,7 @@ def mounted(path: Path) -> bool:
 
 
 @pytest.fixture
-def mounted_output(tmp_path, monkeypatch):
+def mounted_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     output = tmp_path / "a.jsonl"
     output.write_text("before, and longer than all that is to come" * 1_000)
     if mounted(output):

@@ -77,7 +77,7 @@ class Proxy:
         for writer in list(self._writers)[:most]:
             _end(writer, end)
 
-    async def _accept(self, reader, writer) -> None:
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._tasks.add(asyncio.current_task())
         self._writers.add(writer)
         self.opened += 1
@@ -106,7 +106,9 @@ class Proxy:
             self._writers.discard(writer)
             self._tasks.discard(asyncio.current_task())
 
-    async def _dispatch(self, reader, writer, *, back: bool) -> None:
+    async def _dispatch(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, back: bool
+    ) -> None:
         passed = 0
         while data := await reader.read(65_536):
             at = 0

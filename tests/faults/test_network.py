@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections.abc import AsyncIterator
 
 import pytest
 from proxy import Line, Proxy
@@ -17,13 +18,13 @@ ALL = list(range(1, 201))
 
 
 @pytest.fixture
-async def platform():
+async def platform() -> AsyncIterator[Emulator]:
     async with Emulator(imodels=1, changesets=200, payload_bytes=2_000) as running:
         yield running
 
 
 @pytest.fixture
-async def proxy(platform):
+async def proxy(platform: Emulator) -> AsyncIterator[Proxy]:
     async with Proxy(platform.url) as running:
         yield running
 

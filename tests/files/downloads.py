@@ -2,15 +2,20 @@
 
 import hashlib
 import json
+from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from support import (
+    Connection,
     RawServer,
     answer,
 )
 
 from itwin_async import (
+    DownloadedVersion,
     ITwinSession,
     Retry,
 )
@@ -29,19 +34,19 @@ QUICK = Retry(base=0.001, cap=0.002)
 
 
 @pytest.fixture
-async def emulator():
+async def emulator() -> AsyncIterator[Emulator]:
     async with Emulator(extensions=3, itwins=3, imodels=1) as running:
         running.publish(EXTENSION, NUMBER, FILES)
         yield running
 
 
 @pytest.fixture
-async def itwin(emulator):
+async def itwin(emulator: Emulator) -> AsyncIterator[ITwinSession]:
     async with ITwinSession(emulator.credentials, base_url=emulator.url, retry=QUICK) as session:
         yield session
 
 
-def on_disk(directory) -> dict[str, bytes]:
+def on_disk(directory: Path) -> dict[str, bytes]:
     """Every file there is, by relative path."""
     return {
         path.relative_to(directory).as_posix(): path.read_bytes()
@@ -50,16 +55,18 @@ def on_disk(directory) -> dict[str, bytes]:
     }
 
 
-def is_untouched(directory) -> bool:
+def is_untouched(directory: Path) -> bool:
     """Whether there is nothing at all, hidden or not."""
     return not directory.exists() or not list(directory.rglob("*"))
 
 
-def download(itwin, directory, **options):
+def download(
+    itwin: ITwinSession, directory: Path, **options: Any
+) -> Coroutine[Any, Any, DownloadedVersion]:
     return itwin.extensions.download_version(EXTENSION, NUMBER, directory, **options)
 
 
-def edited(change) -> Edit:
+def edited(change: Callable[[Any], object]) -> Edit:
     """A version whose first file is changed."""
     return Edit(lambda body: change(body["version"]["files"][0]))
 
@@ -68,7 +75,7 @@ def server_of(content: bytes, broken: bytes, *, query: str = "?sig=x") -> RawSer
     """Serves a version of one file, and then what is said of the file, each on a connection."""
     soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 
-    async def serve(connection) -> None:
+    async def serve(connection: Connection) -> None:
         got = await connection.request()
         if not got.target.startswith("/blob"):
             file = {

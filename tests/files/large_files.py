@@ -1,10 +1,13 @@
 """A version with large files, and downloads of it that stop."""
 
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from itwin_async import (
+    DownloadedVersion,
     ITwinSession,
     Retry,
     TransportError,
@@ -26,7 +29,9 @@ CONTENT = b"".join(b"%07d\n" % nth for nth in range(5_000))  # 40,000 bytes, non
 TAG = '"abc"'
 
 
-def download(itwin, directory, **options):
+def download(
+    itwin: ITwinSession, directory: Path, **options: Any
+) -> Coroutine[Any, Any, DownloadedVersion]:
     return itwin.extensions.download_version(EXTENSION, NUMBER, directory, **options)
 
 
@@ -42,13 +47,13 @@ LARGE = {"dist/large.bin": CONTENT * 10, "index.js": b"small"}
 
 
 @pytest.fixture
-async def emulator():
+async def emulator() -> AsyncIterator[Emulator]:
     async with Emulator(extensions=3, itwins=3, imodels=1) as running:
         running.publish(EXTENSION, NUMBER, LARGE)
         yield running
 
 
-def session(emulator: Emulator, **options) -> ITwinSession:
+def session(emulator: Emulator, **options: Any) -> ITwinSession:
     options.setdefault("retry", QUICK)
     return ITwinSession(emulator.credentials, base_url=emulator.url, **options)
 
@@ -59,7 +64,7 @@ def ranges(emulator: Emulator) -> list[str]:
     return [each.headers["Range"] for each in files if "Range" in each.headers]
 
 
-async def stopped(emulator: Emulator, directory: Path, at: int = 150_000, **options) -> None:
+async def stopped(emulator: Emulator, directory: Path, at: int = 150_000, **options: Any) -> None:
     """A download that fails when so many bytes of each file have come."""
     fault = emulator.faults.add("download", Cut(at), times=None)
     async with session(emulator, retry=Retry(1)) as itwin:

@@ -14,7 +14,7 @@ from itwin_async._http import executor, external
 
 
 @pytest.fixture(autouse=True)
-def impatience(monkeypatch):
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A throttle that names no time is over at once, but where its floor is what is tested."""
     for module in (executor, external):
         monkeypatch.setattr(module, "DEFAULT_RETRY_AFTER", 0.0)

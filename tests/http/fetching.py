@@ -1,9 +1,10 @@
 """One request to a raw server, and how it fails."""
 
 import asyncio
+from typing import Any
 
 import pytest
-from support import RawServer, session_at, until
+from support import Connection, Handler, RawServer, session_at, until
 
 from itwin_async import (
     ITwinError,
@@ -13,10 +14,10 @@ from itwin_async import (
 ONCE = Retry(attempts=1)
 
 
-def once(*pieces: bytes, reset: bool = False):
+def once(*pieces: bytes, reset: bool = False) -> Handler:
     """A server that sends this to a request and ends the connection."""
 
-    async def handler(connection) -> None:
+    async def handler(connection: Connection) -> None:
         await connection.request()
         await connection.send(*pieces)
         if reset:
@@ -26,7 +27,7 @@ def once(*pieces: bytes, reset: bool = False):
     return handler
 
 
-async def fails(handler, **options) -> ITwinError:
+async def fails(handler: bytes | Handler, **options: Any) -> ITwinError:
     async with (
         RawServer(handler) as server,
         session_at(server, **{"retry": ONCE, **options}) as itwin,

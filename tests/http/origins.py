@@ -1,6 +1,7 @@
 """Origins that are down, and the calls that wait for them."""
 
 import asyncio
+from typing import Any
 
 from support import (
     Connection,
@@ -8,6 +9,8 @@ from support import (
     answer,
     until,
 )
+
+from itwin_async import ITwinSession
 
 OK = answer(b"{}")
 
@@ -43,11 +46,13 @@ def refused(status: int, *headers: str) -> bytes:
     return answer(b"", *headers, status=f"{status} Said")
 
 
-async def call(itwin, number: int, method: str = "GET"):
+async def call(itwin: ITwinSession, number: int, method: str = "GET") -> Any:
     return await itwin.request(method, f"/things/{number}")
 
 
-async def break_down(itwin, origin, down: bytes | str = "reset", *, calls: int = 2) -> list:
+async def break_down(
+    itwin: ITwinSession, origin: Origin, down: bytes | str = "reset", *, calls: int = 2
+) -> list:
     """Calls that meet an outage and wait in it; it is known when this returns."""
     origin.down = down
     tasks = [asyncio.ensure_future(call(itwin, number)) for number in range(calls)]
@@ -56,9 +61,9 @@ async def break_down(itwin, origin, down: bytes | str = "reset", *, calls: int =
     return tasks
 
 
-def breaker(itwin):
+def breaker(itwin: ITwinSession) -> Any:
     return itwin._executor.breaker
 
 
-def waiting(itwin) -> int:
+def waiting(itwin: ITwinSession) -> int:
     return len(breaker(itwin)._waiting)

@@ -6,6 +6,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -25,7 +26,7 @@ def through(proxy: HttpProxy, server, *, user: str = "", **options) -> ITwinSess
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
     """A self-signed certificate of this machine: its file, and a server's context."""
     if not shutil.which("openssl"):
         pytest.skip("makes a certificate with openssl")

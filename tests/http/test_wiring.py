@@ -1,6 +1,7 @@
 """What users of aioresponses see: requests are made the way its mocks expect them."""
 
 import inspect
+from collections.abc import AsyncIterator, Iterator
 from unittest.mock import Mock
 
 import aiohttp
@@ -21,7 +22,7 @@ class Response(aiohttp.ClientResponse):
 
 
 @pytest.fixture
-def mocked():
+def mocked() -> Iterator[aioresponses]:
     with aioresponses.aioresponses() as mock:
         add = mock.add
         mock.add = lambda *args, **kwargs: add(*args, response_class=Response, **kwargs)
@@ -29,7 +30,7 @@ def mocked():
 
 
 @pytest.fixture
-async def itwin():
+async def itwin() -> AsyncIterator[ITwinSession]:
     async with ITwinSession(StaticToken("token-of-the-test")) as session:
         yield session
 

@@ -3,8 +3,11 @@
 import json
 import os
 import sys
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO, Any
 
 import nbformat
 from jupyter_client import AsyncKernelManager
@@ -28,7 +31,7 @@ class ThisPython(AsyncKernelManager):
     """Starts this interpreter, whatever kernels are installed."""
 
     @property
-    def kernel_spec(self):
+    def kernel_spec(self) -> KernelSpec:
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         return KernelSpec(argv=argv, display_name="", language="python")
 
@@ -36,33 +39,33 @@ class ThisPython(AsyncKernelManager):
 class Cells:
     """Runs cells; an error in one is an error here."""
 
-    def __init__(self, client, errors):
+    def __init__(self, client: NotebookClient, errors: IO[str]) -> None:
         self._client = client
         self._errors = errors
 
-    async def run(self, source):
+    async def run(self, source: str) -> list[Any]:
         """The outputs of one cell."""
         cell = nbformat.v4.new_code_cell(source)
         self._client.nb.cells.append(cell)
         await self._client.async_execute_cell(cell, len(self._client.nb.cells) - 1)
         return cell.outputs
 
-    async def probe(self, pairs):
+    async def probe(self, pairs: str) -> Any:
         """What some ``"name": expression`` are in the kernel, after collecting garbage."""
         outputs = await self.run(PROBE % pairs)
         (said,) = [output.text for output in outputs if output.name == "stdout"]
         return json.loads(said)
 
-    async def interrupt(self):
+    async def interrupt(self) -> None:
         """What the stop button does."""
         await self._client.km.interrupt_kernel()
 
-    def widgets(self, model):
+    def widgets(self, model: str) -> list[Any]:
         """The state of every widget of a kind, as a notebook's page would have it."""
         states = self._client.widget_state.values()
         return [state for state in states if state["_model_name"] == model]
 
-    def complaints(self):
+    def complaints(self) -> str:
         """What was written to standard error, by cells or behind their backs."""
         outputs = [output for cell in self._client.nb.cells for output in cell.outputs]
         said = [output.text for output in outputs if output.get("name") == "stderr"]
@@ -71,7 +74,7 @@ class Cells:
 
 
 @asynccontextmanager
-async def kernel(directory, environment):
+async def kernel(directory: Path, environment: Mapping[str, str]) -> AsyncIterator[Cells]:
     """A fresh kernel in a directory, with these ITWIN_ variables and no others."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith("ITWIN_")}
     mine |= environment

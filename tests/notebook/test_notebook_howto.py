@@ -1,6 +1,7 @@
 """What the how-to says about notebooks is true in a kernel."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
 
 
 @pytest.fixture
-async def emulator():
+async def emulator() -> AsyncIterator[Emulator]:
     async with Emulator(imodels=3, changesets=60, itwins=3) as running:
         yield running
 

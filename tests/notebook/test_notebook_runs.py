@@ -3,6 +3,7 @@
 import base64
 import re
 import struct
+from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -31,13 +32,13 @@ SHOWN = """
 
 
 @pytest.fixture
-async def emulator():
+async def emulator() -> AsyncIterator[Emulator]:
     async with Emulator(imodels=4, changesets=130, itwins=4) as running:
         yield running
 
 
 @pytest.fixture
-async def itwin(emulator):
+async def itwin(emulator: Emulator) -> AsyncIterator[ITwinSession]:
     async with ITwinSession(emulator.credentials, base_url=emulator.url) as session:
         yield session
 

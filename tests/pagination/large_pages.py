@@ -1,8 +1,10 @@
 """Large pages, whole and cut."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from raw_pages import (
+    Call,
     borders,
     entries,
     page,
@@ -11,10 +13,10 @@ from raw_pages import (
 LARGE = 60_000  # bytes of a payload; 80,000 in base64, so that four of them are more than small
 
 
-def paced(first: int, then: asyncio.Event, text: bytes):
+def paced(first: int, then: asyncio.Event, text: bytes) -> Callable[[Call], Awaitable[None]]:
     """Sends ``first`` bytes, waits, and sends the rest."""
 
-    async def answer(call) -> None:
+    async def answer(call: Call) -> None:
         await call.head(len(text))
         await call.send(text[:first])
         await then.wait()

@@ -1,22 +1,28 @@
 """Lists to merge, and what is left of them."""
 
 import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from raw_pages import Call, PageServer
+
+from itwin_async import ITwinSession
 
 
-def lists(itwin, count: int, **options) -> list:
+def lists(itwin: ITwinSession, count: int, **options: Any) -> list:
     """Lists of as many iModels, named 0, 1, 2 …"""
     return [itwin.imodels.list_extended_data(f"{n}", **options) for n in range(count)]
 
 
-def name_of(call) -> int:
+def name_of(call: Call) -> int:
     return int(call.target.split("/")[2])
 
 
-def pairs(items) -> list[tuple[int, int]]:
+def pairs(items: Iterable[Any]) -> list[tuple[int, int]]:
     return [(int(item.imodel_id), item.changeset_index) for item in items]
 
 
-async def at_rest(server) -> int:
+async def at_rest(server: PageServer) -> int:
     """How many requests there are once no more come."""
     before = -1
     while before != len(server.calls):

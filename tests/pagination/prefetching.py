@@ -3,6 +3,8 @@
 import asyncio
 
 from raw_pages import (
+    Call,
+    PageServer,
     listing,
 )
 
@@ -17,13 +19,13 @@ class Held:
         self._first = first  # `$skip` of the first page that has to wait
         self.open = asyncio.Event()
 
-    async def __call__(self, call) -> None:
+    async def __call__(self, call: Call) -> None:
         if call.skip >= self._first:
             await call.until(self.open)
         await self._answer(call)
 
 
-async def at_rest(server) -> int:
+async def at_rest(server: PageServer) -> int:
     """How many requests there are once no more come."""
     before = -1
     while before != len(server.calls):
@@ -32,6 +34,6 @@ async def at_rest(server) -> int:
     return before
 
 
-def past(server, total: int) -> int:
+def past(server: PageServer, total: int) -> int:
     """Requests for pages behind the end."""
     return sum(call.skip >= total for call in server.calls)

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl, quote, urlsplit
 
-from support import RawServer, answer
+from support import Connection, Got, RawServer, answer
 
 ME = {"id": "u-1", "displayName": "Ada Lovelace", "email": "ada@example.org"}
 
@@ -65,7 +65,7 @@ class SignInHost(RawServer):
         """How many refreshes were asked for."""
         return sum(form.get("grant_type") == "refresh_token" for form in self.forms)
 
-    async def _serve(self, connection) -> None:
+    async def _serve(self, connection: Connection) -> None:
         while True:
             got = await connection.request()
             if got.target == "/users/me":
@@ -86,7 +86,7 @@ class SignInHost(RawServer):
                 await self.gate.wait()
             await connection.send(response)
 
-    def _me(self, got) -> bytes:
+    def _me(self, got: Got) -> bytes:
         scheme, _, token = got.headers.get("authorization", "").partition(" ")
         if scheme != "Basic" and token not in self.access:
             return answer(b'{"error":{"code":"Unauthorized","message":"no"}}', status="401 X")

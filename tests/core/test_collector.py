@@ -2,6 +2,7 @@
 
 import gc
 import json
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ decode = msgspec.json.Decoder(dict).decode
 
 
 @pytest.fixture
-def collections():
+def collections() -> Iterator[list[str]]:
     """How often the collector began to run."""
     began = []
 

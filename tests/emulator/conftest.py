@@ -88,7 +88,7 @@ def refused() -> Callable[..., None]:
     """Checks an response to be this error."""
 
     def check(
-        response,
+        response: tuple[int, Any, Mapping[str, str]],
         status: int,
         code: str,
         *,

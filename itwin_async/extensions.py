@@ -234,7 +234,8 @@ class Extensions(OperationGroup):
         """Create a private extension in the account ``itwin_id`` (an iTwin of class Account).
 
         Raises `ConflictError` when the account has one of this name, `NotFoundError` for an unknown
-        iTwin, `InvalidRequestError` for one that is no account. Never sent twice in doubt.
+        iTwin, `InvalidRequestError` for one that is no account. Not sent again where its outcome is
+        unknown.
         Platform page: https://developer.bentley.com/apis/extensions/operations/create-private-extension/
         """
         for argument, value in (("name", name), ("itwin_id", itwin_id)):

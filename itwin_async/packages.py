@@ -171,8 +171,8 @@ class Packages(OperationGroup):
         ``variables`` are those of the package's ``input_example``, by name. Gives the decoded JSON,
         or ``returns`` decoded to (``bytes`` is the body as it is), or with ``as_xml`` the XML as
         bytes. Raises `ForbiddenError` without the permission to execute, `NotFoundError` for an
-        unknown iTwin or package, `InvalidRequestError` for variables it cannot take. Never sent
-        twice in doubt.
+        unknown iTwin or package, `InvalidRequestError` for variables it cannot take. Not sent
+        again where its outcome is unknown.
         Platform page: https://developer.bentley.com/apis/edfs/operations/execute-post/
         """
         check_flag("as_xml", as_xml)

@@ -117,9 +117,9 @@ class ExtendedDataOperations(OperationGroup):
 
         ``data`` is whatever msgspec encodes to a JSON object, such as a struct or a dict, of at
         most 204,800 bytes. Raises `NotFoundError` for an unknown iModel or changeset, and
-        `ConflictError` or another `ResponseError` where it cannot be stored (again). Never sent
-        twice in doubt: after an error with ``outcome_unknown``, see what `get_extended_data`
-        gives.
+        `ConflictError` or another `ResponseError` where it cannot be stored (again). Not
+        sent again where its outcome is unknown: after an error with ``outcome_unknown``, see what
+        `get_extended_data` returns.
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/create-imodel-changeset-extended-data/
         """
         text = base64.b64encode(encode_payload(data)).decode()

@@ -26,7 +26,7 @@ from itwin_async.emulator import Status
 LIST = "list_extended_data"
 
 
-@pytest.mark.parametrize("ahead", [0, 3])
+@pytest.mark.parametrize("ahead", [0, 1, 16])
 async def test_a_cursor_resumes_at_every_item(itwin, ahead):
     pager = itwin.imodels.list_extended_data(IMODEL, page_size=4).ahead(ahead)
     items = aiter(pager)

@@ -97,12 +97,14 @@ async def test_every_page_is_asked_for_with_the_same_headers(emulator, itwin):
 # Nothing is held while the consumer thinks
 
 
-async def test_a_list_in_a_list_works_with_one_slot(emulator):
+@pytest.mark.parametrize("ahead", [0, 1, 16])
+async def test_a_list_in_a_list_works_with_one_slot(emulator, ahead):
     async with client(emulator, limiter=Limiter(concurrency=1)) as itwin, asyncio.timeout(20):
         owner = (await itwin.imodels.get_imodel(IMODEL)).itwin_id
         found = 0
-        async for imodel in itwin.imodels.list_imodels(owner, page_size=1).ahead(4):
-            async for change in itwin.imodels.list_changesets(imodel.id, page_size=10).ahead(4):
+        async for imodel in itwin.imodels.list_imodels(owner, page_size=1).ahead(ahead):
+            changes = itwin.imodels.list_changesets(imodel.id, page_size=10)
+            async for change in changes.ahead(ahead):
                 assert itwin.limiter.in_use == 0
                 if change.index % 10 == 0:
                     await itwin.imodels.get_extended_data(imodel.id, change.id)

@@ -66,7 +66,7 @@ def _render(request: Request, imodel: IModel, index: int, *, full: bool) -> JSON
 def list_changesets(request: Request) -> Response:
     """The changesets of an iModel."""
     imodel = find_imodel(request)
-    invalid = _CHANGESET.refusal("Cannot get Changesets.")
+    invalid = _CHANGESET.invalid_request("Cannot get Changesets.")
     bounds: dict[str, int | None] = {}
     for name in ("afterIndex", "lastIndex"):
         text = request.get(name)

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -12,7 +12,8 @@ from itwin_async.emulator._api.imodels import INVALID, MAX_TOP, find_imodel
 from itwin_async.emulator._api.paging import LinkStyle, page_links
 from itwin_async.emulator._api.request import Request
 from itwin_async.emulator._api.resource import Resource
-from itwin_async.emulator._response import Response, error_detail, read_object, refuse
+from itwin_async.emulator._api.validation import required_property
+from itwin_async.emulator._response import Response, read_object, refuse
 from itwin_async.emulator._state.imodels import IModel
 from itwin_async.emulator._state.seed import JSON, LARGEST_PAYLOAD
 
@@ -39,7 +40,7 @@ def _render(imodel: IModel, index: int) -> JSON:
 def list_extended_data(request: Request) -> Response:
     """The extended data of all changesets; it pages by `$skip` alone, as its page says."""
     imodel = find_imodel(request)
-    invalid = _EXTENDED_DATA.refusal("Cannot get Changesets Extended Data.")
+    invalid = _EXTENDED_DATA.invalid_request("Cannot get Changesets Extended Data.")
     indexes = imodel.data_indexes()
     window = _EXTENDED_DATA.window(request, invalid)
     shown = indexes[window.slice]
@@ -66,9 +67,7 @@ def get_extended_data(request: Request) -> Response:
     return _EXTENDED_DATA.one(_render(imodel, index))
 
 
-def _problem_of(data: Any) -> str | None:
-    if not isinstance(data, str):
-        return "'data' must be a string."
+def _problem_of(data: str) -> str | None:
     try:
         decoded = base64.b64decode(data, validate=True)
     except (ValueError, binascii.Error):
@@ -80,18 +79,14 @@ def _problem_of(data: Any) -> str | None:
 
 def create_extended_data(request: Request) -> Response:
     """Give a changeset its extended data, once."""
-    cannot = "Cannot create Changeset Extended Data."
+    invalid = _EXTENDED_DATA.invalid_request("Cannot create Changeset Extended Data.")
     imodel = find_imodel(request)
     index = find_changeset(request, imodel)
-    body: JSON = read_object(request.body) or {}
-    if body.get("data") is None:
-        message = "Required property 'data' is missing."
-        missing = error_detail("MissingRequiredProperty", "data", message)
-        refuse(422, INVALID, cannot, None, missing)
-    if problem := _problem_of(body["data"]):
-        _EXTENDED_DATA.refusal(cannot)("data", problem)
+    data = required_property(read_object(request.body) or {}, "data", str, invalid)
+    if problem := _problem_of(data):
+        invalid("data", problem)
     if imodel.has_data(index):
         # The page does not say what happens here; the code is one of the API's list.
         refuse(409, "DataConflict", "The Changeset already has Extended Data.")
-    imodel.write_data(index, body["data"])
+    imodel.write_data(index, data)
     return _EXTENDED_DATA.one(_render(imodel, index), status=201)

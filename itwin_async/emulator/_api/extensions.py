@@ -7,6 +7,7 @@ from itwin_async.emulator._api.downloads import file_json
 from itwin_async.emulator._api.paging import LinkStyle
 from itwin_async.emulator._api.request import Request
 from itwin_async.emulator._api.resource import Resource
+from itwin_async.emulator._api.validation import optional_property, read_body
 from itwin_async.emulator._response import Response, is_guid, read_flag, refuse
 from itwin_async.emulator._state import seed
 from itwin_async.emulator._state.extensions import Extension, Version
@@ -52,7 +53,7 @@ def _render(request: Request, extension: Extension) -> JSON:
 
 def list_extensions(request: Request) -> Response:
     """Public extensions, or the private ones of an account."""
-    invalid = _EXTENSION.refusal("Cannot retrieve extensions.", "InvalidParameter")
+    invalid = _EXTENSION.invalid_request("Cannot retrieve extensions.", "InvalidParameter")
     itwin_id, search = request.get("iTwinId"), (request.get("search") or "").lower()
     studio = read_flag(request.get("isITwinStudioApp"))
     if studio is None:
@@ -75,15 +76,14 @@ def list_extensions(request: Request) -> Response:
 
 def create_extension(request: Request) -> Response:
     """Add a private extension to an account."""
-    invalid = _EXTENSION.refusal("Cannot create extension.")
-    body = _EXTENSION.body(request, invalid)
-    name, itwin_id, description = body.get("name"), body.get("iTwinId"), body.get("description")
+    invalid = _EXTENSION.invalid_request("Cannot create extension.")
+    body = read_body(request, invalid)
+    name, itwin_id = body.get("name"), body.get("iTwinId")
+    description = optional_property(body, "description", str, invalid)
     if not isinstance(name, str) or not name.strip():
         invalid("name", "A name is required.")
     if not isinstance(itwin_id, str) or not is_guid(itwin_id):
         invalid("iTwinId", "The value is missing or not a valid GUID.")
-    if description is not None and not isinstance(description, str):
-        invalid("description", "A description must be a string.")
     itwin = request.state.itwins.get(itwin_id)
     if itwin is None:
         refuse(404, "iTwinNotFound", "Requested iTwin is not available.", "iTwinId")
@@ -107,7 +107,7 @@ def delete_extension(request: Request) -> Response:
     """Remove an extension with all its versions."""
     id = request.params["extension_id"]
     if not is_guid(id):
-        _EXTENSION.refusal("Cannot delete extension.")(
+        _EXTENSION.invalid_request("Cannot delete extension.")(
             "extensionId", "The value is not a valid GUID."
         )
     if request.state.extensions.pop(id, None) is None:
@@ -119,7 +119,7 @@ def delete_extension(request: Request) -> Response:
 def _find(request: Request) -> Extension:
     id = request.params["extension_id"]
     if not is_guid(id):
-        invalid = _EXTENSION.refusal("Cannot retrieve extension.", "InvalidParameter")
+        invalid = _EXTENSION.invalid_request("Cannot retrieve extension.", "InvalidParameter")
         invalid("extensionId", _NO_ID)
     return request.state.extensions.get(id) or _EXTENSION.not_found("extensionId")
 
@@ -145,7 +145,7 @@ def _version_links(request: Request, extension: Extension, version: Version) -> 
 def list_versions(request: Request) -> Response:
     """The versions of an extension; deprecated ones only when asked for."""
     extension = _find(request)
-    invalid = _VERSION.refusal("Cannot retrieve extension.", "InvalidParameter")
+    invalid = _VERSION.invalid_request("Cannot retrieve extension.", "InvalidParameter")
     deprecated = read_flag(request.get("includeDeprecated"))
     if deprecated is None:
         invalid("includeDeprecated", "includeDeprecated must be true or false.")

@@ -7,7 +7,7 @@ from itwin_async.emulator._api.odata import read_order, read_parameter, sort
 from itwin_async.emulator._api.paging import LinkStyle
 from itwin_async.emulator._api.request import Request
 from itwin_async.emulator._api.resource import Resource
-from itwin_async.emulator._response import Response, error_detail, is_guid, refuse
+from itwin_async.emulator._response import Response, is_guid, refuse
 from itwin_async.emulator._state import seed
 from itwin_async.emulator._state.imodels import IModel
 from itwin_async.emulator._state.itwins import CENTERS
@@ -72,13 +72,11 @@ def _render_minimal(imodel: IModel) -> JSON:
 
 def list_imodels(request: Request) -> Response:
     """The iModels of an iTwin."""
-    cannot = "Cannot get iModels."
-    invalid = _IMODEL.refusal(cannot)
+    invalid = _IMODEL.invalid_request("Cannot get iModels.")
     itwin_id = request.get("iTwinId")
     if itwin_id is None:
         message = "Required parameter 'iTwinId' is missing."
-        missing = error_detail("MissingRequiredParameter", "iTwinId", message)
-        refuse(422, INVALID, cannot, None, missing)
+        invalid("iTwinId", message, "MissingRequiredParameter")
     if not is_guid(itwin_id):
         invalid("iTwinId", f"'{itwin_id}' is not a valid 'iTwinId' value.")
     itwin = request.state.itwins.get(itwin_id)

@@ -9,9 +9,9 @@ from itwin_async.emulator._api.odata import (
     read_select,
     sort,
 )
-from itwin_async.emulator._api.paging import Refuse
 from itwin_async.emulator._api.request import Request
 from itwin_async.emulator._api.resource import Resource
+from itwin_async.emulator._api.validation import InvalidRequest
 from itwin_async.emulator._response import Response, is_guid, read_flag
 from itwin_async.emulator._state.extensions import PRIMARY_ACCOUNT
 from itwin_async.emulator._state.seed import JSON
@@ -34,7 +34,7 @@ _SCOPES: Final = frozenset({"memberOfItwin", "all", "OrganizationAdmin"})
 _SEARCHED: Final = ("number", "displayName")
 
 
-def _choose(request: Request, invalid: Refuse) -> list[JSON]:
+def _choose(request: Request, invalid: InvalidRequest) -> list[JSON]:
     sub_classes = {part.strip() for part in (request.get("subClass") or "").split(",")} - {""}
     if sub_classes - _SUB_CLASSES:
         invalid("subClass", f"'{request.get('subClass')}' is not a valid 'subClass' value.")
@@ -75,7 +75,7 @@ def _is_same(value: str | None, wanted: str) -> bool:
 
 def list_itwins(request: Request) -> Response:
     """The iTwins the caller may see, cut at `X-Max-Return` without a word."""
-    invalid = _ITWIN.refusal("Cannot get iTwins.")
+    invalid = _ITWIN.invalid_request("Cannot get iTwins.")
     text = request.headers.get("X-Max-Return", "1000").strip()
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= 10_000):
         invalid("X-Max-Return", "'X-Max-Return' must be from 1 to 10000.")

@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
-from itwin_async.emulator._api.paging import Refuse
 from itwin_async.emulator._api.request import Request
+from itwin_async.emulator._api.validation import InvalidRequest
 from itwin_async.emulator._state.seed import JSON
 
 _T = TypeVar("_T")
@@ -146,7 +146,7 @@ def read_select(text: str | None, fields: Sequence[str]) -> list[str]:
 
 def read_parameter(
     request: Request,
-    refuse: Refuse,
+    invalid: InvalidRequest,
     name: str,
     read: Callable[[str | None, Sequence[str]], _T],
     fields: Sequence[str],
@@ -155,4 +155,4 @@ def read_parameter(
     try:
         return read(request.get(name), fields)
     except ValueError as problem:
-        refuse(name, str(problem))
+        invalid(name, str(problem))

@@ -55,7 +55,7 @@ def list_package_roles(request: Request) -> Response:
 
 def _find(request: Request, resource: Resource, verb: str) -> JSON:
     """The package that the path names; the iTwin is checked where the path has one."""
-    invalid = resource.refusal(f"Cannot {verb} {resource.noun}.")
+    invalid = resource.invalid_request(f"Cannot {verb} {resource.noun}.")
     name, itwin_id = request.params["unique_name"], request.params.get("itwin_id")
     if len(name) > _LONGEST_NAME:
         invalid("uniqueName", "'uniqueName' is too long.")
@@ -74,7 +74,7 @@ def get_package(request: Request) -> Response:
 def execute_package(request: Request) -> Response:
     """Execute a package; the rows are those of the documented sample."""
     _find(request, _PACKAGE, "execute")
-    invalid = _PACKAGE.refusal("Cannot execute Package.")
+    invalid = _PACKAGE.invalid_request("Cannot execute Package.")
     body = read_object(request.body) if request.body.strip() else {}
     if body is None:
         invalid("body", "The body must be a JSON object.")
@@ -146,7 +146,7 @@ def list_entities(request: Request) -> Response:
     entity_set = request.params["entity_set"]
     if entity_set not in ENTITY_SETS:
         _SCHEMA.not_found()
-    invalid = _SCHEMA.refusal("Cannot retrieve Schema.")
+    invalid = _SCHEMA.invalid_request("Cannot retrieve Schema.")
     window = _SCHEMA.window(request, invalid)
     rows = entity_rows(request.state.size)
     test = read_parameter(request, invalid, "$filter", read_filter, _FIELDS)

@@ -2,19 +2,17 @@
 
 import base64
 import binascii
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NoReturn
+from typing import Final
 from urllib.parse import quote
 
 from itwin_async.emulator._api.request import Request
+from itwin_async.emulator._api.validation import InvalidRequest
 from itwin_async.emulator._state.seed import JSON
 
 _PAGING: Final = frozenset({"$skip", "$top", "$continuationToken"})
 _DEFAULT_TOP: Final = 100
-
-Refuse = Callable[[str, str], NoReturn]
 
 
 class LinkStyle(Enum):
@@ -45,7 +43,7 @@ class Window:
 
 
 def _number(
-    request: Request, name: str, least: int, most: int | None, refuse: Refuse
+    request: Request, name: str, least: int, most: int | None, invalid: InvalidRequest
 ) -> int | None:
     text = request.get(name)
     if text is None:
@@ -53,18 +51,18 @@ def _number(
     kind = "a positive" if least else "a non-negative"
     problem = f"'{text}' is not a valid '{name}' value. '{name}' must be {kind} integer"
     if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < least:
-        refuse(name, f"{problem}.")
+        invalid(name, f"{problem}.")
     if most is not None and int(text) > most:
-        refuse(name, f"{problem} of at most {most}.")
+        invalid(name, f"{problem} of at most {most}.")
     return int(text)
 
 
 def read_window(
-    request: Request, refuse: Refuse, *, most: int | None = None, tokens: bool = False
+    request: Request, invalid: InvalidRequest, *, most: int | None = None, tokens: bool = False
 ) -> Window:
-    """The part of a list that the query asks for; ``refuse(target, message)`` must raise."""
-    skip = _number(request, "$skip", 0, None, refuse)
-    top = _number(request, "$top", 1, most, refuse) or _DEFAULT_TOP
+    """The part of a list that the query asks for; ``invalid`` refuses what it cannot be."""
+    skip = _number(request, "$skip", 0, None, invalid)
+    top = _number(request, "$top", 1, most, invalid) or _DEFAULT_TOP
     top = min(top, request.max_top or top)
     items = min(top, request.max_items or top)
     pairs = dict(request.query)
@@ -72,13 +70,13 @@ def read_window(
     if token is None:
         return Window(skip or 0, top, items)
     if skip is not None:
-        refuse("$skip", "'$skip' and '$continuationToken' exclude each other.")
+        invalid("$skip", "'$skip' and '$continuationToken' exclude each other.")
     try:
         text = base64.urlsafe_b64decode(token).decode() if token else "0"
     except (ValueError, binascii.Error):
         text = ""
     if not text.isdecimal() or len(text) > 18:
-        refuse("$continuationToken", f"'{token}' is not a valid '$continuationToken' value.")
+        invalid("$continuationToken", f"'{token}' is not a valid '$continuationToken' value.")
     return Window(int(text), top, items, token)
 
 

@@ -6,16 +6,11 @@ from typing import NoReturn, TypeVar
 
 from itwin_async.emulator._api.paging import LinkStyle, Window, page_links, read_window
 from itwin_async.emulator._api.request import Request
-from itwin_async.emulator._response import (
-    Response,
-    error_detail,
-    read_object,
-    refuse,
-)
+from itwin_async.emulator._api.validation import InvalidRequest
+from itwin_async.emulator._response import Response, refuse
 from itwin_async.emulator._state.seed import JSON
 
 T = TypeVar("T")
-Refuse = Callable[[str, str], NoReturn]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,29 +40,25 @@ class Resource:
         """Refuse with 404."""
         refuse(404, self.missing, f"Requested {self.noun} is not available.", target)
 
-    def refusal(self, message: str, code: str = "InvalidValue") -> Refuse:
-        """A function that refuses one parameter or property with 422: `f(target, message)`."""
+    def invalid_request(self, message: str, detail_code: str = "InvalidValue") -> InvalidRequest:
+        """What refuses a parameter or property of one operation with 422."""
+        return InvalidRequest(self.invalid, message, detail_code)
 
-        def refuse_parameter(target: str, problem: str) -> NoReturn:
-            refuse(422, self.invalid, message, None, error_detail(code, target or None, problem))
-
-        return refuse_parameter
-
-    def window(self, request: Request, refuse: Refuse) -> Window:
+    def window(self, request: Request, invalid: InvalidRequest) -> Window:
         """Which part of the list the query asks for."""
-        return read_window(request, refuse, most=self.max_top, tokens=self.has_tokens)
+        return read_window(request, invalid, most=self.max_top, tokens=self.has_tokens)
 
     def page(
         self,
         request: Request,
         records: Sequence[T],
         render: Callable[[T], JSON],
-        refuse: Refuse,
+        invalid: InvalidRequest,
         *,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
         """The page of these records that the query asks for."""
-        window = self.window(request, refuse)
+        window = self.window(request, invalid)
         items = [render(record) for record in records[window.slice]]
         links = page_links(request, window, len(records), self.style)
         return Response(json={self.list_key: items, "_links": links}, headers=headers or {})
@@ -75,8 +66,3 @@ class Resource:
     def one(self, item: JSON, *, status: int = 200) -> Response:
         """One record in its envelope."""
         return Response(status=status, json={self.key: item})
-
-    def body(self, request: Request, refuse: Refuse) -> JSON:
-        """The JSON object of the body, or a 422."""
-        body = read_object(request.body)
-        return refuse("", "Not a JSON object.") if body is None else body

@@ -1,0 +1,59 @@
+"""Refusals of parameters and properties with 422, and the properties of a body."""
+
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn, TypeVar, cast
+
+from itwin_async.emulator._api.request import Request
+from itwin_async.emulator._response import error_detail, read_object, refuse
+from itwin_async.emulator._state.seed import JSON
+
+T = TypeVar("T")
+_KINDS: Final[dict[type, str]] = {
+    str: "a string",
+    bool: "a boolean",
+    int: "an integer",
+    list: "a list",
+    dict: "an object",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRequest:
+    """Refuses a request of one operation with 422. Call it with what is wrong, and why.
+
+    ``code`` is that of the error, ``detail_code`` that of its detail where the call has none.
+    """
+
+    code: str
+    message: str
+    detail_code: str = "InvalidValue"
+
+    def __call__(
+        self, target: str | None, problem: str, detail_code: str | None = None
+    ) -> NoReturn:
+        """Refuse because of this parameter or property."""
+        detail = error_detail(detail_code or self.detail_code, target, problem)
+        refuse(422, self.code, self.message, None, detail)
+
+
+def read_body(request: Request, invalid: InvalidRequest) -> JSON:
+    """The JSON object of the body, which must be one."""
+    body = read_object(request.body)
+    return invalid(None, "Not a JSON object.") if body is None else body
+
+
+def required_property(body: JSON, name: str, kind: type[T], invalid: InvalidRequest) -> T:
+    """A property that must be there, and of this type."""
+    value = optional_property(body, name, kind, invalid)
+    if value is None:
+        invalid(name, f"Required property '{name}' is missing.", "MissingRequiredProperty")
+    return value
+
+
+def optional_property(body: JSON, name: str, kind: type[T], invalid: InvalidRequest) -> T | None:
+    """A property of this type, or None where it is missing or null."""
+    value: Any = body.get(name)
+    is_kind = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    if value is not None and not is_kind:
+        invalid(name, f"'{name}' must be {_KINDS[kind]}.")
+    return cast("T | None", value)

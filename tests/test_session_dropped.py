@@ -96,7 +96,7 @@ async def test_closing_does_not_depend_on_what_a_collector_finalizes_first(caplo
             pass
         del body
         gc.collect()
-        life = SessionLifecycle(transport, TokenCache(PROVIDER))
+        life = SessionLifecycle(transport, TokenCache(PROVIDER, timeout=1.0, on_renewed=list))
         life.check_open()
         life.cycle = life
         del life, transport

@@ -1,4 +1,4 @@
-"""How waits end early: with an error of ours, as `asyncio.timeout` does it, or at a deadline."""
+"""Timeouts and interrupts: how a wait ends early, with an error or at a deadline."""
 
 import asyncio
 import math
@@ -8,10 +8,8 @@ import anyio
 
 from itwin_async.errors import TransportError
 
-EXPIRY_MARGIN: Final = (
-    0.001  # seconds behind its time from which a timer was held up by a busy loop
-)
-_TURNS: Final = 4  # of the loop, in which what has arrived at a socket reaches who waits for it
+_LATE: Final = 0.001  # seconds after its time from which a busy loop has held up a timer
+_GRACE_TURNS: Final = 4  # of the loop, in which what a socket has received reaches its reader
 
 
 def visible_deadline() -> float:
@@ -25,10 +23,10 @@ def visible_deadline() -> float:
 
 
 class InterruptScope:
-    """A stretch of a task that may be ended from outside.
+    """A block of a task that another task may end with an error.
 
-    `interrupt` cancels the task, and the cancellation that is its own becomes the error; one that
-    comes from elsewhere stays what it is.
+    `interrupt` cancels the task, and the scope turns this cancellation into the error. A
+    cancellation that comes from elsewhere stays what it is. `asyncio.timeout` works like that.
     """
 
     __slots__ = ("_cancelling", "_error", "_task")
@@ -43,7 +41,7 @@ class InterruptScope:
         return self
 
     def interrupt(self, error: BaseException) -> None:
-        """End the stretch with this error; nothing if it ends itself, or was ended already."""
+        """End the block with this error, unless the task itself calls this, or it has ended."""
         if self._error is None and self._task is not asyncio.current_task():
             self._error = error
             self._task.cancel()
@@ -56,31 +54,32 @@ class InterruptScope:
             and self._task.uncancel() <= self._cancelling
             and isinstance(cancelled, asyncio.CancelledError)
         ):
-            cancelled.__traceback__ = None  # the error keeps it, and its frames show requests
+            cancelled.__traceback__ = None  # its frames show requests
             raise self._error from None
 
 
 class Timeout(InterruptScope):
-    """A limit of ``seconds`` on the time spent in its ``with`` blocks, all together.
+    """Limits the time spent in its ``with`` blocks, all together, to ``seconds``.
 
-    `restart` grants the whole time anew. One timer serves all blocks; it is moved, not made anew,
-    so that a block costs little; `cancel` ends it. A timer that fires late was held up by a blocked
-    loop, and such time is no waiting: the wait gets as much longer, once, and in any case a few
-    turns of the loop, in which what has arrived is read.
+    `restart` grants the whole time anew. One timer serves all blocks: a block that begins moves
+    the deadline on, and a timer that fires before it is set again. A timer that fires late was held
+    up by a blocked loop, and that time was no waiting: the wait gets as much longer, once, and in
+    any case a few turns of the loop, in which what has arrived is read.
     """
 
     __slots__ = ("_deadline", "_extended", "_handle", "_left", "_turns", "message", "seconds")
 
-    def __init__(self, seconds: float, message: str) -> None:
+    def __init__(self, seconds: float, message: str = "") -> None:
         self.seconds: Final = seconds
         self.message = message
         self._left = seconds
-        self._deadline = math.inf  # while nobody waits
+        self._deadline = math.inf  # outside of a block
         self._extended = False
+        self._turns = 0
         self._handle: asyncio.Handle | None = None
 
     def error(self) -> Exception:
-        """What a wait beyond the limit raises."""
+        """The error of a wait beyond the limit."""
         return TransportError(self.message, "timeout")
 
     def restart(self) -> None:
@@ -94,7 +93,7 @@ class Timeout(InterruptScope):
 
     def resume(self) -> None:
         """Grant the whole time anew from now on; within a block."""
-        loop = asyncio.get_running_loop()
+        loop = self._task.get_loop()
         self._deadline = loop.time() + self.seconds
         self._extended = False
         self._turns = 0
@@ -109,36 +108,38 @@ class Timeout(InterruptScope):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        loop = asyncio.get_running_loop()
+        loop = self._task.get_loop()
         self._deadline = loop.time() + self._left
         self._turns = 0
-        if self._handle is None:  # else it fires before the deadline, which only moves on
+        if self._handle is None:
             self._handle = loop.call_at(self._deadline, self._expire)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        # Not the running loop: a coroutine that is dropped with its loop ends outside of any.
+        # The task's loop and not the running one: a coroutine that is dropped with its loop ends
+        # outside of any.
         self._left = self._deadline - self._task.get_loop().time()
         self._deadline = math.inf
         try:
-            super().__exit__(kind, *error)
+            if kind is not None or self._error is not None:
+                super().__exit__(kind, *error)
         finally:
-            del self._task  # whose frames may lead here
+            del self._task  # whose frames may refer to this
 
     def _expire(self) -> None:
         self._handle = None
         if self._deadline == math.inf:
-            return  # the next block makes a timer
-        loop = asyncio.get_running_loop()
+            return  # the next block sets a timer
+        loop = self._task.get_loop()
         now = loop.time()
         late = now - self._deadline
-        if late > EXPIRY_MARGIN and not self._extended:
+        if late > _LATE and not self._extended:
             self._extended = True
             self._deadline = now + min(late, self.seconds)
             late = -1.0
         if late < 0:
             self._handle = loop.call_at(self._deadline, self._expire)
-        elif self._turns < _TURNS:
+        elif self._turns < _GRACE_TURNS:
             self._turns += 1
             self._handle = loop.call_soon(self._expire)
         else:

@@ -1,4 +1,4 @@
-"""The body of a success, read piece by piece; each read has a slot of the limiter."""
+"""Bodies of successes, read piece by piece; each read has a slot of the limiter."""
 
 import time
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class Body(Protocol):
 
     @property
     def content_type(self) -> str:
-        """What the answer says it is, fit to be shown."""
+        """The content type of the response, fit to be shown."""
         ...
 
     async def pull(self) -> bytes:
@@ -28,26 +28,29 @@ class Body(Protocol):
         ...
 
     def close(self, error: BaseException | None = None) -> None:
-        """Be done with it, now; ``error`` is why, None for no more need."""
+        """Close it now; ``error`` is why, None if the rest is not needed."""
         ...
 
 
 class LiveBody:
-    """A body on its way. Outside its attempt each pull takes a slot, and none between pulls."""
+    """A body that is being received.
+
+    During its attempt it uses the slot of the attempt. Once detached, each pull takes a slot of
+    its own, and none is held between pulls.
+    """
 
     __slots__ = (
         "_instrumentation",
         "_lifecycle",
         "_limiter",
         "_response",
+        "_slot",
         "_span",
         "_token",
-        "at_end",
         "request_id",
-        "slot",
     )
 
-    def __init__(  # noqa: PLR0917 - what an attempt has in hand
+    def __init__(  # noqa: PLR0917 - the parts of an attempt
         self,
         lifecycle: SessionLifecycle,
         limiter: RateLimiter,
@@ -64,20 +67,29 @@ class LiveBody:
         self._response = response
         self._token = token
         self._span = span
-        self.slot: Slot | None = slot
+        self._slot: Slot | None = slot
         self.request_id = request_id
-        self.at_end = False
 
     @property
     def content_type(self) -> str:
-        """What the answer says it is, fit to be shown."""
-        said = self._response.headers.get("Content-Type", "")
-        return one_line(said, longest=80, secrets=SecretStrs((self._token.value,)))
+        """The content type of the response, fit to be shown."""
+        value = self._response.headers.get("Content-Type", "")
+        return one_line(value, longest=80, secrets=SecretStrs((self._token.value,)))
 
     async def pull(self) -> bytes:
         """The next piece, empty at the end."""
-        if self.slot is not None:
-            return await self._read()
+        if self._response.ended:
+            piece = b""
+        elif self._slot is not None:
+            piece = await self._response.read()
+            self._instrumentation.body_received(len(piece), self._span)
+        else:
+            piece = await self._pull_with_own_slot()
+        if not piece and self._slot is None and self._span is not None:
+            self._span.end()
+        return piece
+
+    async def _pull_with_own_slot(self) -> bytes:
         span = self._span
         try:
             with self._lifecycle.scope():
@@ -86,50 +98,44 @@ class LiveBody:
                 if span is not None:
                     span.waited += time.monotonic() - since
                 try:
-                    piece = await self._read()
+                    piece = await self._response.read()
                 finally:
                     slot.release()
         except BaseException as error:
             if span is not None:
                 span.end(error)
             raise
-        if self.at_end and span is not None:
-            span.end()
+        self._instrumentation.body_received(len(piece), span)
         return piece
 
-    async def _read(self) -> bytes:
-        piece = await self._response.read()
-        self.at_end = not piece
-        return self._instrumentation.received(piece, self._span)
-
-    def hand_over(self) -> None:
-        """The attempt is over; whoever has the body pulls the rest of it."""
-        self.slot = None
-        if self.at_end and self._span is not None:
+    def detach(self) -> None:
+        """Part from the slot of the attempt, which is over."""
+        self._slot = None
+        if self._span is not None and self._response.ended:
             self._span.end()
 
     def close(self, error: BaseException | None = None) -> None:
-        """Cut the connection if the body is not in; ``error`` is why, None for no more need."""
+        """Cut the connection if the body is not in; ``error`` is why, None if it is not needed."""
         self._response.close()
-        if self.slot is None and self._span is not None:
+        if self._slot is None and self._span is not None:
             self._span.end(error)
 
 
 async def read_whole(body: Body, check: Callable[[int], None] | None = None) -> bytes:
-    """All of a body; ``check`` is told its size so far, and may raise."""
+    """All of a body; ``check`` is called with its size so far, and may raise."""
     pieces = _Pieces()
     try:
         while pieces.add(await body.pull()):
             if check is not None:
                 check(pieces.size)
     except BaseException:
-        pieces.all.clear()  # the error leads here, and is kept until the next copy is in
+        pieces.all.clear()  # the error refers to this frame, and is kept during the next attempt
         raise
     return b"".join(pieces.all) if len(pieces.all) != 1 else pieces.all[0]
 
 
 class _Pieces:
-    """A body so far: no local of a frame shows it, for it may hold signed URLs."""
+    """A body so far. No local of a frame shows it, for it may hold signed URLs."""
 
     __slots__ = ("all", "size")
 

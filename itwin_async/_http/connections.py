@@ -18,14 +18,14 @@ _DELIMITER: Final = re.compile(r"[/?#\s]")  # in a user or password they are per
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy: its URL without credentials, and what they are in a header."""
+    """A proxy: its URL without credentials, and the header that has them."""
 
     url: str
     authorization: SecretStr | None = None
 
 
 def parse_proxy(url: SecretValue) -> Proxy:
-    """A proxy as it may be used; `TypeError` or `ValueError`, without its password, if it cannot.
+    """Parse the URL of a proxy; `TypeError` or `ValueError`, without its password, if it is none.
 
     ``url`` is such as ``http://user:password@proxy.example:8080``, percent-encoded.
     """
@@ -42,11 +42,11 @@ def parse_proxy(url: SecretValue) -> Proxy:
 
 def _parsed(url: SecretValue) -> Proxy | None:
     scheme, _, rest = url.value.partition("://")
-    credentials, given, address = rest.rpartition("@")
+    credentials, separator, address = rest.rpartition("@")
     parts = split(f"{scheme}://{address}")
     if parts is None or parts[1] != "/" or _DELIMITER.search(credentials):
         return None
-    if not given:
+    if not separator:
         return Proxy(str(parts[0]))
     user, _, password = credentials.partition(":")
     secret = f"{unquote(user)}:{unquote(password)}".encode()
@@ -58,9 +58,9 @@ def trusting(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
 
     Reads the file at once; `TypeError` or `ValueError` that names it where it cannot be used.
     """
-    given: object = ca_file
-    if not isinstance(given, str | os.PathLike):
-        raise TypeError(f"ca_file must be a path, not {type(given).__name__}")
+    path: object = ca_file
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"ca_file must be a path, not {type(path).__name__}")
     shown = one_line(os.fsencode(ca_file).decode(errors="backslashreplace"))
     context = ssl.create_default_context()
     try:

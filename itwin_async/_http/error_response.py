@@ -1,4 +1,4 @@
-"""What a refusal says, in every shape the platform and its gateways give it. No I/O."""
+"""Error responses: what they say, in every form that the platform and its gateways use. No I/O."""
 
 import re
 from collections.abc import Mapping
@@ -17,9 +17,10 @@ _DIGITS: Final = re.compile(r"[0-9]{1,12}")
 
 
 def parse_retry_after(value: str | None, date: str | None, now: float) -> float | None:
-    """Seconds to wait, or None: a number, or an HTTP-date judged by the answer's own ``Date``.
+    """Seconds of a ``Retry-After`` header, which has a number or an HTTP date; None for neither.
 
-    ``now`` (seconds since the epoch) stands in where the answer has no ``Date``.
+    An HTTP date counts from the ``Date`` of the response, for our clock may be wrong; without it
+    from ``now``, in seconds since the epoch.
     """
     if value is None:
         return None
@@ -54,10 +55,10 @@ def parse_error(
     secrets: tuple[str, ...] = (),
     kind: type[ResponseError] | None = None,
 ) -> ResponseError:
-    """The error for an answer that is no success.
+    """The error of a response that is no success.
 
     Understands the platform's envelope, the same without its ``error`` key, problem+json, OData
-    and OAuth errors, and falls back to the beginning of the text.
+    and OAuth errors; of any other body it shows the beginning.
     """
     fields = _fields(body)
 

@@ -1,17 +1,19 @@
-"""The one loop: token, slot, attempt, decode. Whatever goes to the platform goes through here."""
+"""Executes requests to the platform: token, limiter slot, send, retry, decode.
 
-import asyncio
+Every request of a session goes through here; `external` has those to other hosts.
+"""
+
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NoReturn, TypeVar
 
 from itwin_async._core.operation import Request
 from itwin_async._core.redaction import one_line
-from itwin_async._core.secrets import SecretStr, SecretStrs
+from itwin_async._core.secrets import SecretStrs
 from itwin_async._core.urls import Origin
 from itwin_async._http.body import Body, LiveBody, read_whole
-from itwin_async._http.external import DEFAULT_RETRY_AFTER, LONGEST_PAUSE, ExternalClient
+from itwin_async._http.external import DEFAULT_RETRY_AFTER, MAX_PAUSE, ExternalClient
+from itwin_async._http.headers import RequestHeaders
 from itwin_async._http.instrumentation import Instrumentation, OperationSpan
 from itwin_async._http.lifecycle import SessionLifecycle
 from itwin_async._http.outages import Outages, Probe
@@ -35,7 +37,7 @@ R = TypeVar("R")
 
 
 class RequestExecutor:
-    """What the session's groups and lists share. State of one event loop and one process."""
+    """Executes the requests of a session. Belongs to one event loop and one process."""
 
     def __init__(
         self,
@@ -54,13 +56,15 @@ class RequestExecutor:
         self.limiter: Final = limiter
         self.retry: Final = retry
         self.instrumentation: Final = Instrumentation(on_event)
-        self.tokens: Final = TokenCache(source)
+        self.tokens: Final = TokenCache(
+            source, timeout=transport.timeout, on_renewed=self.instrumentation.token_renewed
+        )
         self.lifecycle: Final = SessionLifecycle(transport, self.tokens)
         self._transport = transport
         outages = Outages(retry, self.instrumentation)
         self.breaker: Final = outages.of(self.base_url)
-        self._pauses_in_a_row = 0  # without a success between them
-        self._user_agent = user_agent
+        self._consecutive_pauses = 0  # without a success between them
+        self._headers = RequestHeaders(user_agent)
         self.external: Final = ExternalClient(
             self.lifecycle,
             transport,
@@ -69,7 +73,7 @@ class RequestExecutor:
             retry,
             outages,
             self.base_url,
-            user_agent,
+            self._headers,
             allow_plain_http=allow_plain_http,
         )
 
@@ -78,34 +82,33 @@ class RequestExecutor:
             "what belongs to an ITwinSession does not pickle: make a session in each process"
         )
 
-    # What a call is made of
-
     async def execute_decoded(self, request: Request[T]) -> T:
-        """A request's answer, whole and decoded."""
+        """Execute a request and decode the whole body of its response."""
 
-        async def decoded(body: Body) -> T:
+        async def decode(body: Body) -> T:
             return request.operation.decode(await read_whole(body), body)
 
-        return await self.execute(request, decoded)
+        return await self.execute(request, decode)
 
     async def execute(
         self,
         request: Request[Any],
-        finish: Callable[[LiveBody], Awaitable[R]],
-        attempts: RetryState | None = None,
+        handle: Callable[[LiveBody], Awaitable[R]],
+        retry_state: RetryState | None = None,
     ) -> R:
-        """Try a request until ``finish`` made something of its body; the slot is free afterwards.
+        """Send a request, again after faults, until ``handle`` returns what it read of the body.
 
-        ``finish`` may leave the body open; then it is closed by whoever has it. ``attempts`` goes
-        on counting where an earlier run of the same request stopped.
+        The slot is free afterwards. ``handle`` may leave the body open for whoever keeps it;
+        ``retry_state`` goes on counting where an earlier execution of the same request stopped.
         """
-        if attempts is None:
-            attempts = RetryState(self.retry, request.operation.method)
-        denied: Token | None = None
+        if retry_state is None:
+            retry_state = RetryState(self.retry, request.operation.method)
+        rejected: Token | None = None  # by a 401
         throttle: RateLimitError | None = None
         failure: ITwinError | None = None
         operation = str(request.operation)
         span = self.instrumentation.start_span(operation)
+        breaker = self.breaker
         try:
             while True:
                 body: LiveBody | None = None
@@ -113,22 +116,26 @@ class RequestExecutor:
                 slot: Slot | None = None
                 with self.lifecycle.scope():
                     try:
-                        probe = await self._wait_for_outage(attempts, operation, span)
-                        slot, token = await self._enter(attempts, span, operation, throttle)
-                        if probe is None and self.breaker.open:
-                            slot.release(sent=False)  # it began while we queued: nobody waits for
-                            continue  # its end in a slot
+                        if breaker.open:
+                            probe = await self._wait_for_outage(retry_state, operation, span)
+                        slot, token = self._acquire_now() or await self._acquire(
+                            retry_state, span, operation, throttle
+                        )
+                        if probe is None and breaker.open:
+                            # An outage began meanwhile, which is waited for without a slot.
+                            slot.release(sent=False)
+                            continue
                         try:
                             body = await self.attempt(request, operation, token, slot, span)
-                            made = await finish(body)
+                            result = await handle(body)
                         except ITwinError as error:
                             failure = error
                         else:
-                            body.hand_over()
-                            self._pauses_in_a_row = 0
-                            return made
+                            body.detach()
+                            self._consecutive_pauses = 0
+                            return result
                         if body is None:
-                            self.breaker.failed(failure, request.target, attempts, probe)
+                            breaker.on_failure(failure, request.target, retry_state, probe)
                     except BaseException:
                         if body is not None:
                             body.close()
@@ -143,82 +150,87 @@ class RequestExecutor:
                         failure.request_id = failure.request_id or body.request_id
                     failure.operation = failure.operation or operation
                     if isinstance(failure, RateLimitError):
-                        throttle = failure  # the door is closed: wait there, as everybody does
-                    elif isinstance(failure, UnauthorizedError) and denied is None:
-                        denied = token
+                        throttle = failure  # the limiter is paused: the next slot comes after it
+                    elif isinstance(failure, UnauthorizedError) and rejected is None:
+                        rejected = token
                         self.tokens.invalidate(token)
-                        if (await self._token(attempts)).value == token.value:
-                            failure.outcome_unknown = attempts.outcome_unknown(failure)
-                            raise failure  # noqa: TRY301 - caught below only to be told
+                        if (await self._token(retry_state)).value == token.value:
+                            failure.outcome_unknown = retry_state.outcome_unknown(failure)
+                            raise failure  # noqa: TRY301 - caught below only for the span
                     else:
-                        await self.wait_before_retry(attempts, failure)
+                        await self.wait_before_retry(retry_state, failure)
         except BaseException as error:
             if span is not None:
                 span.end(error)
             raise
         finally:
-            failure = throttle = None  # they lead to frames with bodies, and to this frame
+            failure = throttle = None  # their tracebacks refer to this frame, and to bodies
 
-    async def wait_before_retry(self, attempts: RetryState, failure: ITwinError) -> None:
-        """Wait until a failed request may be tried again; raise the failure if it may not."""
-        await wait_before_retry(attempts, failure, self.breaker, self.instrumentation)
+    async def wait_before_retry(self, retry_state: RetryState, failure: ITwinError) -> None:
+        """Wait until a failed request may be sent again; raise the failure if it may not."""
+        await wait_before_retry(retry_state, failure, self.breaker, self.instrumentation)
 
     async def _wait_for_outage(
-        self, attempts: RetryState, operation: str, span: OperationSpan | None
+        self, retry_state: RetryState, operation: str, span: OperationSpan | None
     ) -> Probe | None:
-        if not self.breaker.open:
-            return None
         since = time.monotonic()
         try:
-            return await self.breaker.enter(attempts, operation)
+            return await self.breaker.enter(retry_state, operation)
         finally:
             if span is not None:
                 span.waited += time.monotonic() - since
 
-    async def _token(self, attempts: RetryState) -> Token:
+    async def _token(self, retry_state: RetryState) -> Token:
         try:
             return await self.tokens.get(self.external)
-        except ITwinError as error:  # this call's own object
-            error.outcome_unknown = error.outcome_unknown or attempts.doubted
+        except ITwinError as error:  # each caller has a copy of its own
+            error.outcome_unknown = error.outcome_unknown or retry_state.doubted
             raise
 
-    async def _enter(
+    def _acquire_now(self) -> tuple[Slot, Token] | None:
+        """A slot and a token if there is no wait for either, else None."""
+        token = self.tokens.usable(self.external)
+        slot = None if token is None else self.limiter.acquire_now()
+        return None if token is None or slot is None else (slot, token)
+
+    async def _acquire(
         self,
-        attempts: RetryState,
+        retry_state: RetryState,
         span: OperationSpan | None,
         operation: str,
         throttle: RateLimitError | None,
     ) -> tuple[Slot, Token]:
-        """A slot and a token that can be used while it is held.
+        """Wait for a slot, and for a token that is usable while the slot is held.
 
-        Raises ``throttle``, the 429 that this call had before, where the limiter turns it away.
+        Raises ``throttle``, the 429 that this call had before, where the limiter rejects it.
         """
         limiter, retry = self.limiter, self.retry
-        for last_look in (False, True):
-            token = await self._token(attempts)
+        for is_last in (False, True):
+            token = await self._token(retry_state)
             slot = limiter.acquire_now()
             if slot is not None:
                 return slot, token
-            closed_before, since = limiter.total_paused(), time.monotonic()
+            paused_before, since = limiter.total_paused(), time.monotonic()
             try:
                 slot = await limiter.acquire(
-                    retry.max_retry_after, retry.max_throttled - attempts.throttled
+                    retry.max_retry_after, retry.max_throttled - retry_state.throttled
                 )
-            except RateLimitError as turned_away:
-                failure = throttle or turned_away
-                failure.retry_after = turned_away.retry_after
+            except RateLimitError as rejection:
+                failure = throttle or rejection
+                failure.retry_after = rejection.retry_after
                 failure.operation = failure.operation or operation
-                failure.outcome_unknown = attempts.outcome_unknown(failure)
-                _tell_wait(failure, attempts.throttled + limiter.total_paused() - closed_before)
+                failure.outcome_unknown = retry_state.outcome_unknown(failure)
+                waited = retry_state.throttled + limiter.total_paused() - paused_before
+                _add_wait_to_message(failure, waited)
                 raise failure from None
             finally:
-                attempts.throttled += limiter.total_paused() - closed_before
+                retry_state.throttled += limiter.total_paused() - paused_before
                 if span is not None:
                     span.waited += time.monotonic() - since
-            usable = self.tokens.ready(self.external, asyncio.get_running_loop().time())
-            if usable is not None or last_look:
+            usable = self.tokens.usable(self.external)
+            if usable is not None or is_last:
                 return slot, usable or token
-            slot.release(sent=False)  # it ended while we queued; nobody waits for a token in a slot
+            slot.release(sent=False)  # the token expired meanwhile: get one without a slot
         raise AssertionError("unreachable")
 
     async def attempt(
@@ -230,32 +242,27 @@ class RequestExecutor:
         span: OperationSpan | None,
     ) -> LiveBody:
         """Send a request once; the body of a success, an `ITwinError` for everything else."""
-        request_id = str(uuid.uuid4())
-        since = self.instrumentation.sent(span)
+        request_id = self._headers.next_correlation_id()
+        since = self.instrumentation.request_sent(span)
         try:
             response = await self._transport.open(
                 request.operation.method,
                 self.base.host,
                 self.base_url + request.target,
-                {
-                    **request.headers,
-                    "Authorization": SecretStr(f"{token.scheme} {token.value}"),
-                    "User-Agent": self._user_agent,
-                    "X-Correlation-Id": request_id,
-                },
+                self._headers.build(request.headers, token, request_id),
                 request.body,
             )
         except TransportError as error:
             error.request_id = request_id
-            self.instrumentation.answered(operation, 0, since, request_id, span)
+            self.instrumentation.response_received(operation, 0, since, request_id, span)
             raise
         finally:
             slot.on_response()
-        request_id = _correlated(response, request_id)
+        request_id = _correlation_id(response, request_id)
         status = response.status
-        self.instrumentation.answered(operation, status, since, request_id, span)
-        if status < 500 and status != 407:  # that is a proxy's
-            self.breaker.answered()
+        self.instrumentation.response_received(operation, status, since, request_id, span)
+        if status < 500 and status != 407:  # 407 comes from a proxy
+            self.breaker.on_response()
         if 200 <= status < 300:
             return LiveBody(
                 self.lifecycle,
@@ -269,30 +276,32 @@ class RequestExecutor:
             )
         if status == 429:
             self.instrumentation.throttled(span)
-            self._on_throttle(operation, retry_after(response), request_id)
-        refusal = await read_error(response, self.base, secrets=SecretStrs((token.value,)))
-        refusal.operation, refusal.request_id = operation, request_id
-        if isinstance(refusal, ResponseError):
-            refusal.path = one_line(request.target.partition("?")[0])
-        raise refusal
+            self._pause(operation, retry_after(response), request_id)
+        failure = await read_error(response, self.base, secrets=SecretStrs((token.value,)))
+        failure.operation, failure.request_id = operation, request_id
+        if isinstance(failure, ResponseError):
+            failure.path = one_line(request.target.partition("?")[0])
+        raise failure
 
-    def _on_throttle(self, operation: str, asked: float | None, request_id: str) -> None:
-        """Close the door for everybody, before the rest of the answer is read."""
-        # A door that closes for no time would be a loop without end.
-        seconds = asked or max(DEFAULT_RETRY_AFTER, self.retry.backoff(self._pauses_in_a_row + 1))
-        seconds = min(seconds, LONGEST_PAUSE)
+    def _pause(self, operation: str, asked: float | None, request_id: str) -> None:
+        """Pause all requests after a 429, before the rest of its body is read."""
+        # At least a moment, for a 429 that asks for no wait could be repeated without end.
+        seconds = asked or max(
+            DEFAULT_RETRY_AFTER, self.retry.backoff(self._consecutive_pauses + 1)
+        )
+        seconds = min(seconds, MAX_PAUSE)
         if self.limiter.pause(seconds):
-            self._pauses_in_a_row += 1
-            self.instrumentation.paused(operation, seconds, request_id)
+            self._consecutive_pauses += 1
+            self.instrumentation.rate_limited(operation, seconds, request_id)
 
 
-def _correlated(response: Response, sent: str) -> str:
+def _correlation_id(response: Response, sent: str) -> str:
     """The id by which the platform knows a request: the one that was sent, or its own."""
     echoed = response.headers.get("X-Correlation-Id")
     return one_line(echoed, longest=100) if echoed and echoed != sent else sent
 
 
-def _tell_wait(error: RateLimitError, seconds: float) -> None:
+def _add_wait_to_message(error: RateLimitError, seconds: float) -> None:
     if seconds >= 0.05:
         error.message = f"{error.message} (waited {seconds:.1f} s)"
         error.args = (error.message,)

@@ -1,9 +1,8 @@
-"""Requests that do not go to the platform: to a sign-in host, and for files behind signed URLs."""
+"""Requests to other hosts than the platform: sign-in hosts, and files behind signed URLs."""
 
 import asyncio
 import contextlib
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Final, TypeVar, cast
 from urllib.parse import quote_plus, unquote
@@ -15,13 +14,13 @@ from itwin_async._core.jitter import jitter
 from itwin_async._core.json import NOT_DECODED
 from itwin_async._core.secrets import SecretBytes, SecretDict, SecretStr, SecretStrs, SecretValue
 from itwin_async._core.urls import Origin, secure_origin, split
+from itwin_async._http.headers import RequestHeaders
 from itwin_async._http.instrumentation import Instrumentation, OperationSpan
 from itwin_async._http.lifecycle import SessionLifecycle
 from itwin_async._http.outages import CircuitBreaker, Outages, Probe
 from itwin_async._http.rate_limiter import RateLimiter, Slot
 from itwin_async._http.retrying import MAX_ERROR_BODY, read_error, wait_before_retry
 from itwin_async._http.transport import Response, Transport
-from itwin_async.auth import Token
 from itwin_async.errors import (
     DecodeError,
     ITwinError,
@@ -32,14 +31,14 @@ from itwin_async.errors import (
 from itwin_async.retries import Retry, RetryState
 
 R = TypeVar("R")
-SIGNED: Final = "GET (signed URL)"  # what an error of a download says it was
-LONGEST_PAUSE: Final = 86_400.0  # seconds; no rate limit of the platform looks further back
-DEFAULT_RETRY_AFTER: Final = 1.0  # seconds to wait at least where a 429 does not say
-_SHOWN: Final = {"grant_type", "scope", "client_id", "redirect_uri"}  # of a form, when refused
+SIGNED: Final = "GET (signed URL)"  # the operation of a download
+MAX_PAUSE: Final = 86_400.0  # seconds; no rate limit of the platform looks further back
+DEFAULT_RETRY_AFTER: Final = 1.0  # seconds, where a 429 does not say
+_NOT_SECRET: Final = {"grant_type", "scope", "client_id", "redirect_uri"}  # fields of a form
 
 
 class FileBody:
-    """The body of a file on its way, with the status and the headers before it."""
+    """The body of a file that is being received, and the status and headers before it."""
 
     __slots__ = ("_instrumentation", "_response", "_span", "headers", "status")
 
@@ -54,11 +53,16 @@ class FileBody:
 
     async def pull(self) -> bytes:
         """The next piece, empty at the end."""
-        return self._instrumentation.received(await self._response.read(), self._span)
+        piece = await self._response.read()
+        self._instrumentation.body_received(len(piece), self._span)
+        return piece
 
 
 class ExternalClient:
-    """What a token provider and a download are lent. Their 429 closes no door of the platform's."""
+    """Sends requests to other hosts, for token providers and downloads.
+
+    A 429 of such a host pauses the requests to it, and not those to the platform.
+    """
 
     def __init__(  # noqa: PLR0917 - the session's parts
         self,
@@ -69,7 +73,7 @@ class ExternalClient:
         retry: Retry,
         outages: Outages,
         base_url: str,
-        user_agent: str,
+        headers: RequestHeaders,
         *,
         allow_plain_http: bool,
     ) -> None:
@@ -81,14 +85,9 @@ class ExternalClient:
         self._retry = retry
         self._outages = outages
         self._paused_until: dict[Origin, float] = {}  # by a 429 of that host
-        self._user_agent = user_agent
-        self.timeout: Final = transport.timeout
+        self._headers = headers
         self.allow_plain_http: Final = allow_plain_http
         self.max_body: Final = transport.max_body
-
-    def renewed(self, token: Token) -> None:
-        """Count a new token."""
-        self._instrumentation.renewed(token)
 
     async def post(self, url: str, form: Mapping[str, str]) -> object:
         """Post a form to a sign-in host, outside the limiter; the decoded JSON of a success."""
@@ -97,26 +96,26 @@ class ExternalClient:
             SecretValue(url), "the token endpoint", allow_plain_http=self.allow_plain_http
         )
         parts = cast("tuple[Origin, str]", split(url))
-        attempts = RetryState(self._retry, "GET")  # asking for a token twice does no harm
-        with self._told("token") as span:
+        retry_state = RetryState(self._retry, "GET")  # asking for a token twice does no harm
+        with self._span("token") as span:
             breaker = self._outages.of(str(parts[0]))
             while True:
-                await self._wait_for_pause(parts[0], attempts, "token")
-                probe = await breaker.enter(attempts, "token")
+                await self._wait_for_pause(parts[0], retry_state, "token")
+                probe = await breaker.enter(retry_state, "token")
                 try:
                     return await self._post_once(parts, form, span, breaker)
                 except ITwinError as error:
                     error.operation = "token"
-                    breaker.failed(error, parts[1], attempts, probe)
+                    breaker.on_failure(error, parts[1], retry_state, probe)
                     failure = error
                 finally:
                     if probe is not None:
                         probe.release()
-                await self._wait_before_retry(parts[0], attempts, failure, span, breaker)
+                await self._wait_before_retry(parts[0], retry_state, failure, span, breaker)
 
     @contextlib.contextmanager
-    def _told(self, operation: str) -> Generator[OperationSpan | None, None, None]:
-        """An operation that is over at the end of the block."""
+    def _span(self, operation: str) -> Generator[OperationSpan | None, None, None]:
+        """The span of an operation, which ends with the block."""
         span = self._instrumentation.start_span(operation)
         try:
             yield span
@@ -130,47 +129,49 @@ class ExternalClient:
     async def _wait_before_retry(
         self,
         origin: Origin,
-        attempts: RetryState,
+        retry_state: RetryState,
         error: ITwinError,
         span: OperationSpan | None,
         breaker: CircuitBreaker,
     ) -> None:
-        """Like `again`, for a host that is not the platform: its 429 pauses its requests alone."""
+        """Wait as `wait_before_retry` does; after a 429, pause the requests to its host."""
         if not isinstance(error, RateLimitError):
-            return await wait_before_retry(attempts, error, breaker, self._instrumentation)
+            return await wait_before_retry(retry_state, error, breaker, self._instrumentation)
         self._instrumentation.throttled(span)
-        attempts.throttles += 1
+        retry_state.throttles += 1
         wait = error.retry_after or max(
-            DEFAULT_RETRY_AFTER, self._retry.backoff(attempts.throttles)
+            DEFAULT_RETRY_AFTER, self._retry.backoff(retry_state.throttles)
         )
-        until = asyncio.get_running_loop().time() + min(wait, LONGEST_PAUSE)
+        until = asyncio.get_running_loop().time() + min(wait, MAX_PAUSE)
         self._paused_until[origin] = max(until, self._paused_until.get(origin, 0.0))
-        if not self._may_wait(wait, attempts):
+        if not self._may_wait(wait, retry_state):
             raise error
         return None
 
-    async def _wait_for_pause(self, origin: Origin, attempts: RetryState, operation: str) -> None:
+    async def _wait_for_pause(
+        self, origin: Origin, retry_state: RetryState, operation: str
+    ) -> None:
         """Wait while a 429 of this host pauses its requests; `RateLimitError` if for too long."""
         loop = asyncio.get_running_loop()
         while (left := self._paused_until.get(origin, 0.0) - loop.time()) > 0:
-            if not self._may_wait(left, attempts):
+            if not self._may_wait(left, retry_state):
                 error = RateLimitError(
                     f"{origin.host} asked for a pause of which {left:.1f} s are left, longer than "
                     "max_retry_after, max_throttled or the deadline around this request allow"
                 )
                 error.status, error.retry_after, error.operation = 429, left, operation
                 raise error
-            attempts.throttled += left
-            # A little longer, so that the requests do not start together.
+            retry_state.throttled += left
+            # Jitter, so that the requests do not start together.
             await asyncio.sleep(left + jitter(0.0, min(1.0, left * 0.1)))
 
-    def _may_wait(self, seconds: float, attempts: RetryState) -> bool:
+    def _may_wait(self, seconds: float, retry_state: RetryState) -> bool:
         """Whether a call may wait so long for the end of a pause."""
-        retry = attempts.retry
+        retry = retry_state.retry
         return (
             seconds <= visible_deadline() - asyncio.get_running_loop().time()
             and seconds <= retry.max_retry_after
-            and attempts.throttled + seconds <= retry.max_throttled
+            and retry_state.throttled + seconds <= retry.max_throttled
         )
 
     async def _post_once(
@@ -182,15 +183,15 @@ class ExternalClient:
     ) -> object:
         origin, target = parts
         if span is not None:
-            span.attempts += 1  # but no request to the API
-        headers = {"Accept": "application/json", "User-Agent": self._user_agent}
+            span.attempts += 1  # `stats.requests` counts those to the API alone
+        headers = {"Accept": "application/json", "User-Agent": self._headers.user_agent}
         response = await self._transport.open(
             "POST", origin.host, f"{origin}{target}", headers, form
         )
         if span is not None:
             span.status = response.status
         if response.status < 500 and response.status != 407:
-            breaker.answered()
+            breaker.on_response()
         if not 200 <= response.status < 300:
             denied = 400 <= response.status < 500 and response.status not in {408, 425, 429}
             kind = UnauthorizedError if denied else None
@@ -199,16 +200,16 @@ class ExternalClient:
                 error.message = f"the sign-in host {origin.host} refused: {error.message}"
                 error.args = (error.message,)
             raise error
-        text = SecretBytes()
+        data = SecretBytes()
         try:
-            while len(text) < MAX_ERROR_BODY and text.take(await response.read()):
+            while len(data) < MAX_ERROR_BODY and data.take(await response.read()):
                 pass
         finally:
             response.close()
-        if not text and "grant_type" not in form:
+        if not data and "grant_type" not in form:
             return None  # a token was revoked
         try:
-            return msgspec.json.decode(text)
+            return msgspec.json.decode(data)
         except NOT_DECODED:
             pass
         raise DecodeError("the token endpoint's answer is not JSON")
@@ -216,96 +217,99 @@ class ExternalClient:
     async def fetch(
         self,
         url: tuple[Origin, str],
-        finish: Callable[[FileBody], Awaitable[R]],
-        attempts: RetryState,
-        ask_for: Callable[[], Mapping[str, str]],
+        handle: Callable[[FileBody], Awaitable[R]],
+        retry_state: RetryState,
+        range_headers: Callable[[], Mapping[str, str]],
     ) -> R:
-        """Get a signed URL, without the token, until ``finish`` made something of its body.
+        """Get a signed URL, without the token, until ``handle`` returns what it read of the body.
 
-        ``ask_for`` gives the headers that say what part of it each attempt is to ask for;
-        ``attempts`` counts on from an earlier fetch of the same file. Each attempt has a slot of
-        the limiter; rate windows and pauses are the platform's, and do not concern another host.
+        ``range_headers`` returns the headers of the next attempt, which ask for the part that is
+        missing; ``retry_state`` goes on counting where an earlier fetch of the same file stopped.
+        Each attempt has a slot of the limiter. Its rate windows and pauses are the platform's, and
+        do not concern another host.
         """
         origin, target = url
         breaker = self._outages.of(str(origin))
-        with self._told(SIGNED) as span:
+        with self._span(SIGNED) as span:
             while True:
                 with self._lifecycle.scope():
                     queued = time.monotonic()
-                    await self._wait_for_pause(origin, attempts, SIGNED)
-                    probe = await breaker.enter(attempts, SIGNED)
+                    await self._wait_for_pause(origin, retry_state, SIGNED)
+                    probe = await breaker.enter(retry_state, SIGNED)
                     slot: Slot | None = None
                     try:
                         slot = await self._limiter.acquire_read()
                         if span is not None:
                             span.waited += time.monotonic() - queued
                         if probe is None and breaker.open:
-                            continue  # it began while we queued: nobody waits for its end in a slot
+                            continue  # an outage began meanwhile: it is waited for without a slot
                         response = await self._open_signed(
-                            origin, target, ask_for(), span, breaker, attempts, probe
+                            origin, target, range_headers(), span, breaker, retry_state, probe
                         )
                         try:
-                            return await finish(FileBody(response, self._instrumentation, span))
+                            return await handle(FileBody(response, self._instrumentation, span))
                         finally:
                             response.close()
                     except ITwinError as error:
                         error.operation = SIGNED
-                        error.request_id = error.request_id or attempts.request_id
+                        error.request_id = error.request_id or retry_state.request_id
                         failure = error
                     finally:
                         if slot is not None:
                             slot.release()
                         if probe is not None:
                             probe.release()
-                    await self._wait_before_retry(origin, attempts, failure, span, breaker)
+                    await self._wait_before_retry(origin, retry_state, failure, span, breaker)
 
-    async def _open_signed(  # noqa: PLR0917 - what an attempt has in hand
+    async def _open_signed(  # noqa: PLR0917 - the parts of an attempt
         self,
         origin: Origin,
         target: str,
-        ask_for: Mapping[str, str],
+        range_headers: Mapping[str, str],
         span: OperationSpan | None,
         breaker: CircuitBreaker,
-        attempts: RetryState,
+        retry_state: RetryState,
         probe: Probe | None,
     ) -> Response:
-        """Send a request for a signed URL once; the answer of a success."""
-        request_id = attempts.request_id = str(uuid.uuid4())
+        """Send a request for a signed URL once; the response, if it is a success."""
+        request_id = retry_state.request_id = self._headers.next_correlation_id()
         headers = {
-            **ask_for,
-            "Accept-Encoding": "identity",  # a checksum is that of the bytes as they are stored
-            "User-Agent": self._user_agent,
+            **range_headers,
+            "Accept-Encoding": "identity",  # a checksum is one of the stored bytes
+            "User-Agent": self._headers.user_agent,
             "X-Correlation-Id": request_id,
         }
-        since = self._instrumentation.sent(span)
+        since = self._instrumentation.request_sent(span)
         try:
             try:
                 response = await self._transport.open(
                     "GET", origin.host, SecretStr(f"{origin}{target}"), headers
                 )
             except TransportError:
-                self._instrumentation.answered(SIGNED, 0, since, request_id, span)
+                self._instrumentation.response_received(SIGNED, 0, since, request_id, span)
                 raise
-            self._instrumentation.answered(SIGNED, response.status, since, request_id, span)
+            self._instrumentation.response_received(
+                SIGNED, response.status, since, request_id, span
+            )
             if response.status < 500 and response.status != 407:
-                breaker.answered()
+                breaker.on_response()
             if 200 <= response.status < 300:
                 return response
             raise await read_error(response, origin, secrets=_secrets_in(target))
         except ITwinError as error:
             error.request_id = request_id
-            breaker.failed(error, target.partition("?")[0], attempts, probe)
+            breaker.on_failure(error, target.partition("?")[0], retry_state, probe)
             raise
 
 
 def _secrets_of(form: SecretDict) -> SecretStrs:
-    """What must not be shown of a form."""
-    values = [form[name] for name in form.keys() - _SHOWN]
+    """The values of a form that must not be shown."""
+    values = [form[name] for name in form.keys() - _NOT_SECRET]
     return SecretStrs((*values, *map(quote_plus, values)))
 
 
 def _secrets_in(target: str) -> SecretStrs:
-    """What must not be shown of a signed URL: its query, and each value in it."""
+    """The parts of a signed URL that must not be shown: its query, and each value in it."""
     query = target.partition("?")[2]
     values = [pair.partition("=")[2] for pair in query.split("&")]
     return SecretStrs((query, *values, *map(unquote, values)))

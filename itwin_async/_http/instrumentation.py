@@ -1,4 +1,4 @@
-"""What a session tells: counts for `stats`, events for a listener, lines for the log."""
+"""Instrumentation of a session: counts for `stats`, events for a listener, lines for the log."""
 
 import logging
 import time
@@ -24,7 +24,7 @@ _logger = logging.getLogger("itwin_async")
 
 
 class Instrumentation:
-    """Counts always; makes an event only for somebody who listens."""
+    """Counts what happens, and emits events if there is a listener."""
 
     def __init__(self, on_event: OnEvent | None) -> None:
         self._on_event: Final = on_event
@@ -49,25 +49,25 @@ class Instrumentation:
         )  # fmt: skip
 
     def start_span(self, operation: str) -> "OperationSpan | None":
-        """The record of an operation that begins; None where nobody listens."""
+        """Start the span of an operation; None without a listener."""
         return None if self._on_event is None else OperationSpan(self, operation)
 
-    def sent(self, span: "OperationSpan | None") -> float:
-        """A request is being sent; when."""
+    def request_sent(self, span: "OperationSpan | None") -> float:
+        """Count a request that is sent now; returns the time."""
         self._requests += 1
         if span is not None:
             span.attempts += 1
         return time.monotonic()
 
     def prefetch_sent(self) -> None:
-        """A page is requested before its turn."""
+        """Count a page that is requested before its turn."""
         self._prefetched += 1
 
     def prefetch_unused(self) -> None:
-        """A page that was requested before its turn was not used."""
+        """Count a page that was requested before its turn and not used."""
         self._prefetched_in_vain += 1
 
-    def answered(
+    def response_received(
         self,
         operation: object,
         status: int,
@@ -75,7 +75,7 @@ class Instrumentation:
         request_id: str,
         span: "OperationSpan | None",
     ) -> None:
-        """Its answer began, or came to nothing: then the status is 0."""
+        """Record the headers of a response, or with status 0 that there was none."""
         if span is not None:
             span.status, span.request_id = status, request_id
         if _logger.isEnabledFor(logging.DEBUG):
@@ -84,15 +84,14 @@ class Instrumentation:
             seconds = time.monotonic() - since
             self.emit(ResponseReceived(str(operation), status, seconds, request_id))
 
-    def received(self, piece: bytes, span: "OperationSpan | None") -> bytes:
-        """A piece of a body came in."""
-        self._bytes_received += len(piece)
+    def body_received(self, size: int, span: "OperationSpan | None") -> None:
+        """Count bytes of a body."""
+        self._bytes_received += size
         if span is not None:
-            span.bytes_received += len(piece)
-        return piece
+            span.bytes_received += size
 
-    def retried(self, failure: ITwinError, faults: int, delay: float) -> None:
-        """A request that failed will be sent again."""
+    def retry_scheduled(self, failure: ITwinError, faults: int, delay: float) -> None:
+        """Record that a request will be sent again."""
         self._retries += 1
         operation, reason = failure.operation or "", _reason(failure)
         _logger.info(
@@ -102,20 +101,20 @@ class Instrumentation:
             self.emit(RetryScheduled(operation, faults, delay, reason, failure.request_id))
 
     def throttled(self, span: "OperationSpan | None") -> None:
-        """An answer of status 429 came."""
+        """Count a 429."""
         self._throttled += 1
         if span is not None:
             span.throttled += 1
 
-    def paused(self, operation: str, seconds: float, request_id: str) -> None:
-        """The door was closed for everybody."""
+    def rate_limited(self, operation: str, seconds: float, request_id: str) -> None:
+        """Record that a 429 paused all requests."""
         self._pauses += 1
         _logger.warning("%s was throttled: all pause for %.1f s", operation, seconds)
         if self._on_event is not None:
             self.emit(RateLimited(operation, seconds, request_id))
 
     def outage_started(self, origin: str, failure: ITwinError) -> None:
-        """An origin is out of service."""
+        """Record the beginning of an outage."""
         self._outages += 1
         reason = _reason(failure)
         _logger.warning("%s is out of service (%s): calls wait while one probes", origin, reason)
@@ -123,26 +122,26 @@ class Instrumentation:
             self.emit(OutageStarted(origin, reason, failure.request_id))
 
     def probe_failed(self) -> None:
-        """A request during an outage failed."""
+        """Count a request that failed during an outage."""
         self._probes += 1
 
     def outage_ended(self, origin: str, seconds: float, failed_probes: int) -> None:
-        """An origin answers again."""
+        """Record the end of an outage."""
         _logger.info(
             "%s answers again after %.1f s and %d failed probes", origin, seconds, failed_probes
         )
         if self._on_event is not None:
             self.emit(OutageEnded(origin, seconds, failed_probes))
 
-    def renewed(self, token: Token) -> None:
-        """There is a new token."""
+    def token_renewed(self, token: Token) -> None:
+        """Record a new token."""
         self._renewals += 1
         _logger.debug("A token was fetched")
         if self._on_event is not None:
             self.emit(TokenRenewed(token.expires_in))
 
     def emit(self, event: Event) -> None:
-        """Call the listener, whose errors are its own."""
+        """Call the listener; an error that it raises is logged."""
         if self._on_event is not None:
             try:
                 self._on_event(event)
@@ -155,13 +154,13 @@ def _reason(failure: ITwinError) -> str:
 
 
 class OperationSpan:
-    """An operation under way, for somebody who listens; told once, when it is over."""
+    """An operation under way; emits `OperationFinished` once, when it ends."""
 
     __slots__ = (
         "_context",
+        "_ended",
         "_instrumentation",
         "_operation",
-        "_over",
         "_since",
         "attempts",
         "bytes_received",
@@ -175,9 +174,9 @@ class OperationSpan:
         self._instrumentation = instrumentation
         self._operation = operation
         self._since = time.monotonic()
-        # A body may be closed by another task, or by the collector: the listener sees its own.
+        # Of the task that began it: another task or the collector may close its body.
         self._context: Context = copy_context()
-        self._over = False
+        self._ended = False
         self.attempts: int = 0
         self.throttled: int = 0
         self.waited: float = 0.0
@@ -186,10 +185,10 @@ class OperationSpan:
         self.request_id: str | None = None
 
     def end(self, error: BaseException | None = None) -> None:
-        """It is over; only the first time counts."""
-        if self._over:
+        """End the span; nothing if it has ended."""
+        if self._ended:
             return
-        self._over = True
+        self._ended = True
         if isinstance(error, ResponseError):
             self.status = error.status
         event = OperationFinished(

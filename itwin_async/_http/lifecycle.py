@@ -1,4 +1,7 @@
-"""The life of a session: one loop, one process, and an end that leaves nothing behind."""
+"""Lifecycle of a session: one loop, one process, and an end that leaves nothing open.
+
+How sessions and lists are closed, also by a collector: docs/adr/0004.
+"""
 
 import weakref
 from typing import Final, Protocol, Self
@@ -13,15 +16,15 @@ CLOSED: Final = "this ITwinSession is closed: make a new one"
 
 
 class BackgroundTask(Protocol):
-    """Something in the background that ends with the session."""
+    """Work in the background that ends with the session."""
 
     def cancel(self) -> None:
-        """End now."""
+        """End it now."""
         ...
 
 
 class CallScope(InterruptScope):
-    """A call under way: closing the session ends it with `RuntimeError`, never in silence."""
+    """A block of a call. Closing the session ends it with `RuntimeError`."""
 
     __slots__ = ("_lifecycle",)
 
@@ -36,13 +39,15 @@ class CallScope(InterruptScope):
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._lifecycle.scopes.discard(self)
+        if kind is None and self._error is None:
+            return
         super().__exit__(kind, *error)
         if self._lifecycle.closed and kind is not None and issubclass(kind, TransportError):
             raise RuntimeError(CLOSED) from None
 
 
 class SessionLifecycle:
-    """Knows what is under way, and ends it with the session."""
+    """Knows the calls and background tasks of a session, and ends them when it is closed."""
 
     def __init__(self, transport: Transport, tokens: TokenCache) -> None:
         self.background: Final[set[BackgroundTask]] = set()
@@ -51,21 +56,20 @@ class SessionLifecycle:
         self.binding: Final[LoopBinding] = transport.binding
         self._transport = transport
         self._tokens = tokens
-        # Not `__del__`: of a cycle that is collected, aiohttp's session might be finalized before.
         self._finalizer = weakref.finalize(self, Transport.finalize, transport)
 
     def scope(self) -> CallScope:
-        """Mark a stretch of a call, so that closing the session ends it."""
+        """A block of a call, which closing the session ends."""
         return CallScope(self)
 
     def check_open(self) -> None:
-        """`RuntimeError` in one sentence when the session cannot be used from here."""
+        """Raise `RuntimeError` if the session is closed, or of another loop or process."""
         if self.closed:
             raise RuntimeError(CLOSED)
         self.binding.check("ITwinSession")
 
     async def aclose(self) -> None:
-        """Close: running calls raise `RuntimeError`. Doing it twice is fine."""
+        """Close the session: running calls raise `RuntimeError`. A second time does nothing."""
         if self.closed:
             return
         if self.binding.lost:

@@ -1,4 +1,4 @@
-"""What becomes of an attempt that failed: the error it is, and the wait before the next one."""
+"""Failed attempts: the error of a response, and the wait before the next attempt."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ MAX_ERROR_BODY: Final = 65_536  # bytes of an error's body that are read
 
 
 async def wait_before_retry(
-    attempts: RetryState,
+    retry_state: RetryState,
     failure: ITwinError,
     breaker: CircuitBreaker,
     instrumentation: Instrumentation,
@@ -28,14 +28,14 @@ async def wait_before_retry(
     During an outage this does not wait: `CircuitBreaker.enter` does.
     """
     now = asyncio.get_running_loop().time()
-    delay = attempts.delay(failure, now, outage=breaker.open)
-    attempts.request_id = failure.request_id
+    delay = retry_state.delay(failure, now, outage=breaker.open)
+    retry_state.request_id = failure.request_id
     if delay is not None and breaker.open:
         delay = breaker.until_probe()
     if delay is None or now + delay > visible_deadline():
-        failure.outcome_unknown = attempts.outcome_unknown(failure)
+        failure.outcome_unknown = retry_state.outcome_unknown(failure)
         raise failure
-    instrumentation.retried(failure, attempts.faults, delay)
+    instrumentation.retry_scheduled(failure, retry_state.faults, delay)
     if not breaker.open:
         await asyncio.sleep(delay)
 
@@ -43,13 +43,13 @@ async def wait_before_retry(
 async def read_error(
     response: Response, origin: Origin, *, secrets: SecretStrs, kind: Any = None
 ) -> ITwinError:
-    """The error that an answer of this origin is, read as far as it is worth it."""
-    text = SecretBytes()
+    """The error of a response that is no success, with what its body says."""
+    data = SecretBytes()
     try:
-        while len(text) < MAX_ERROR_BODY and text.take(await response.read()):
+        while len(data) < MAX_ERROR_BODY and data.take(await response.read()):
             pass
     except TransportError:
-        pass  # the status says enough
+        pass  # the status is enough
     finally:
         response.close()
     if response.status == 407:
@@ -62,10 +62,10 @@ async def read_error(
         if parts is None and not (location.startswith("/") and not location.startswith("//")):
             return LinkError("a redirect leads to what is not an http(s) URL with a plain host")
     wait = retry_after(response)
-    return parse_error(response.status, bytes(text), wait, secrets=secrets, kind=kind)
+    return parse_error(response.status, bytes(data), wait, secrets=secrets, kind=kind)
 
 
 def retry_after(response: Response) -> float | None:
-    """Seconds that an answer asks to wait, or None."""
+    """The seconds of `Retry-After`, or None."""
     headers = response.headers
     return parse_retry_after(headers.get("Retry-After"), headers.get("Date"), time.time())

@@ -1,10 +1,13 @@
-"""The session's token: fetched once for a crowd, renewed ahead of its end, by a monotonic clock."""
+"""Token cache of a session: one renewal at a time, ahead of expiry, by a monotonic clock.
+
+All callers that wait for a token share its renewal ("single flight").
+"""
 
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Mapping
-from typing import Final, NoReturn, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NoReturn
 
 from itwin_async._aio.loops import background
 from itwin_async._aio.timeouts import Timeout
@@ -13,93 +16,88 @@ from itwin_async.auth import Token, TokenProvider, TokenRequester, TokenSource
 from itwin_async.errors import is_own, own_copy
 
 _logger = logging.getLogger("itwin_async")
-# Shares of a token's life, and seconds at most: early is tolerant (the old token still serves),
-# late is strict (it could end on its way). The platform's own clients use 60 and 600 s of 3,600.
+# A share of a token's lifetime, and seconds at most. From the first margin on it is renewed in the
+# background; within the second one it is not used any more, for it could expire on its way. The
+# platform's own clients use 600 and 60 s of 3,600.
 REFRESH_MARGIN: Final = (0.2, 300.0)
 EXPIRY_MARGIN: Final = (0.05, 60.0)
 _MAX_END: Final = 5.0  # seconds that a provider may take to end, such as to keep what it was given
-_SOONEST: Final = 1.0  # seconds between two early renewals that fail
-
-
-class Lender(TokenRequester, Protocol):
-    """Who sends a provider's requests, and is told of a new token."""
-
-    @property
-    def timeout(self) -> float:
-        """Seconds that a provider may take, besides the time of the requests sent for it."""
-        ...
-
-    def renewed(self, token: Token) -> None:
-        """A token was fetched."""
-        ...
+_REFRESH_INTERVAL: Final = 1.0  # seconds between two renewals in the background that fail
 
 
 class _Failure:
-    """A renewal that failed: for each waiter an error without the tracebacks of the others."""
+    """A renewal that failed. Each waiter raises a copy, without the tracebacks of the others."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
-        # Where a foreign error comes from is its provider's affair; ours say what happened.
+        # Of a foreign error the traceback says where the provider raised it.
         self._traceback = None if is_own(error) else error.__traceback__
 
     def throw(self) -> NoReturn:
-        """Raise it once more."""
+        """Raise a copy."""
         raise own_copy(self._error).with_traceback(self._traceback) from self._error.__cause__
 
 
-class _BoundedSignIn:
-    """What a provider is lent: its requests have limits of their own, and stop the provider's."""
+class _BoundedRequester:
+    """A `TokenRequester` whose requests have their own time limits and stop the provider's."""
 
-    def __init__(self, lender: Lender, timeout: Timeout) -> None:
-        self.base_url: Final = lender.base_url
-        self._lender = lender
+    def __init__(self, requester: TokenRequester, timeout: Timeout) -> None:
+        self.base_url: Final = requester.base_url
+        self._requester = requester
         self._timeout = timeout
-        self._under_way = 0
+        self._in_flight = 0
 
     async def post(self, url: str, form: Mapping[str, str]) -> object:
-        """The decoded JSON of a successful answer; everything else raises the library's errors."""
-        self._under_way += 1
+        """The decoded JSON of a success; everything else raises the library's errors."""
+        self._in_flight += 1
         self._timeout.suspend()
         try:
-            return await self._lender.post(url, form)
+            return await self._requester.post(url, form)
         finally:
-            self._under_way -= 1
-            if not self._under_way:
+            self._in_flight -= 1
+            if not self._in_flight:
                 self._timeout.resume()
 
 
 class TokenCache:
-    """Keeps one token. A cancelled waiter cancels nobody else's renewal."""
+    """Keeps the token of a session. A cancelled waiter does not cancel the renewal.
 
-    def __init__(self, source: TokenSource) -> None:
+    ``timeout`` is the time in seconds that the provider may take, besides that of its requests.
+    """
+
+    def __init__(
+        self, source: TokenSource, *, timeout: float, on_renewed: Callable[[Token], object]
+    ) -> None:
         self._source = source
+        self._timeout = timeout
+        self._on_renewed = on_renewed
         self._token: Token | None = None
-        self._early = self._late = 0.0
+        self._refresh_at = self._expires_at = 0.0
         self._renewal: asyncio.Task[Token | _Failure] | None = None
         self._replaced = 0  # how often somebody signed in or out: a renewal from before is old
         self._closed = False
 
-    def ready(self, lender: Lender, now: float) -> Token | None:
-        """The token, if it can be used now; starts a renewal when its end is near."""
+    def usable(self, requester: TokenRequester) -> Token | None:
+        """The token if it can be used now, else None; starts a renewal when it expires soon."""
         token = self._token
         if token is None or token.expires_in is None:
             return token
-        if now >= self._late:
+        now = asyncio.get_running_loop().time()
+        if now >= self._expires_at:
             return None
-        if now >= self._early:
-            self._early = now + _SOONEST
-            self._renew(lender)
+        if now >= self._refresh_at:
+            self._refresh_at = now + _REFRESH_INTERVAL
+            self._renew(requester)
         return token
 
-    async def get(self, lender: Lender) -> Token:
-        """A token that can be used. Raises what the provider raises, to each waiter its own copy.
+    async def get(self, requester: TokenRequester) -> Token:
+        """Wait for a usable token. Raises what the provider raises, a copy in each waiter.
 
         A foreign error that cannot be copied is the same object for all.
         """
-        loop = asyncio.get_running_loop()
-        token = self.ready(lender, loop.time())
+        token = self.usable(requester)
         if token is None:
-            renewal = self._renew(lender)
+            renewal = self._renew(requester)
             if renewal is asyncio.current_task():
                 raise RuntimeError("a token provider must not use the session that waits for it")
             await asyncio.wait([renewal])  # cancelling this waiter leaves the renewal alone
@@ -111,11 +109,11 @@ class TokenCache:
             outcome = renewal.result()
             if isinstance(outcome, _Failure):
                 outcome.throw()
-            token = self.ready(lender, loop.time()) or outcome
+            token = self.usable(requester) or outcome
         return token
 
     def invalidate(self, token: Token) -> None:
-        """Forget this very token, because the platform refused it."""
+        """Forget a token that the platform rejected, unless there is another one already."""
         if self._token is token:
             self._token = None
 
@@ -125,63 +123,65 @@ class TokenCache:
         self._keep(token)
 
     def close(self) -> None:
-        """Stop a renewal that is under way."""
+        """Cancel a renewal that is under way."""
         self._closed = True
         if self._renewal is not None:
             self._renewal.cancel()
 
     async def wait_closed(self) -> None:
-        """Wait, for a few seconds at most, until a renewal that was stopped has ended."""
+        """Wait, for a few seconds at most, until a renewal that was cancelled has ended."""
         renewal = self._renewal
         if renewal is not None and renewal is not asyncio.current_task():
             await asyncio.wait([renewal], timeout=_MAX_END)
 
-    def _renew(self, lender: Lender) -> "asyncio.Task[Token | _Failure]":
+    def _renew(self, requester: TokenRequester) -> "asyncio.Task[Token | _Failure]":
         if self._renewal is None:
-            self._renewal = background(self._try(lender), "token")
-            self._renewal.add_done_callback(self._done)
+            self._renewal = background(self._try(requester), "token")
+            self._renewal.add_done_callback(self._on_done)
         return self._renewal
 
-    def _done(self, renewal: "asyncio.Task[Token | _Failure]") -> None:
+    def _on_done(self, renewal: "asyncio.Task[Token | _Failure]") -> None:
         self._renewal = None
         failed = not renewal.cancelled() and isinstance(renewal.result(), _Failure)
         if failed and self._token is not None:
-            _logger.warning("A token could not be renewed ahead of its end; it will be tried again")
+            _logger.warning(
+                "A token could not be renewed before it expires; it will be tried again"
+            )
 
-    def _coming(self, sign_in: TokenRequester) -> Awaitable[object]:
+    def _call_source(self, requester: TokenRequester) -> Awaitable[object]:
         source = self._source
         if isinstance(source, TokenProvider):
-            return source.get_token(sign_in)
-        coming: object = source()
-        if not inspect.isawaitable(coming):
+            return source.get_token(requester)
+        result: object = source()
+        if not inspect.isawaitable(result):
             raise TypeError("a token provider must be an async callable or have get_token()")
-        return coming
+        return result
 
-    async def _try(self, lender: Lender) -> "Token | _Failure":
+    async def _try(self, requester: TokenRequester) -> "Token | _Failure":
         try:
-            return await self._fetch(lender)
+            return await self._fetch(requester)
         except Exception as error:  # noqa: BLE001 - raised to each waiter
             return _Failure(error)
 
-    async def _fetch(self, lender: Lender) -> Token:
-        limit, replaced = lender.timeout, self._replaced
+    async def _fetch(self, requester: TokenRequester) -> Token:
+        limit, replaced = self._timeout, self._replaced
         with Timeout(limit, f"the token provider gave nothing within {limit:g} s") as timeout:
             try:
-                given = SecretValue(await self._coming(_BoundedSignIn(lender, timeout)))
+                result = SecretValue(await self._call_source(_BoundedRequester(requester, timeout)))
             finally:
                 timeout.cancel()
-        token = Token(given.value) if isinstance(given.value, str) else given.value
+        token = Token(result.value) if isinstance(result.value, str) else result.value
         if not isinstance(token, Token):
             raise TypeError(f"a token provider must give a Token, not {type(token).__name__}")
         if replaced == self._replaced:
             self._keep(token)
-        lender.renewed(token)
+        self._on_renewed(token)
         return token
 
     def _keep(self, token: Token | None) -> None:
         lifetime = None if token is None else token.expires_in
         if lifetime is not None:
             now = asyncio.get_running_loop().time()
-            self._early = now + lifetime - min(lifetime * REFRESH_MARGIN[0], REFRESH_MARGIN[1])
-            self._late = now + lifetime - min(lifetime * EXPIRY_MARGIN[0], EXPIRY_MARGIN[1])
+            self._refresh_at = now + lifetime - min(lifetime * REFRESH_MARGIN[0], REFRESH_MARGIN[1])
+            self._expires_at = now + lifetime - min(lifetime * EXPIRY_MARGIN[0], EXPIRY_MARGIN[1])
         self._token = token

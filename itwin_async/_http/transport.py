@@ -1,13 +1,16 @@
-"""The seam to the network: the only module that knows aiohttp's client and its exceptions."""
+"""Transport: sends requests through aiohttp; the only module that imports its client.
 
-# A name is encoded, and looked up in a thread: nothing is to be imported there, for files may be
-# short by then.
+What it uses of aiohttp's private parts, and why: docs/adr/0005.
+"""
+
+# Looking up a name imports these in a thread, which fails when the process is out of files.
 import asyncio
 import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import encodings.idna  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import errno
 import ssl
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import aiohttp
@@ -22,19 +25,14 @@ from itwin_async.errors import Reason, TransportError
 
 ClientSession = aiohttp.ClientSession
 CHUNK: Final = 256 * 1024  # bytes; a read gives up to twice as much. 64 KiB cost 4 % on 27 MB pages
-_LONGEST_CLOSE: Final = 5.0  # seconds for which closing waits until the sockets are gone
-_NO_LIMITS: Final = aiohttp.ClientTimeout(
-    total=None
-)  # time is bounded here, without the consumer's
-# A body makes progress if so many bytes come within the session's `timeout` of waiting.
-PROGRESS: Final = 1_024
-# An entry of a large body is allocated and freed over and over. Freeing one large block first
-# teaches glibc to keep such memory: pages of 1.4 MB ran at 0.75 of the speed without it.
-_KEEP_MEMORY: Final = 8 << 20
+_CLOSE_TIMEOUT: Final = 5.0  # seconds
+# aiohttp's own limits would count the time in which a consumer thinks.
+_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)
+PROGRESS: Final = 1_024  # bytes that must come within `timeout` seconds of waiting
 
 
 class Response(Protocol):
-    """An answer whose head is in, and whose body is read piece by piece."""
+    """A response whose headers are in, and whose body is read piece by piece."""
 
     @property
     def status(self) -> int:
@@ -46,33 +44,69 @@ class Response(Protocol):
         """Headers, by name in any case."""
         ...
 
+    @property
+    def ended(self) -> bool:
+        """Whether the whole body was read."""
+        ...
+
     async def read(self) -> bytes:
         """The next piece of the body as decompressed, empty at its end."""
         ...
 
     def close(self) -> None:
-        """Be done with it, now: a connection whose body is not in is cut."""
+        """Close it now: a connection whose body is not in is cut."""
         ...
+
+
+class _ResponseTimeout(Timeout):
+    """Bounds the wait for the headers of a response, then for each kilobyte of its body.
+
+    The transport uses one for many responses in turn. Its timer is moved and not made anew, which
+    cost 5 µs for each response.
+    """
+
+    __slots__ = ("host", "in_body")
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.host = ""
+        self.in_body = False
+
+    def error(self) -> TransportError:
+        """The error of a wait beyond the limit."""
+        message = (
+            f"{self.host} kept us waiting for its body: less than {PROGRESS:,} bytes came "
+            f"within {self.seconds:g} s"
+            if self.in_body
+            else f"{self.host} did not answer within {self.seconds:g} s"
+        )
+        return TransportError(message, "timeout")
 
 
 class _HttpResponse:
     __slots__ = (
-        "_response", "_room", "_since_progress", "_timeout", "_transport", "headers", "host",
-        "status",
+        "_bytes_left", "_response", "_since_progress", "_timeout", "_transport", "ended",
+        "headers", "host", "status",
     )  # fmt: skip
 
     def __init__(
-        self, transport: "Transport", response: aiohttp.ClientResponse, host: str, timeout: Timeout
+        self,
+        transport: "Transport",
+        response: aiohttp.ClientResponse,
+        host: str,
+        timeout: _ResponseTimeout,
     ) -> None:
         self._transport = transport
         self._response = response
-        self._timeout = timeout
+        self._timeout: _ResponseTimeout | None = timeout
         self._since_progress = 0  # bytes
-        timeout.restart()
-        self._room = transport.max_body
+        self._bytes_left = transport.max_body
         self.host = host
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
+        self.ended: bool = False
+        timeout.in_body = True
+        timeout.restart()
         transport.open_responses.add(self)
 
     async def read(self) -> bytes:
@@ -82,32 +116,23 @@ class _HttpResponse:
         try:
             piece = content.read_nowait()
             if not piece and not content.at_eof():
-                timeout = self._timeout
-                timeout.message = (
-                    f"{self.host} kept us waiting for its body: less than {PROGRESS:,} bytes came "
-                    f"within {timeout.seconds:g} s"
-                )
-                with timeout:
+                if self._timeout is None:
+                    raise RuntimeError("this response is closed")  # noqa: TRY301
+                with self._timeout:
                     piece = await content.readany()
         except (aiohttp.ClientError, OSError) as error:
             # aiohttp would throw away what arrived before the fault. A test guards this.
             piece = content._read_nowait(-1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             if not piece:  # else the next read raises it
-                failure = _translated(error, self.host, in_body=True)
+                failure = _translate(error, self.host, in_body=True)
         except BaseException:
             self.close()
             raise
-        if failure is not None:  # raised here, it does not hold on to the foreign one
+        if failure is not None:  # raised here, its context is not the foreign error
             self.close()
             raise failure
-        if not piece:
-            self.close()
-        self._since_progress += len(piece)
-        if self._since_progress >= PROGRESS:
-            self._since_progress = 0
-            self._timeout.restart()
-        self._room -= len(piece)
-        if self._room < 0:
+        self._count(len(piece))
+        if self._bytes_left < 0:
             self.close()
             del piece  # no frame of an error shows what a body holds
             raise TransportError(
@@ -115,19 +140,35 @@ class _HttpResponse:
                 f"{self._transport.max_body} bytes",
                 "too large",
             )
+        if content.at_eof():  # aiohttp has released the connection
+            self.ended = True
+            self._release()
         return piece
 
+    def _count(self, size: int) -> None:
+        self._bytes_left -= size
+        self._since_progress += size
+        if self._since_progress >= PROGRESS and self._timeout is not None:
+            self._since_progress = 0
+            self._timeout.restart()
+
     def close(self) -> None:
-        self._transport.open_responses.discard(self)
-        self._timeout.cancel()
+        self._release()
         if not self._transport.binding.lost:
             self._response.close()
 
+    def _release(self) -> None:
+        """Give back the timeout, once."""
+        timeout, self._timeout = self._timeout, None
+        if timeout is not None:
+            self._transport.open_responses.discard(self)
+            self._transport.give_back(timeout)
+
 
 class Transport:
-    """Sends requests as they are: no redirects, cookies, netrc or resends of its own.
+    """Sends requests as they are, without redirects, cookies, netrc or resends of its own.
 
-    ``proxy`` and ``tls`` are for its own pool; without them there is no proxy, and the system's
+    ``proxy`` and ``tls`` configure its own pool; without them there is no proxy, and the system's
     certificates are trusted.
     """
 
@@ -143,6 +184,7 @@ class Transport:
         self._http = http
         self._proxy = proxy
         self._tls = tls
+        self._idle_timeouts: list[_ResponseTimeout] = []
         self._owned = http is None
         self._closed = False
         self.binding: Final = LoopBinding()
@@ -153,98 +195,97 @@ class Transport:
     async def open(
         self, method: str, host: str, url: str, headers: Mapping[str, str], body: Any = None
     ) -> Response:
-        """Send a request and wait for the head of its answer, for up to ``timeout`` seconds.
+        """Send a request and wait for the headers of its response, for up to ``timeout`` seconds.
 
-        ``url`` goes out byte for byte; ``host`` is what errors may show of it.
+        ``url`` is sent byte for byte; ``host`` is what errors may show of it.
 
         Raises `TransportError`, or `RuntimeError` when the caller's own session is closed.
         """
         http = self._http or self._start()
         if http.closed:
             raise RuntimeError("the aiohttp.ClientSession given as http is closed")
-        timeout = Timeout(self.timeout, f"{host} did not answer within {self.timeout:g} s")
+        timeout = self._take_timeout(host)
         try:
+            options = _PLAIN if self._proxy is None else _through(self._proxy, url, headers)
             with timeout:
                 response = await http.request(
                     method,
                     URL(url, encoded=True),
                     data=body,
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    timeout=_NO_LIMITS,
-                    auto_decompress=True,
-                    read_bufsize=CHUNK,
-                    **self._sent_through(url, headers),
+                    **{"headers": headers, **options},
                 )
             return _HttpResponse(self, response, host, timeout)
         except (aiohttp.ClientError, OSError) as error:
-            timeout.cancel()
-            failure = _translated(error, host, url=URL(url, encoded=True))
+            failure = _translate(error, host, url=URL(url, encoded=True))
+            self.give_back(timeout)
         except BaseException as error:
-            timeout.cancel()
+            self.give_back(timeout)
             if isinstance(error, asyncio.CancelledError):
                 error.__traceback__ = None  # aiohttp's frames show the URL
             raise
-        raise failure  # here it does not hold on to the foreign one, which shows headers
+        raise failure  # here, its context is not the foreign error, which shows headers
 
-    def _sent_through(self, url: str, headers: Mapping[str, str]) -> dict[str, Any]:
-        """Headers, and what aiohttp wants to know of the proxy for a request."""
-        proxy = self._proxy
-        if proxy is None:
-            return {"headers": headers}
-        if proxy.authorization is None:
-            return {"headers": headers, "proxy": proxy.url}
-        own = {"Proxy-Authorization": proxy.authorization}
-        if url.startswith("http:"):  # no tunnel: the proxy reads the request itself
-            return {"headers": {**headers, **own}, "proxy": proxy.url}
-        return {"headers": headers, "proxy": proxy.url, "proxy_headers": own}
+    def _take_timeout(self, host: str) -> _ResponseTimeout:
+        idle = self._idle_timeouts
+        timeout = idle.pop() if idle else _ResponseTimeout(self.timeout)
+        timeout.host, timeout.in_body = host, False
+        timeout.restart()
+        return timeout
+
+    def give_back(self, timeout: _ResponseTimeout) -> None:
+        """Keep a timeout that nobody uses any more for the next request."""
+        if self._closed:
+            timeout.cancel()
+        else:
+            self._idle_timeouts.append(timeout)
 
     def _start(self) -> aiohttp.ClientSession:
         if self._closed:
             raise RuntimeError("the session was closed")
-        bytes(_KEEP_MEMORY)
+        _raise_malloc_threshold()
         self._http = http = aiohttp.ClientSession(
             # The limiter bounds requests; a pool with a bound would wait for paused bodies.
             connector=aiohttp.TCPConnector(limit=0, ssl=self._tls or True),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
-        # aiohttp would send a request again by itself, unseen by attempts, budget
-        # and log. There is no public switch; a test guards this one.
+        # aiohttp would send a request again by itself, unseen by attempts, statistics and log.
         http._retry_connection = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return http
 
     def finalize(self) -> None:
-        """Close what nobody uses any more: in a finalizer, and so in any thread or process."""
+        """Close, from a finalizer: in any thread or process, without a loop to wait in."""
         if self.binding.lost:
             self._close()
         else:
             self.binding.call(self._close)
 
     def _close(self) -> None:
-        """Close everything at once, without a loop to wait in: open bodies first, then the pool."""
+        """Close open responses, then the pool, at once."""
         connector = self._take_pool()
         if connector is None:
             return
-        if self.binding.lost:  # only said: a forked child would close the parent's sockets as well
+        if self.binding.lost:  # only marked: a forked child would close the parent's sockets
             connector._closed = True  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         else:
-            # `close()` wants a running loop; a test guards this one.
+            # `close()` wants a running loop.
             connector._close(abort_ssl=True)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     def _take_pool(self) -> aiohttp.BaseConnector | None:
-        """Close the open bodies, and take what else is to be closed out of aiohttp's session."""
+        """Close open responses; the pool of our own session, detached from it."""
         http = self._end()
         if http is None:
             return None
         connector = http.connector
-        http.detach()  # or it would complain that it was not closed
+        http.detach()  # else it would warn that it was not closed
         return connector
 
     def _end(self) -> ClientSession | None:
-        """Close the open bodies; aiohttp's session, if it is our own and was opened."""
+        """Close open responses; aiohttp's session, if it is our own and was opened."""
+        self._closed = True
         for response in list(self.open_responses):
             response.close()
-        self._closed = True
+        while self._idle_timeouts:
+            self._idle_timeouts.pop().cancel()
         http, self._http = self._http, None
         return http if self._owned else None
 
@@ -252,15 +293,45 @@ class Transport:
         """Close everything, and wait until the sockets are gone."""
         http = self._end()
         if http is not None:
-            # Where the caller is cancelled by a scope of anyio, this goes on all the same.
-            with anyio.move_on_after(_LONGEST_CLOSE, shield=True):
+            # Shielded: a cancelled scope of anyio would cancel it at once.
+            with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                 await http.close()
 
 
-def _translated(
+_PLAIN: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "allow_redirects": False,
+        "raise_for_status": False,
+        "timeout": _NO_TIMEOUT,
+        "auto_decompress": True,
+        "read_bufsize": CHUNK,
+    }
+)
+
+
+def _through(proxy: Proxy, url: str, headers: Mapping[str, str]) -> Mapping[str, Any]:
+    """aiohttp's options of a request that goes through a proxy."""
+    if proxy.authorization is None:
+        return {**_PLAIN, "proxy": proxy.url}
+    own = {"Proxy-Authorization": proxy.authorization}
+    if url.startswith("http:"):  # no tunnel: the proxy reads the request itself
+        return {**_PLAIN, "headers": {**headers, **own}, "proxy": proxy.url}
+    return {**_PLAIN, "proxy": proxy.url, "proxy_headers": own}
+
+
+def _raise_malloc_threshold() -> None:
+    """Teach glibc to keep large freed blocks, by freeing one of 8 MB.
+
+    An entry of a large body is allocated and freed over and over. Pages of 1.4 MB ran at 0.75 of
+    the speed without it.
+    """
+    bytes(8 << 20)
+
+
+def _translate(
     error: Exception, host: str, *, url: URL | None = None, in_body: bool = False
 ) -> TransportError:
-    """A foreign exception as one of ours, which names the host that it comes from."""
+    """An exception of aiohttp as a `TransportError` that names the host."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return proxy_error(error.status, host)
     if isinstance(error, aiohttp.ClientConnectorError) and url is not None:
@@ -272,7 +343,7 @@ def _translated(
 
 
 def proxy_error(status: int, host: str) -> TransportError:
-    """The error of a proxy that answered itself, instead of the host behind it."""
+    """The error of a proxy that answered in place of the host behind it."""
     if status >= 500:  # of a tunnel: nothing went through it
         why = f"{host} cannot be reached: the proxy answered {status}"
         return TransportError(why, "unreachable")
@@ -317,13 +388,13 @@ def _reason(error: BaseException, *, in_body: bool) -> Reason:
 
 
 def _why(error: BaseException) -> str:
-    """What kind of fault it was. Never a foreign message: it may quote what a server echoed."""
+    """The kind of fault. Never the message of an exception, which may quote what a server sent."""
     if isinstance(error, aiohttp.ClientResponseError):
         return type(error.__cause__ or error).__name__
     if isinstance(error, aiohttp.ClientConnectorError):
         inner = error.os_error
-        said = getattr(inner, "verify_message", None) or inner.strerror
-        why = one_line(str(said), longest=120) if said else type(inner).__name__
+        message = getattr(inner, "verify_message", None) or inner.strerror
+        why = one_line(str(message), longest=120) if message else type(inner).__name__
         unknown = getattr(inner, "verify_code", None) in _UNKNOWN_AUTHORITY
         return f"{why} (trust its authority with SSL_CERT_FILE or ca_file)" if unknown else why
     return type(error).__name__

@@ -203,7 +203,7 @@ class Prefetcher:
             return  # during an outage only probes are sent
         if prefetched and prefetched[0].target != next_target:
             self.cancel()
-        token = executor.tokens.ready(executor.external, asyncio.get_running_loop().time())
+        token = executor.tokens.usable(executor.external)
         skip = skip_of(next_target)
         predictable = self._step and skip is not None  # a continuation token names one page only
         window = min(self._window if predictable else 1, self._max_pages)

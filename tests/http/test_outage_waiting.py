@@ -180,7 +180,7 @@ async def test_a_call_of_an_outage_cancelled_at_any_await_keeps_nobody_waiting(c
         nonlocal failing
         failing = 3
         for target in ("/a", "/b"):
-            breaker(itwin).failed(TransportError(), target, RetryState(retry, "GET"), None)
+            breaker(itwin).on_failure(TransportError(), target, RetryState(retry, "GET"), None)
         assert breaker(itwin).open
         others.append(asyncio.ensure_future(call(itwin, 2)))
         return await call(itwin, 1)

@@ -37,11 +37,11 @@ def test_an_outage_is_two_targets_without_a_success_between():
     state = OutageState()
     assert not state.fault("/a", 1.0)
     assert not state.fault("/a", 2.0)  # one bad resource
-    assert state.answer() is None
+    assert state.response() is None
     assert not state.fault("/b", 3.0)
     assert state.fault("/a", 4.0)
     assert not state.fault("/c", 5.0)  # it goes on
-    assert state.answer() == 4.0
+    assert state.response() == 4.0
     assert state.since is None
     assert not state.fault("/b", 6.0)
 
@@ -204,7 +204,7 @@ async def test_a_late_answer_that_asks_for_too_long_ends_the_waiting_calls_too()
         await until(lambda: waiting(itwin) == 2)
         late = ServerError("maintenance")
         late.status, late.retry_after, late.path = 503, 31.0, "/c"
-        breaker(itwin).failed(late, "/c", RetryState(retry, "GET"), None)
+        breaker(itwin).on_failure(late, "/c", RetryState(retry, "GET"), None)
         await until(lambda: sum(task.done() for task in calls) == 2)
         errors = [task.exception() for task in calls if task.done()]
         assert [error.retry_after for error in errors] == [31.0, 31.0]
@@ -231,7 +231,7 @@ async def test_nothing_is_asked_for_ahead_during_an_outage():
         await anext(pages)
         await until(lambda: len(origin.calls) == 2 and origin.in_flight == 0)
         for target in ("/a", "/b"):
-            breaker(itwin).failed(TransportError(), target, RetryState(retry, "GET"), None)
+            breaker(itwin).on_failure(TransportError(), target, RetryState(retry, "GET"), None)
         assert await anext(pages)  # it was there already
         await asyncio.sleep(0)
         assert len(origin.calls) == 2

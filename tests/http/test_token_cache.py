@@ -168,7 +168,7 @@ async def test_a_renewal_ahead_that_fails_leaves_the_old_token_in_use(emulator, 
         await itwin.itwins.get_primary_account()
         await until(lambda: emulator.count("token") == 2)
         await itwin.itwins.get_primary_account()
-    assert "renewed ahead" in caplog.text
+    assert "renewed before it expires" in caplog.text
 
 
 async def test_no_token_is_used_in_its_last_seconds(emulator, itwin):

@@ -82,6 +82,11 @@ class Timeout(InterruptScope):
         """The error of a wait beyond the limit."""
         return TransportError(self.message, "timeout")
 
+    @property
+    def active(self) -> bool:
+        """Whether a task is in a block."""
+        return self._deadline != math.inf
+
     def restart(self) -> None:
         """Grant the whole time anew; not within a block."""
         self._left = self.seconds
@@ -128,7 +133,7 @@ class Timeout(InterruptScope):
 
     def _expire(self) -> None:
         self._handle = None
-        if self._deadline == math.inf:
+        if not self.active:
             return  # the next block sets a timer
         loop = self._task.get_loop()
         now = loop.time()

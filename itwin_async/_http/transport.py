@@ -206,13 +206,15 @@ class Transport:
             raise RuntimeError("the aiohttp.ClientSession given as http is closed")
         timeout = self._take_timeout(host)
         try:
-            options = _PLAIN if self._proxy is None else _through(self._proxy, url, headers)
+            options: dict[str, Any] = {"headers": headers, **_OPTIONS}
+            if self._proxy is not None:
+                options.update(_proxy_options(self._proxy, url, headers))
             with timeout:
                 response = await http.request(
                     method,
                     URL(url, encoded=True),
                     data=body,
-                    **{"headers": headers, **options},
+                    **options,
                 )
             return _HttpResponse(self, response, host, timeout)
         except (aiohttp.ClientError, OSError) as error:
@@ -233,8 +235,8 @@ class Transport:
         return timeout
 
     def give_back(self, timeout: _ResponseTimeout) -> None:
-        """Keep a timeout that nobody uses any more for the next request."""
-        if self._closed:
+        """Keep a timeout for the next request, unless a task still waits with it."""
+        if self._closed or timeout.active:
             timeout.cancel()
         else:
             self._idle_timeouts.append(timeout)
@@ -298,7 +300,7 @@ class Transport:
                 await http.close()
 
 
-_PLAIN: Final[Mapping[str, Any]] = MappingProxyType(
+_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "allow_redirects": False,
         "raise_for_status": False,
@@ -309,14 +311,14 @@ _PLAIN: Final[Mapping[str, Any]] = MappingProxyType(
 )
 
 
-def _through(proxy: Proxy, url: str, headers: Mapping[str, str]) -> Mapping[str, Any]:
+def _proxy_options(proxy: Proxy, url: str, headers: Mapping[str, str]) -> dict[str, Any]:
     """aiohttp's options of a request that goes through a proxy."""
     if proxy.authorization is None:
-        return {**_PLAIN, "proxy": proxy.url}
+        return {"proxy": proxy.url}
     own = {"Proxy-Authorization": proxy.authorization}
     if url.startswith("http:"):  # no tunnel: the proxy reads the request itself
-        return {**_PLAIN, "headers": {**headers, **own}, "proxy": proxy.url}
-    return {**_PLAIN, "proxy": proxy.url, "proxy_headers": own}
+        return {"headers": {**headers, **own}, "proxy": proxy.url}
+    return {"proxy": proxy.url, "proxy_headers": own}
 
 
 def _raise_malloc_threshold() -> None:

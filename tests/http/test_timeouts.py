@@ -12,6 +12,7 @@ from support import PACKAGE, Clock, RawServer, answer, head, session_at, until
 
 from itwin_async import ClientCredentials, ITwinSession, Retry, ServerError, TransportError
 from itwin_async._aio.timeouts import Timeout
+from itwin_async._http.transport import Transport
 
 ONCE = Retry(attempts=1)
 PADDED = PACKAGE[:-1] + b" " * (8 * 1_024 - len(PACKAGE)) + b"}"
@@ -126,6 +127,26 @@ async def test_requests_in_turn_share_one_timer(monkeypatch):
         made.clear()
         await itwin.packages.get_package("P")
     assert not made  # it is that of the request before
+
+
+async def test_a_timeout_is_not_shared_with_a_wait_that_was_closed():
+    async def stalls(connection) -> None:
+        await connection.request()
+        await connection.send(head("Content-Length: 10"))
+        await connection.request()
+
+    async with RawServer(stalls) as server:
+        transport = Transport(None, timeout=10.0, max_body=1_000)
+        transport.binding.check("test")
+        response = await transport.open("GET", "127.0.0.1", f"{server.url}/", {})
+        used, waiting = response._timeout, asyncio.create_task(response.read())
+        await asyncio.sleep(0)
+        response.close()
+        other = await transport.open("GET", "127.0.0.1", f"{server.url}/", {})
+        assert other._timeout is not used
+        with pytest.raises(TransportError):
+            await waiting
+        await transport.aclose()
 
 
 # A loop that was busy at the deadline

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
-_MIN_SIZE: Final = 8 * 1024  # bytes; a smaller payload makes too few objects for a collection
+LARGE: Final = 8 * 1024  # bytes; smaller JSON makes too few objects for a collection
 _COLLECTS_DURING_DECODE: Final = sys.version_info < (3, 12)
 
 
@@ -18,7 +18,7 @@ def decode_uncollected(decode: Callable[[Any], T], data: bytes | bytearray) -> T
 
     ``decode`` must be a decoder of msgspec: one C call, in which no other Python code runs.
     """
-    if not _COLLECTS_DURING_DECODE or len(data) < _MIN_SIZE or not gc.isenabled():
+    if not _COLLECTS_DURING_DECODE or len(data) < LARGE or not gc.isenabled():
         return decode(data)
     gc.disable()
     try:

@@ -10,7 +10,9 @@ import pytest
 from aiohttp import web
 from chrome import ARGS, chromium
 from playwright.async_api import Page, async_playwright
+from sign_in_host import free_port
 
+from itwin_async import ITwinSession, UserSignIn
 from itwin_async.emulator import Emulator
 
 
@@ -82,6 +84,22 @@ async def test_a_user_is_chosen_and_another_refuses(page):
             await page.goto(f"{emulator.url}/connect/authorize?client_id=x")
             assert await page.title() == "Cannot sign in"
     assert [text for text in console if "400" not in text] == []
+
+
+async def test_a_person_lands_in_the_session(page: Page) -> None:
+    redirect_uri = f"http://127.0.0.1:{free_port()}/signin-callback"
+    async with Emulator(users=["ada lovelace"], redirect_uris=[redirect_uri]) as emulator:
+        provider = UserSignIn(emulator.user_client_id, redirect_uris=(redirect_uri,))
+        async with ITwinSession(provider, base_url=emulator.url) as itwin:
+            opened: asyncio.Queue[str] = asyncio.Queue()
+            signed_in = asyncio.create_task(
+                itwin.sign_in(open_browser=opened.put_nowait, timeout=60)
+            )
+            await page.goto(await opened.get())
+            await page.get_by_role("button", name="Ada Lovelace").click()
+            await signed_in
+            assert (await itwin.get_me()).display_name == "Ada Lovelace"
+            assert "code=" not in await page.content()
 
 
 async def test_the_page_says_nothing_to_others(emulator):

@@ -32,6 +32,7 @@ app: Final = App(
     suppress_keyboard_interrupt=False,
 )
 for _name, _target, _help in (
+    ("auth", "_auth:app", "Sign in and out as a person, and show who is signed in."),
     ("extensions", "_extensions:app", "List, create, download and delete iTwin.js extensions."),
     ("imodels", "_imodels:imodels", "List the iModels of an iTwin, or show one."),
     ("changesets", "_imodels:changesets", "List the changesets of an iModel, or show one."),

@@ -12,6 +12,7 @@ from cyclopts.validators import Number
 from itwin_async import ClientCredentials, StaticToken, TokenProvider
 from itwin_async.cli._credentials import from_environment, prompt_secret, read_secret
 from itwin_async.cli._errors import CredentialsError
+from itwin_async.cli._login import RUN_LOGIN, Login, find_login
 
 _GROUP: Final = Group("Common options", sort_key=10)
 _AT_LEAST_ONE: Final = Parameter(validator=Number(gte=1))
@@ -26,6 +27,7 @@ class Options:
     """The options that every command takes.
 
     Attributes:
+        profile: Use the login of this name (ITWIN_PROFILE), see itwin-async auth login.
         client_id: Id of the service application, instead of ITWIN_CLIENT_ID.
         client_secret_file: File with its secret (-: stdin), instead of ITWIN_CLIENT_SECRET.
         ask_secret: Ask for the secret.
@@ -43,6 +45,7 @@ class Options:
         verbose: Show the log.
     """
 
+    profile: str | None = None
     client_id: str | None = None
     client_secret_file: _File = None
     ask_secret: Flag = False
@@ -72,7 +75,7 @@ class Options:
         """
         own = (self.client_id, self.client_secret_file, self.token_file, self.base_url)
         if self.emulator:
-            if any((*own, self.token_url, self.ask_secret, self.proxy, self.ca_file)):
+            if any((*own, self.profile, self.token_url, self.ask_secret, self.proxy, self.ca_file)):
                 raise ValueError(
                     "--emulator brings its own platform and credentials: leave out others"
                 )
@@ -81,6 +84,8 @@ class Options:
             raise ValueError("give one of --client-secret-file, --ask-secret and --token-file")
         if self.token_file:
             return StaticToken(read_secret("--token-file", self.token_file, "Token"))
+        if self.profile:
+            return find_login(self.profile, self.client_id, self.base_url).provider()
         client_id = self.client_id or from_environment("ITWIN_CLIENT_ID")
         if self.client_secret_file:
             secret = read_secret("--client-secret-file", self.client_secret_file, "Client secret")
@@ -89,16 +94,31 @@ class Options:
         else:
             secret = from_environment("ITWIN_CLIENT_SECRET")
         if not client_id or not secret:
+            access_token = from_environment("ITWIN_ACCESS_TOKEN")
+            if access_token:
+                return StaticToken(access_token)
+            login = self.stored_login()
+            if login is not None:
+                return login.provider()
             missing = (
                 "secret (ITWIN_CLIENT_SECRET or --client-secret-file)"
                 if client_id
                 else "id (ITWIN_CLIENT_ID or --client-id)"
             )
             raise CredentialsError(
-                f"no client {missing}: set it, or try --emulator, which needs no account"
+                f"no client {missing}, and nobody is signed in: set it, or {RUN_LOGIN} (or try "
+                "--emulator, which needs no account)"
             )
         token_url = self.token_url or from_environment("ITWIN_TOKEN_URL") or None
         return ClientCredentials(client_id, secret, token_url=token_url)
+
+    def stored_login(self) -> Login | None:
+        """The login of a person that is stored; None where there is none."""
+        try:
+            login = find_login(self.profile, self.client_id, self.base_url)
+        except CredentialsError:
+            return None
+        return login if login.is_stored else None
 
 
 DEFAULTS: Final = Options()

@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
-from itwin_async import ITwinSession, Limiter, TokenProvider
+from itwin_async import ITwinSession, Limiter, TokenProvider, UserSignIn
+from itwin_async.cli._login import Login, find_login
 from itwin_async.cli._meter import rate_limit
 from itwin_async.cli._options import Options
 from itwin_async.cli._running import run
@@ -19,12 +20,23 @@ def with_session(
     work: Callable[[ITwinSession], Coroutine[Any, Any, T]],
     *,
     advice: str = "",
+    login: Login | None = None,
+    prefer_login: bool = False,
 ) -> T:
-    """Run work in a session and return its result; see `run`."""
-    provider = options.token_provider()
+    """Run work in a session and return its result; see `run`.
+
+    The session is that of ``login`` where it is given; ``prefer_login`` takes a stored one before
+    other credentials.
+    """
+    if prefer_login and not options.token_file and not options.emulator:
+        login = options.stored_login()
+    provider = options.token_provider() if login is None else login.provider()
+    if login is None and isinstance(provider, UserSignIn):
+        login = find_login(options.profile, options.client_id, options.base_url)
+    base_url = options.base_url if login is None else login.base_url
 
     async def in_session() -> T:
-        async with _session(options, provider) as itwin:
+        async with _session(options, provider, base_url) as itwin:
             return await work(itwin)
 
     with _log_on_stderr() if options.verbose else nullcontext():
@@ -49,7 +61,7 @@ def _log_on_stderr() -> Generator[None]:
 
 @asynccontextmanager
 async def _session(
-    options: Options, provider: TokenProvider | None
+    options: Options, provider: TokenProvider | None, base_url: str | None
 ) -> AsyncGenerator[ITwinSession]:
     limiter = Limiter(options.concurrency, per_minute=options.per_minute, per_hour=options.per_hour)
     if provider is None:
@@ -70,7 +82,7 @@ async def _session(
         return
     async with ITwinSession.from_env(
         token_provider=provider,
-        base_url=options.base_url,
+        base_url=base_url,
         limiter=limiter,
         timeout=options.timeout,
         on_event=rate_limit.on_event,

@@ -50,10 +50,10 @@ class Emulator:
     ``$top`` that was asked for.
 
     ``users`` are the people who can sign in, such as ``"ada"`` and ``"ray:reader"``: after the
-    colon ``owner`` (the default), ``reader`` (403 on whatever writes) or ``none`` (an empty list of
-    iTwins, and 403). ``redirect_uris`` are those that the applications registered, compared as
-    they are. A refresh token is used once, within ``refresh_token_lifetime`` seconds; using it
-    again ends all that came from the same sign-in.
+    colon ``owner`` (the default), ``reader`` (403 on writes) or ``none`` (no iTwins, and 403 on
+    everything else). ``redirect_uris`` are the registered ones, which must match exactly. A refresh
+    token can be used once, within ``refresh_token_lifetime`` seconds; using it again revokes all
+    refresh tokens of that sign-in.
 
     ``requests`` are the records of all requests in the order of their arrival, ``faults`` the plan
     of faults, ``max_in_flight`` the most API requests there ever were between their arrival and the
@@ -277,19 +277,11 @@ class Emulator:
 
         Example::
 
-            callback = "http://localhost:3000/signin-callback"
-            query = {
-                "response_type": "code",
-                "client_id": emulator.user_client_id,
-                "redirect_uri": callback,
-                "scope": "itwin-platform offline_access",
-                "state": secrets.token_urlsafe(32),
-                "code_challenge": challenge,
-                "code_challenge_method": "S256",
-            }
-            url = f"{emulator.url}/connect/authorize?{urlencode(query)}"
-            address = emulator.sign_in_as("reader", url)
-            print(address)  # the callback with code and state
+            provider = UserSignIn(emulator.user_client_id)
+            async with ITwinSession(provider, base_url=emulator.url) as itwin:
+                flow = itwin.begin_sign_in()
+                await flow.finish(emulator.sign_in_as("reader", flow.url))
+                print(await itwin.get_me())
         """
         _arguments.check_str("authorize_url", authorize_url)
         if user is not None:

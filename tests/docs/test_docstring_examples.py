@@ -3,10 +3,8 @@
 import ast
 import inspect
 import re
-import secrets
 import textwrap
 from typing import Any
-from urllib.parse import urlencode
 
 import msgspec
 import pytest
@@ -69,11 +67,8 @@ async def test_example_runs(name, monkeypatch):
                 **PUBLIC,
                 "Any": Any,
                 "msgspec": msgspec,
-                "secrets": secrets,
-                "urlencode": urlencode,
                 "itwin": itwin,
                 "emulator": emulator,
-                "challenge": "c" * 43,
                 "itwin_id": itwin_id,
                 "imodel_id": imodel_id,
                 "client_id": emulator.environment["ITWIN_CLIENT_ID"],

@@ -76,7 +76,7 @@ class Token:
 
 
 class TokenRequester(Protocol):
-    """What a session lends a token provider: its base and a way to post a form."""
+    """Sends the requests of a token provider; each session has one."""
 
     @property
     def base_url(self) -> str:
@@ -96,7 +96,7 @@ class TokenProvider(Protocol):
         """A fresh token. Called by one task at a time, ahead of the end of the token before.
 
         May take the session's ``timeout`` besides its requests through ``sign_in``, which have
-        limits of their own. What it raises, each call that waits for the token raises.
+        limits of their own. Each call that waits for the token raises what this raises.
         """
         ...
 
@@ -106,7 +106,7 @@ TokenSource: TypeAlias = TokenProvider | Callable[[], Awaitable[str | Token]]
 
 @dataclass(frozen=True, slots=True)
 class StaticToken:
-    """A token from elsewhere, used as it is until the platform refuses it."""
+    """A token that you have, used as it is until the platform rejects it."""
 
     value: str = field(repr=False)
 
@@ -163,22 +163,22 @@ class ClientCredentials:
         token_url: str | None = None,
         scope: str = "itwin-platform",
     ) -> None:
-        given = SecretDict(
+        values = SecretDict(
             client_id=client_id, client_secret=client_secret, token_url=token_url, scope=scope
         )
         # Reports of errors show the locals of frames, and the repr of what is in the making.
         del client_id, client_secret, token_url
-        for name in given:
+        for name in values:
             _set(self, name, None)
         for name in ("client_id", "client_secret", "scope"):
-            if not isinstance(given[name], str):
-                raise TypeError(f"{name} must be a str, not {type(given[name]).__name__}")
-            if not given[name].strip():
+            if not isinstance(values[name], str):
+                raise TypeError(f"{name} must be a str, not {type(values[name]).__name__}")
+            if not values[name].strip():
                 raise ValueError(f"{name} must not be empty")
-        if given["token_url"] is not None:
-            absolute_origin(SecretValue(given["token_url"]), "token_url")
-        for name in given:
-            _set(self, name, given[name])
+        if values["token_url"] is not None:
+            absolute_origin(SecretValue(values["token_url"]), "token_url")
+        for name in values:
+            _set(self, name, values[name])
 
     @classmethod
     def from_env(cls) -> Self:

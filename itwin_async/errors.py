@@ -1,4 +1,4 @@
-"""Every way a call can end badly, and nothing else: data that pickles and shows no secret.
+"""The errors of the library. They pickle, and show no secret.
 
 ITwinError                    str() is one line: 404 iModelNotFound: Requested iModel is ...
 ├── TransportError            no answer: DNS, proxy, TLS, refused, reset, timed out, cut, too large
@@ -21,7 +21,7 @@ import msgspec
 
 from itwin_async._core.redaction import one_line
 
-_MAX_DETAILS: Final = 300  # characters of a refusal's details in its line
+_MAX_DETAILS: Final = 300  # characters of an error's details in its line
 
 
 def _sentences(first: str, second: str) -> str:
@@ -85,7 +85,7 @@ class TransportError(ITwinError):
 
 
 class ErrorDetail(msgspec.Struct, frozen=True):
-    """One of the details of a refusal."""
+    """One of the details of a `ResponseError`."""
 
     code: str | None = None
     message: str | None = None
@@ -93,7 +93,7 @@ class ErrorDetail(msgspec.Struct, frozen=True):
 
 
 class ResponseError(ITwinError):
-    """The platform refused: ``status``, and what it said as far as it said it.
+    """A response of 3xx, 4xx or 5xx: its ``status``, and what the platform says in it.
 
     ``code``, ``message``, ``target`` and ``details`` are the platform's words; ``retry_after`` is
     in seconds; ``path`` is the one that was asked for, without its query, where the platform was
@@ -191,13 +191,13 @@ _BY_STATUS: Final[dict[int, type[ResponseError]]] = {
 
 
 def error_class(status: int) -> type[ResponseError]:
-    """The class of a refusal with this status."""
+    """The class of the error of a status."""
     return _BY_STATUS.get(status, ServerError if status >= 500 else ResponseError)
 
 
 E = TypeVar("E", bound=BaseException)
 _PACKAGE: Final = __name__.partition(".")[0]
-_HEAP_TYPE: Final = 1 << 9  # of a class's ``__flags__``: made by a class statement
+_HEAP_TYPE: Final = 1 << 9  # in a class's ``__flags__``: it comes from a class statement
 
 
 def is_own(error: BaseException) -> bool:
@@ -225,10 +225,10 @@ def own_copy(error: E) -> E:
 
 
 def ended_with(error: Exception, what: str, advice: str) -> Exception:
-    """What raises, each time it is asked again, something that ended with an error.
+    """The error to keep of an iterator that ended with one, to be raised when it is asked again.
 
-    Raise an `own_copy` of it. It is not the error itself, whose frames would live as long, and a
-    foreign one is not ours to make again: an `ITwinError` names that, and ``advice``.
+    Raise an `own_copy` of it. The error itself would keep its frames alive. In place of a foreign
+    one an `ITwinError` names its type, and ``advice``.
     """
     if is_own(error) or type(error) in {StopAsyncIteration, RuntimeError}:
         return own_copy(error)

@@ -1,4 +1,4 @@
-"""What a session tells of its work: counts, and small events for whoever listens."""
+"""Statistics and events of a session."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ class Stats:
     """What a session has done so far: counts, and ``bytes_received`` of bodies as decompressed.
 
     ``requests`` counts what was sent to the API, ``retries`` those sent again after a fault,
-    ``throttled`` the answers of status 429, ``pauses`` how often they closed the limiter's door,
+    ``throttled`` the responses of status 429, ``pauses`` how often they paused the limiter,
     ``renewals`` the tokens fetched, ``outages`` how often an origin went out of service, ``probes``
     the requests that found it still so. ``prefetched`` counts the pages requested ahead of their
     turn, which are among ``requests``, and ``prefetched_in_vain`` those that were not used.
@@ -31,15 +31,15 @@ class Stats:
 
     def _repr_html_(self) -> str:
         return fields_table(
-            "Stats", ((each.name, getattr(self, each.name)) for each in fields(self))
+            "Stats", ((field.name, getattr(self, field.name)) for field in fields(self))
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseReceived:
-    """A request was answered, or came to nothing: then ``status`` is 0.
+    """The headers of a response came, or none did: then ``status`` is 0.
 
-    ``seconds`` is the time from its sending to the answer's headers.
+    ``seconds`` is the time since the request was sent.
     """
 
     operation: str
@@ -50,7 +50,7 @@ class ResponseReceived:
 
 @dataclass(frozen=True, slots=True)
 class RetryScheduled:
-    """A fault will be tried again, in ``delay`` seconds; ``attempt`` counts the faults so far."""
+    """A request will be sent again in ``delay`` seconds; ``attempt`` counts the faults so far."""
 
     operation: str
     attempt: int
@@ -61,7 +61,7 @@ class RetryScheduled:
 
 @dataclass(frozen=True, slots=True)
 class RateLimited:
-    """A 429 closed the door for every request of the limiter, for ``seconds`` from now."""
+    """A 429 paused all requests of the limiter for ``seconds`` from now."""
 
     operation: str
     seconds: float
@@ -79,11 +79,11 @@ class TokenRenewed:
 class OperationFinished:
     """An operation is over: a page of a list counts as one, and so do a file and a token.
 
-    ``seconds`` is the time it took, ``waited`` of them for a slot, the pace or the end of a pause.
-    ``attempts`` counts how often it was sent, ``throttled`` the answers of status 429 among them,
-    ``bytes_received`` those of its bodies as decompressed. ``status`` is the last answer's, 0 where
-    there was none; ``error`` the name of what it ended with, None for a success. Told in the
-    context, as of ``contextvars``, in which the operation began.
+    ``seconds`` is the time it took, ``waited`` of them for a slot, a rate window or the end of a
+    pause. ``attempts`` counts how often it was sent, ``throttled`` the responses of status 429,
+    ``bytes_received`` those of its bodies as decompressed. ``status`` is the last response's, 0
+    where there was none; ``error`` the name of the error it ended with, None for a success. The
+    listener is called in the context, as of ``contextvars``, in which the operation began.
     """
 
     operation: str
@@ -99,7 +99,7 @@ class OperationFinished:
 
 @dataclass(frozen=True, slots=True)
 class OutageStarted:
-    """An origin gave no answer, or 5xx, on two targets: calls to it wait, and one at a time probes.
+    """An origin gave no response, or 5xx, to two targets: calls wait, and one at a time probes.
 
     ``origin`` is such as ``https://api.bentley.com``, the platform, a sign-in host or the host of a
     download; ``reason`` says what the last request met with.
@@ -112,9 +112,9 @@ class OutageStarted:
 
 @dataclass(frozen=True, slots=True)
 class OutageEnded:
-    """An origin answers again, and the calls that waited start one after another.
+    """An origin responds again, and the calls that waited start one after another.
 
-    ``seconds`` is the time from its beginning to this answer, ``failed_probes`` the number of
+    ``seconds`` is how long the outage lasted, ``failed_probes`` the number of
     requests sent during the outage in vain.
     """
 

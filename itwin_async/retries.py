@@ -1,4 +1,4 @@
-"""Which failures may be tried again, and when: functions from values to values, without a clock."""
+"""Retries: which failed requests are sent again, and when. No clock, no I/O."""
 
 import math
 from dataclasses import dataclass, field
@@ -13,25 +13,27 @@ from itwin_async.errors import (
     TransportError,
 )
 
-# Doing these twice does the same as doing them once (RFC 9110, section 9.2.2).
-_REPEATABLE: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+# Idempotent methods (RFC 9110, section 9.2.2).
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _UNSENT: Final = frozenset({"dns", "refused", "unreachable"})
 _FINAL: Final = frozenset({"tls", "too large", "proxy"})
-_NOT_OF_A_TARGET: Final = _UNSENT | {"reset"}  # faults that no single resource causes
+_ORIGIN_FAULTS: Final = _UNSENT | {"reset"}  # which no single resource causes
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How patient a session is; all but ``attempts`` in seconds.
+    """When a session retries failed requests; all but ``attempts`` in seconds.
 
-    ``attempts`` counts the first one and is used up by faults: no answer, 408, 425, 5xx. Between
-    two attempts lies a random time of up to ``base``, doubled each time, at most ``cap``. Throttles
-    (429) use up no attempt: a single wait longer than ``max_retry_after``, or a sum of waits
-    longer than ``max_throttled``, raises `RateLimitError` instead. A large page or a file that
-    made progress begins to count anew.
+    ``attempts`` includes the first one; faults use it up: no response, 408, 425, 5xx. Between two
+    attempts lies a backoff of ``base``, doubled each time up to ``cap``, of which jitter takes up
+    to half. Throttles (429) use up no attempt: a single wait longer than ``max_retry_after``, or a
+    sum of waits longer than ``max_throttled``, raises `RateLimitError`. The count starts again when
+    a large page or a file has made progress::
 
-    When an origin gives no answer, or 5xx, on two different targets with no success between, it is
-    an outage: all calls to it wait, one of them at a time probes, and each failed probe is an
+        ITwinSession(credentials, retry=Retry(6, base=1.0, max_outage=600.0))
+
+    When an origin gives no response, or 5xx, to two different targets with no success between, it
+    is an outage: all calls to it wait, one of them at a time probes, and each failed probe is an
     attempt of every waiting call. ``max_outage`` replaces ``attempts`` meanwhile: the seconds from
     a call's own first fault for which it goes on trying; None counts attempts. It also holds for a
     single call that cannot connect or whose connection is reset. A ``Retry-After`` beyond
@@ -62,13 +64,13 @@ class Retry:
                 raise ValueError(f"{name} must be 0 seconds or more, not {seconds}")
 
     def backoff(self, fault: int) -> float:
-        """Seconds before the attempt after the *fault*-th fault: random, so that a crowd parts."""
+        """Seconds to wait after the *fault*-th fault: exponential, with jitter."""
         return jitter(0.5, 1.0) * min(self.cap, self.base * 2.0 ** min(fault - 1, 60))
 
 
 @dataclass(slots=True)
 class RetryState:
-    """What one call has gone through so far, and so what its next failure leads to."""
+    """The faults and waits of one call so far, which decide whether it is sent again."""
 
     retry: Retry
     method: str
@@ -76,31 +78,31 @@ class RetryState:
     throttled: float = 0.0
     throttles: int = 0
     undecoded: int = 0
-    doubted: bool = False
+    earlier_outcome_unknown: bool = False
     request_id: str | None = None  # of the last one that failed
-    _excused: int = 0  # faults that ``max_outage`` bounds instead of ``attempts``
+    _outage_faults: int = 0  # which ``max_outage`` bounds instead of ``attempts``
     _failing_since: float | None = None
 
     @property
     def repeatable(self) -> bool:
-        """Whether sending it twice does the same as once."""
-        return self.method in _REPEATABLE
+        """Whether its method is idempotent."""
+        return self.method in _IDEMPOTENT
 
     @property
     def outage_end(self) -> float:
-        """When ``max_outage`` is over for this call; infinite where it has not begun."""
+        """When ``max_outage`` ends for this call; infinity if it has not begun."""
         if self._failing_since is None or self.retry.max_outage is None:
             return math.inf
         return self._failing_since + self.retry.max_outage
 
     def progressed(self) -> None:
-        """Something new arrived: the faults and throttles before it no longer count."""
-        self.faults = self.undecoded = self._excused = self.throttles = 0
+        """Start counting again, because something new arrived."""
+        self.faults = self.undecoded = self._outage_faults = self.throttles = 0
         self.throttled = 0.0
         self._failing_since = None
 
     def fault(self, error: ITwinError, now: float, *, outage: bool) -> bool:
-        """Count a fault, or a probe that failed meanwhile; whether another attempt is allowed."""
+        """Count a fault, of this call or of a probe; whether another attempt is allowed."""
         self.faults += 1
         if self._failing_since is None:
             self._failing_since = now
@@ -108,20 +110,20 @@ class RetryState:
         if wait > self.retry.max_retry_after:
             return False
         if self.retry.max_outage is not None and outage:
-            self._excused += 1
+            self._outage_faults += 1
             return now + wait < self.outage_end
-        return self.faults - self._excused < self.retry.attempts
+        return self.faults - self._outage_faults < self.retry.attempts
 
     def delay(self, error: ITwinError, now: float, *, outage: bool = False) -> float | None:
         """Seconds until the next attempt, or None: this failure is final.
 
-        ``now`` is any monotonic time, ``outage`` whether the origin is out of service. A throttle
-        is always None: its wait is the limiter's business.
+        ``now`` is any monotonic time, ``outage`` whether the origin is out of service. None for a
+        throttle: the limiter waits.
         """
         if isinstance(error, RateLimitError) or not self._repeatable(error):
             return None
-        self.doubted = self.doubted or self.outcome_unknown(error)
-        if isinstance(error, TransportError) and error.reason in _NOT_OF_A_TARGET:
+        self.earlier_outcome_unknown = self.earlier_outcome_unknown or self.outcome_unknown(error)
+        if isinstance(error, TransportError) and error.reason in _ORIGIN_FAULTS:
             outage = True
         if not self.fault(error, now, outage=outage):
             return None
@@ -140,19 +142,21 @@ class RetryState:
             case TransportError(reason=reason):
                 if reason in _FINAL:
                     return False
-                return reason in _UNSENT or self.method in _REPEATABLE
+                return reason in _UNSENT or self.method in _IDEMPOTENT
             case ResponseError(status=status):
-                return self.method in _REPEATABLE and (status in {408, 425} or status >= 500)
+                return self.method in _IDEMPOTENT and (status in {408, 425} or status >= 500)
             case DecodeError():
                 return self.method == "GET"
             case _:
                 return False
 
     def outcome_unknown(self, error: ITwinError) -> bool:
-        """Whether a failed write may have been carried out all the same."""
+        """Whether a failed write may have been carried out nevertheless."""
         if self.method in {"GET", "HEAD"}:
             return False
-        if self.doubted:  # an earlier attempt may have done it, whatever the last one says
+        if (
+            self.earlier_outcome_unknown
+        ):  # an earlier attempt may have done it, whatever the last one says
             return True
         if isinstance(error, TransportError):
             return error.sent

@@ -66,7 +66,7 @@ def _html(value: object) -> str:
     return escape(line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…")
 
 
-def _text(value: object, *, inside: bool = False) -> str:
+def _text(value: object, *, nested: bool = False) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
@@ -76,16 +76,16 @@ def _text(value: object, *, inside: bool = False) -> str:
     if isinstance(value, bytes):
         return f"{len(value):,} bytes"
     if isinstance(value, list | tuple | dict):
-        return "…" if inside else _parts(cast("Sequence[object] | dict[object, object]", value))
+        return "…" if nested else _parts(cast("Sequence[object] | dict[object, object]", value))
     return unsigned_value(repr(value)[:_READ])
 
 
 def _parts(values: Sequence[object] | dict[object, object]) -> str:
     shown = [
-        f"{_text(each, inside=True)}: {_text(values[each], inside=True)}"
+        f"{_text(part, nested=True)}: {_text(values[part], nested=True)}"
         if isinstance(values, dict)
-        else _text(each, inside=True)
-        for each in islice(values, _PARTS)
+        else _text(part, nested=True)
+        for part in islice(values, _PARTS)
     ]
     more = [f"… ({len(values):,} in all)"] if len(values) > _PARTS else []
     return ", ".join(shown + more)

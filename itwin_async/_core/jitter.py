@@ -1,13 +1,13 @@
-"""Chance that spreads a crowd, whatever a program does with the process's own generator."""
+"""Jitter, so that clients do not retry in lockstep."""
 
 import random
 from typing import Final
 
-# `random.seed(0)` in each worker would let all of them wait alike; and a program that seeds its own
-# chance gets the same numbers with and without this library. Nor does a fork copy its state.
+# Not the generator of the process: `random.seed(0)` in each worker, or a fork, would make all of
+# them wait equally long, and a program that seeds it would get other numbers with this library.
 _source: Final = random.SystemRandom()
 
 
 def jitter(least: float, most: float) -> float:
-    """A number between the two."""
+    """A random number between the two."""
     return _source.uniform(least, most)

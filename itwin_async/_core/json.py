@@ -1,4 +1,4 @@
-"""JSON through msgspec: decoders, and what is told of a body that does not decode."""
+"""JSON through msgspec: cached decoders, and why a body does not decode."""
 
 import functools
 import re
@@ -21,7 +21,7 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 
 def decoder(kind: type[T]) -> "msgspec.json.Decoder[T]":
-    """A decoder for a type, made once; `TypeError` for what msgspec cannot decode to."""
+    """The decoder of a type, cached; `TypeError` for a type that msgspec cannot decode to."""
     try:
         return _decoder(kind)  # type: ignore[arg-type]  # types hash
     except (TypeError, NameError) as error:
@@ -30,7 +30,7 @@ def decoder(kind: type[T]) -> "msgspec.json.Decoder[T]":
 
 
 def why_not_decoded(error: Exception) -> str:
-    """What was wrong with a body, in a few words and without its content."""
+    """Why a body does not decode, in a few words and without its content."""
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8"
     if isinstance(error, RecursionError):

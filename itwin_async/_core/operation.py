@@ -1,4 +1,4 @@
-"""What can be asked of the platform, as values: an operation is declared once and does no I/O."""
+"""Operations of the platform as values: each is declared once and does no I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from itwin_async._core.collector import decode_uncollected
-from itwin_async._core.dates import with_dates_mended
+from itwin_async._core.dates import with_lenient_dates
 from itwin_async._core.json import NOT_DECODED, decoder, why_not_decoded
 from itwin_async._core.secrets import SecretValue
 from itwin_async._core.validation import quote_segment
@@ -26,11 +26,11 @@ _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class HasContentType(Protocol):
-    """Something with a content type that is fit to be shown."""
+    """Something with a content type that may be shown."""
 
     @property
     def content_type(self) -> str:
-        """What an answer says it is."""
+        """The content type of a response."""
         ...
 
 
@@ -59,7 +59,7 @@ class Operation(Generic[T_co]):
         body: object = msgspec.UNSET,
         **ids: object,
     ) -> "Request[T_co]":
-        """A request: ids quote_segment into the path, query values encoded, ``body`` as JSON."""
+        """A request of it: ids quoted in the path, query values encoded, ``body`` as JSON."""
         path = self.path.format_map(
             {name: quote_segment(name, value) for name, value in ids.items()}
         )
@@ -77,9 +77,9 @@ class Operation(Generic[T_co]):
         return Request(self, f"{path}?{pairs}" if pairs else path, sent, content)
 
     def decode(self, body: bytes | bytearray, source: "HasContentType | None" = None) -> T_co:
-        """A success as the declared type; `DecodeError` that names the operation for the rest.
+        """Decode the body of a success to the declared type; `DecodeError` if it does not decode.
 
-        ``source`` tells its content type, should that be needed.
+        An error names the content type of ``source``.
         """
         if self.returns is NoneType:
             return None  # type: ignore[return-value]  # T is None
@@ -89,19 +89,19 @@ class Operation(Generic[T_co]):
             try:
                 return decode_uncollected(decoder(self.returns).decode, body)
             except msgspec.ValidationError:
-                answer = SecretValue(msgspec.json.decode(body))
-                mended = SecretValue(with_dates_mended(answer.value, self.returns))
-                if mended.value is answer.value:
+                data = SecretValue(msgspec.json.decode(body))
+                lenient = SecretValue(with_lenient_dates(data.value, self.returns))
+                if lenient.value is data.value:
                     raise
-                return msgspec.convert(mended.value, self.returns)
+                return msgspec.convert(lenient.value, self.returns)
         except NOT_DECODED as error:
             why, empty = why_not_decoded(error), not body
-        del body  # no frame of an error shows it, nor an error of msgspec's that has frames
-        kind = "" if source is None else source.content_type
-        raise self.decode_error(why, empty=empty, kind=kind)
+        del body  # secrets in frames: docs/adr/0008
+        content_type = "" if source is None else source.content_type
+        raise self.decode_error(why, empty=empty, kind=content_type)
 
     def decode_error(self, why: str, *, empty: bool = False, kind: str = "") -> DecodeError:
-        """The error for an answer that is not what this operation declares."""
+        """The error of a body that is not what this operation declares."""
         what = "an empty body" if empty else f"a body that does not decode: {why}"
         declared = f" (Content-Type {kind})" if kind else ""
         error = DecodeError(f"{self} was answered with {what}{declared}")

@@ -1,4 +1,4 @@
-"""How the platform's objects become structs: names, dates, short reprs. No I/O."""
+"""Base of the platform's objects as structs: names, dates, short reprs. No I/O."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -41,7 +41,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
         return line
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        # msgspec's own would show every field, signed URLs as well.
+        # msgspec's would show every field, signed URLs as well.
         values = ((name, getattr(self, name)) for name in self._repr_fields)
         return [(name, value) for name, value in values if value is not None]
 
@@ -56,10 +56,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
 def plain(record: object, *, signed_links: bool = False) -> dict[str, Any]:
     """A record as a dict that is JSON, in the platform's spelling, with the records inside it.
 
-    Dates are ISO 8601 text, what is None is there as None. Links that are signed (of a changeset's
-    file, of the files of an extension) are left out, for whoever has one needs no token; only
-    ``signed_links`` puts them in. Raises `TypeError` for what is no record; of `ExtendedData`, see
-    `ExtendedData.to_dict`.
+    Dates are ISO 8601 text, None stays None. Signed links (of a changeset's file, of the files of
+    an extension) work without a token: they are left out unless ``signed_links``. Raises
+    `TypeError` for what is no record; of `ExtendedData`, see `ExtendedData.to_dict`.
     """
     if not isinstance(record, Record):
         raise TypeError(f"plain takes a record such as an IModel, not {type(record).__name__}")
@@ -77,7 +76,7 @@ def _plain(value: object, signed_links: bool) -> Any:  # noqa: FBT001 - passed o
     if isinstance(value, Record):
         return plain(value, signed_links=signed_links)
     if isinstance(value, list | tuple):
-        return [_plain(each, signed_links) for each in cast("Sequence[object]", value)]
+        return [_plain(item, signed_links) for item in cast("Sequence[object]", value)]
     return msgspec.to_builtins(value)
 
 
@@ -103,7 +102,7 @@ def assume_utc(record: Record, *names: str) -> None:
 
 
 class Link(Record, frozen=True, kw_only=True):
-    """A link of an object; ``storage_type`` is given for downloads."""
+    """A link of an object; ``storage_type`` is set in those of downloads."""
 
     href: str | None = None
     storage_type: str | None = None

@@ -1,4 +1,4 @@
-"""Text from outside as text that may be shown: no token, no secret, no query of a URL."""
+"""Redaction: text from outside without tokens, secrets and queries of URLs."""
 
 import re
 from typing import Final
@@ -29,7 +29,7 @@ _SIGNED: Final = re.compile(
 
 
 def one_line(text: str, *, longest: int = 300, secrets: tuple[str, ...] = ()) -> str:
-    """Text from outside as one short printable line: no token, no secret, no query of a URL."""
+    """One short printable line of a text from outside, without tokens, secrets and URL queries."""
     for secret in secrets:
         if len(secret) >= 6:  # shorter ones are no secrets, and stand in any word
             text = text.replace(secret, "…")

@@ -1,8 +1,8 @@
-"""Plain types whose repr shows nothing: reports of errors print the locals of every frame."""
+"""Plain types whose repr shows nothing, for locals that hold secrets: docs/adr/0008."""
 
 from typing import Any, Final
 
-_NOTHING: Final = "'…'"
+_HIDDEN: Final = "'…'"
 
 
 class SecretStr(str):
@@ -11,7 +11,7 @@ class SecretStr(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return _NOTHING
+        return _HIDDEN
 
 
 class SecretStrs(tuple[str, ...]):
@@ -20,21 +20,21 @@ class SecretStrs(tuple[str, ...]):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return _NOTHING
+        return _HIDDEN
 
 
 class SecretDict(dict[str, Any]):
     """Named values, such as those of a form or of a token endpoint's answer."""
 
     def __repr__(self) -> str:
-        return _NOTHING
+        return _HIDDEN
 
 
 class SecretBytes(bytearray):
     """A body, which may hold a token or a signed URL."""
 
     def __repr__(self) -> str:
-        return _NOTHING
+        return _HIDDEN
 
     def take(self, piece: bytes) -> bool:
         """Add a piece; whether there was one."""

@@ -1,4 +1,4 @@
-"""Where a request may go: origins and links, decided before anything is sent. No I/O."""
+"""URLs: origins, and which links a request may follow, decided before it is sent. No I/O."""
 
 import ipaddress
 import re

@@ -184,7 +184,7 @@ class RequestExecutor:
         try:
             return await self.tokens.get(self.external)
         except ITwinError as error:  # each caller has a copy of its own
-            error.outcome_unknown = error.outcome_unknown or retry_state.doubted
+            error.outcome_unknown = error.outcome_unknown or retry_state.earlier_outcome_unknown
             raise
 
     def _acquire_now(self) -> tuple[Slot, Token] | None:

@@ -228,7 +228,7 @@ class CircuitBreaker:
         if isinstance(error, ResponseError):
             error.path = None  # which is another call's
         error.operation, error.request_id = operation, retry_state.request_id
-        error.outcome_unknown = retry_state.doubted
+        error.outcome_unknown = retry_state.earlier_outcome_unknown
         return error
 
     def _schedule(self) -> None:

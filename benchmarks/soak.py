@@ -314,7 +314,7 @@ async def main(seed: int, rounds: int) -> tuple[str, int]:
         "pauses for all": f"{stats.pauses:,}, the longest {longest_pause:.1f} s",
         "answers of 401": f"{told['401']:,}",
         "token renewals": f"{stats.renewals:,}",
-        "worst wait for a slot": f"{watched.worst_wait:.1f} s (the crowd took {crowd_took:.0f} s)",
+        "worst wait for a slot": f"{watched.worst_wait:.1f} s (all tasks took {crowd_took:.0f} s)",
         "overtaken in the queue by at most": f"{watched.overtaken} of {SLOTS} slots",
         "bytes received": f"{stats.bytes_received:,}",
         "live blocks, first quarter and last": f"{memory[0]:,} · {memory[1]:,}",

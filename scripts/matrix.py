@@ -1,11 +1,10 @@
-"""The test suite with every supported Python, dependency version and way of running: `make matrix`.
+"""Run the tests on every supported Python, with several dependency versions: `make matrix`.
 
     python scripts/matrix.py [--all] [only ...]
 
-Each row is a virtualenv of its own under .matrix/, which is kept. Without --all the suite is "the
-client's": without the tests of the emulator itself, of the README and of the documentation.
-``only`` names rows, or parts of their names. What cannot run here is said, and is no failure; a
-failed row is.
+Each row has a virtualenv of its own under .matrix/, which is kept. Without --all it leaves out the
+tests of the emulator itself, of the README and of the documentation. ``only`` names rows, or parts
+of their names. A row whose Python is not installed is reported, and is not a failure.
 """
 
 import os
@@ -58,25 +57,25 @@ ROWS = (
 )
 
 
-def interpreter(wanted: str) -> str | None:
-    """Python of this version: one of pyenv's, or on PATH, or the running one."""
+def interpreter(required: str) -> str | None:
+    """A Python of this version: from pyenv, on PATH, or the running one."""
     versions = Path.home() / ".pyenv" / "versions"
-    names = [str(path) for path in sorted(versions.glob(f"{wanted}.*/bin/python"))]
-    for name in (*names, shutil.which(f"python{wanted}"), sys.executable):
-        if name is not None and version(name) == wanted:
+    names = [str(path) for path in sorted(versions.glob(f"{required}.*/bin/python"))]
+    for name in (*names, shutil.which(f"python{required}"), sys.executable):
+        if name is not None and version(name) == required:
             return name
     return None
 
 
 def version(python: str) -> str:
-    """Such as 3.12, or nothing if it does not run (a pyenv shim without a version does not)."""
+    """Its version, such as 3.12; empty if it does not run, as a pyenv shim without a version."""
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     run = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
     return run.stdout.strip()
 
 
 def installed(row: Row, python: str) -> Path | str:
-    """The row's own interpreter, with everything installed; or why there is none."""
+    """Install everything for a row: its interpreter, or why that failed."""
     home = HOME / re.sub(r"[^\w.]+", "-", row.name)
     own = home / "bin" / "python"
     if not own.exists():
@@ -94,14 +93,14 @@ def installed(row: Row, python: str) -> Path | str:
     return own if run.returncode == 0 else run.stderr.strip().splitlines()[-1]
 
 
-def tried(row: Row, *, everything: bool) -> tuple[str, str]:
-    """How a row went: a word, and what there is to say of it."""
+def run(row: Row, *, everything: bool) -> tuple[str, str]:
+    """Run the tests of a row: its result, and the last lines of the output."""
     python = interpreter(row.python)
     if python is None:
-        return "NOT THERE", f"no Python {row.python} is installed"
+        return "not run", f"no Python {row.python} is installed"
     own = installed(row, python)
     if isinstance(own, str):
-        return "NOT THERE", own
+        return "not run", own
     command = [
         str(own),
         *row.flags,
@@ -117,29 +116,31 @@ def tried(row: Row, *, everything: bool) -> tuple[str, str]:
     command += [] if everything else CLIENT
     log = HOME / f"{own.parent.parent.name}.log"
     with log.open("w", encoding="utf-8") as out:
-        run = subprocess.run(
+        done = subprocess.run(
             command, cwd=ROOT, env={**os.environ, **row.environment},
             stdout=out, stderr=subprocess.STDOUT, check=False,
         )  # fmt: skip
-    said = log.read_text(encoding="utf-8").strip().splitlines() or ["nothing was said"]
-    failed = [line for line in said if line.startswith(("FAILED", "ERROR"))]
-    return "FAILED" if run.returncode else "passed", "\n    ".join([said[-1], *failed[:20]])
+    lines = log.read_text(encoding="utf-8").strip().splitlines() or ["no output"]
+    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    return "FAILED" if done.returncode else "passed", "\n    ".join([lines[-1], *failed[:20]])
 
 
 def main() -> int:
-    """Try the rows; how many of them failed."""
+    """Run the rows; how many of them failed."""
     arguments = sys.argv[1:]
     everything = "--all" in arguments
     only = [word for word in arguments if word != "--all"]
     rows = [row for row in ROWS if not only or any(word in row.name for word in only)]
-    ends = []
+    results = []
     for row in rows:
-        word, text = tried(row, everything=everything)
-        ends.append(word)
-        print(f"{word:9} {row.name}: {text}", flush=True)
-    suite = "the whole suite" if everything else "the client's suite, without the emulator's own"
-    print(f"{suite}: " + ", ".join(f"{ends.count(word)} {word}" for word in sorted(set(ends))))
-    return ends.count("FAILED")
+        result, text = run(row, everything=everything)
+        results.append(result)
+        print(f"{result:9} {row.name}: {text}", flush=True)
+    suite = "all tests" if everything else "the client's tests, without the emulator's own"
+    print(
+        f"{suite}: " + ", ".join(f"{results.count(each)} {each}" for each in sorted(set(results)))
+    )
+    return results.count("FAILED")
 
 
 if __name__ == "__main__":

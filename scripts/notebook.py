@@ -19,7 +19,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def main() -> None:
-    """Do it."""
+    """Run it."""
     for name in [name for name in os.environ if name.startswith("ITWIN_")]:
         del os.environ[name]  # never the account of whoever runs this
     notebook = nbformat.read(NOTEBOOK, as_version=4)
@@ -35,7 +35,7 @@ def main() -> None:
         ).execute(cleanup_kc=True)
     pictures = []
     for cell in notebook.cells:
-        # In a file a progress bar stands at 0 % for ever.
+        # A saved progress bar would stay at 0 %.
         outputs = [one for one in cell.get("outputs", ()) if WIDGET not in one.get("data", ())]
         if "outputs" in cell:
             cell.outputs = outputs

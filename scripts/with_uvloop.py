@@ -13,7 +13,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], uvloop.Loop]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what cannot be asked of uvloop."""
+    """Skip what uvloop cannot do."""
     forward = pytest.mark.skip(reason="puts the loop's clock forward; uvloop has its own, in C")
     for item in items:
         if (

@@ -1,4 +1,4 @@
-"""The directive ``layers``: the modules and who may import whom, drawn from the import contract."""
+"""The directive ``layers``: the modules and their layers, drawn from the import contracts."""
 
 import ast
 import re
@@ -75,7 +75,7 @@ def layers() -> list[list[Module]]:
 
 
 def drawing(rows: list[list[Module]]) -> str:
-    """An SVG that takes its colours from the page, light or dark."""
+    """An SVG with the colours of the page, light or dark."""
     height = len(rows) * (HEIGHT + GAP)
     parts = [
         SVG.format(width=WIDTH, height=height),

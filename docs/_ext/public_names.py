@@ -1,4 +1,4 @@
-"""Every public name is documented, and a private module's name leads to its public one."""
+"""Check that every public name is documented, and link private names to their public ones."""
 
 import builtins
 from importlib import import_module
@@ -18,7 +18,7 @@ MODULES = [f"itwin_async{name}" for name in _OFFERED if find_spec(f"itwin_async{
 
 
 def names(module: str) -> list[str]:
-    """What a module offers: what it lists, else what it defines."""
+    """The public names of a module: its ``__all__``, else what it defines."""
     found = vars(import_module(module))
     defined = [
         name
@@ -28,14 +28,14 @@ def names(module: str) -> list[str]:
     return found.get("__all__", defined)
 
 
-# The first module has the last word.
+# If two modules have a name, the first one counts.
 PUBLIC = {name: f"{module}.{name}" for module in reversed(MODULES) for name in names(module)}
 
 
 def resolve(
     _app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
 ) -> nodes.Node | None:
-    """Lead `Pager`, `Pager.ahead` and the private name of either to ``itwin_async.Pager``."""
+    """Link `Pager`, `Pager.ahead` and the private name of either to ``itwin_async.Pager``."""
     if node.get("refdomain") != "py":
         return None
     target: str = node["reftarget"]
@@ -54,7 +54,7 @@ def resolve(
 
 
 def with_arguments(*event: Any) -> None:
-    """Read a docstring that has an ``Args:`` section; others may have colons of their own."""
+    """Parse a docstring that has an ``Args:`` section; others may have colons of their own."""
     _app, what, name, value, _options, lines = event
     if "Args:" in lines:
         lines[:] = GoogleDocstring(lines, what=what, name=name, obj=value).lines()

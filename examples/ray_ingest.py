@@ -17,22 +17,22 @@ from ray.util import ActorPool
 from itwin_async import ITwinSession, Limiter
 from itwin_async.export import export_extended_data
 
-PER_MINUTE, LANES = 3_000, 2  # requests in all, actors
+PER_MINUTE, ACTORS = 3_000, 2  # requests of all actors together
 
 
 @ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)
-class Lane:
-    """A share of the rate. Started again on another node, it waits until the minute is over."""
+class Exporter:
+    """Exports within a share of the rate; restarted on another node, it waits for a minute."""
 
     def __init__(self, per_minute: int) -> None:
         self._itwin = ITwinSession.from_env(limiter=Limiter(8, per_minute=per_minute))
-        self._waits = ray.get_runtime_context().was_current_actor_reconstructed
+        self._restarted = ray.get_runtime_context().was_current_actor_reconstructed
 
     async def export(self, imodel_id: str, output: Path) -> tuple[str, int]:
-        """An iModel to its file, unless it is there; an unfinished one is resumed."""
-        if self._waits:
-            await asyncio.sleep(60)
-            self._waits = False
+        """Export an iModel to its file, unless it is there; an unfinished one is resumed."""
+        if self._restarted:
+            await asyncio.sleep(60)  # the share was used on the node before
+            self._restarted = False
         if output.exists():  # noqa: ASYNC240 - quick
             return f"{output.name} was there", 0
         exported = await export_extended_data(self._itwin, imodel_id, output)
@@ -42,19 +42,19 @@ class Lane:
 async def imodels_of(itwin_id: str) -> list[str]:
     """The ids of an iTwin's iModels."""
     async with ITwinSession.from_env() as itwin:
-        return [each.id async for each in itwin.imodels.list_imodels(itwin_id)]
+        return [imodel.id async for imodel in itwin.imodels.list_imodels(itwin_id)]
 
 
 def main(itwin_id: str, directory: str) -> None:
-    """Give iModels to whichever lane is free."""
+    """Give iModels to whichever actor is free."""
     home = Path(directory).absolute()
     home.mkdir(parents=True, exist_ok=True)
     ids = asyncio.run(imodels_of(itwin_id))
-    # Named after all that is in it, so that iModels which come later change no file that is there.
+    # Named after all that is in it, so that iModels which are added later change no file.
     outputs = [(imodel_id, home / f"part-{imodel_id}.parquet") for imodel_id in ids]
     ray.init()
-    lanes = ActorPool([Lane.remote(PER_MINUTE // LANES) for _ in range(LANES)])
-    for name, rows in lanes.map_unordered(lambda lane, each: lane.export.remote(*each), outputs):
+    actors = ActorPool([Exporter.remote(PER_MINUTE // ACTORS) for _ in range(ACTORS)])
+    for name, rows in actors.map_unordered(lambda actor, args: actor.export.remote(*args), outputs):
         print(name, rows)
 
 

@@ -11,19 +11,19 @@ _NANOSECONDS: Final = 1_000_000_000
 
 
 class Spans:
-    """An ``on_event`` for `ITwinSession` that makes a span of each operation.
+    """An ``on_event`` for `ITwinSession` that records a span for each operation.
 
-    A span is of kind CLIENT, named as the operation is declared (such as
-    ``GET /imodels/{imodel_id}``, never with an id or a query), a child of the span in whose context
-    the operation began, and as long as the operation with its waits and attempts. A page of a list
-    is an operation, and so are the file of a download and the fetching of a token. Attributes, in
+    A span is of kind CLIENT and has the name of the operation as declared, such as
+    ``GET /imodels/{imodel_id}``, never an id or a query. Its parent is the span in whose context
+    the operation began, and its duration includes all waits and attempts. A page of a list is an
+    operation, and so are the file of a download and the fetching of a token. Attributes, in
     seconds, bytes and items: ``itwin.attempts``, ``itwin.throttled``, ``itwin.waited``,
     ``itwin.bytes_received``, ``itwin.request_id``, and by OpenTelemetry's conventions
     ``http.request.method``, ``url.template``, ``http.response.status_code``,
     ``http.request.resend_count`` and, for an error, ``error.type``.
 
     Args:
-        tracer_provider: where the tracer comes from; the global provider where None.
+        tracer_provider: of the tracer; the global provider where None.
     """
 
     def __init__(self, tracer_provider: trace.TracerProvider | None = None) -> None:
@@ -32,11 +32,11 @@ class Spans:
         )
 
     def __call__(self, event: Event) -> None:
-        """Make a span of a finished operation; other events are left alone."""
+        """Record the span of a finished operation; other events are ignored."""
         if not isinstance(event, OperationFinished):
             return
         end = time.time_ns()
-        # A span made at the end: nothing need be kept of the operations under way.
+        # Recorded at the end, so that nothing is kept for the operations that run.
         span = self._tracer.start_span(
             event.operation,
             kind=trace.SpanKind.CLIENT,
@@ -49,7 +49,7 @@ class Spans:
 
 
 def _attributes(event: OperationFinished) -> dict[str, str | int | float]:
-    found: dict[str, str | int | float] = {
+    attributes: dict[str, str | int | float] = {
         "itwin.attempts": event.attempts,
         "itwin.throttled": event.throttled,
         "itwin.waited": event.waited,
@@ -57,15 +57,15 @@ def _attributes(event: OperationFinished) -> dict[str, str | int | float]:
     }
     method, _, template = event.operation.partition(" ")
     if template:
-        found["http.request.method"] = method
+        attributes["http.request.method"] = method
         if template.startswith("/"):
-            found["url.template"] = template
+            attributes["url.template"] = template
     if event.status:
-        found["http.response.status_code"] = event.status
+        attributes["http.response.status_code"] = event.status
     if event.attempts > 1:
-        found["http.request.resend_count"] = event.attempts - 1
+        attributes["http.request.resend_count"] = event.attempts - 1
     if event.request_id is not None:
-        found["itwin.request_id"] = event.request_id
+        attributes["itwin.request_id"] = event.request_id
     if event.error is not None:
-        found["error.type"] = event.error
-    return found
+        attributes["error.type"] = event.error
+    return attributes

@@ -1,4 +1,4 @@
-"""Work that a cancellation does not leave half done, in a thread or in a task of its own."""
+"""Work that a cancellation waits for, in a thread or in a task of its own."""
 
 import asyncio
 import contextlib
@@ -13,19 +13,19 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[..., T], *args: Any) -> T:
-    """Run a function in a thread, to its end: a cancellation waits for it, so nothing is half."""
+    """Run a function in a thread. A cancellation waits until it returns, and is raised then."""
     return await completed(asyncio.get_running_loop().run_in_executor(None, function, *args))
 
 
 async def completed(running: asyncio.Future[T], *, grace: float | None = None) -> T:
-    """The result of work that has begun. A cancellation waits for its end, and is raised then.
+    """The result of a future. A cancellation waits until it is done, and is raised then.
 
-    ``grace`` bounds that wait, in seconds: the work is cancelled after it.
+    ``grace`` bounds that wait, in seconds: after it the future is cancelled.
     """
     cancelled: asyncio.CancelledError | None = None
     loop = asyncio.get_running_loop()
     deadline: float | None = None
-    with anyio.CancelScope(shield=True):  # else anyio would cancel at each turn of the loop
+    with anyio.CancelScope(shield=True):  # otherwise anyio cancels again at each turn of the loop
         while not running.done():
             left = None if deadline is None else max(0.0, deadline - loop.time())
             try:
@@ -38,7 +38,7 @@ async def completed(running: asyncio.Future[T], *, grace: float | None = None) -
                 running.cancel()
     if cancelled is not None:
         if not running.cancelled():
-            running.exception()  # looked at, or asyncio complains
+            running.exception()  # retrieved, so that asyncio does not log it
         raise cancelled
     return running.result()
 
@@ -46,8 +46,8 @@ async def completed(running: asyncio.Future[T], *, grace: float | None = None) -
 class DedicatedThread:
     """A thread that runs functions one after the other, for work that belongs to one thread.
 
-    It is a daemon: a wait for it may be given up, and it never keeps the process from ending. End
-    it with `close`, after which it runs what is left and ends.
+    It is a daemon: a caller may stop waiting for it, and it never keeps the process from ending.
+    `close` ends it once everything that was started is done.
     """
 
     def __init__(self, name: str) -> None:
@@ -56,7 +56,7 @@ class DedicatedThread:
         threading.Thread(target=self._run, name=f"itwin_async {name}", daemon=True).start()
 
     def start(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-        """Run a function after those before it; the future of its result."""
+        """Run a function after those that were started before; the future of its result."""
         future: asyncio.Future[T] = self._loop.create_future()
 
         def run() -> None:
@@ -81,7 +81,7 @@ class DedicatedThread:
 
 
 def _settle(future: asyncio.Future[Any], outcome: Any, failed: bool) -> None:  # noqa: FBT001
-    if future.done():  # it was given up
+    if future.done():  # nobody waits for it any more
         return
     if failed:
         future.set_exception(outcome)

@@ -63,12 +63,12 @@ def digest_of_bytes(data: bytes) -> FileDigest:
 
 
 def sync_file(file: Any) -> None:
-    """Flush an open file, and wait until it is on the disk, if it is a file of this machine."""
-    file.flush()
+    """Wait until an open file is on the disk, if it is a file of this machine."""
     try:
-        descriptor = file.fileno()
+        descriptor: int = file.fileno()
     except (AttributeError, OSError):  # a file of a remote file system
         return
+    file.flush()
     os.fsync(descriptor)
 
 

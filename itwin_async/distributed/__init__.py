@@ -1,11 +1,11 @@
-"""Ingestion on a Dask cluster: batches of iModels, a share of the rate for each, Parquet parts.
+"""Ingestion on a Dask cluster: batches of iModels, a share of the rate for each worker, Parquet.
 
-The rate and the concurrency are cut into lanes, one for each worker there is at the start; a lane
-runs one batch at a time. A lane that moves, because its worker has died, first waits out the minute
-in which its share may have been sent: so the whole never exceeds the rate. A lane in which batch
-after batch fails is stopped, and others run its batches. What a batch writes is one part, named
-after its iModels: run twice, it is the same part. The manifest says which parts count. Needs the
-extra ``dask``.
+The rate and the concurrency are divided into shares, one for each worker there is at the start; one
+batch runs on a share at a time. When its worker has died, a share waits for a minute, in which the
+dead worker may have spent it, and moves to another worker: so the whole never exceeds the rate. A
+share on which batch after batch fails is stopped, and others run its batches. A batch writes one
+part, named after its iModels: run twice, it is the same part. The manifest says which parts count.
+Needs the extra ``dask``.
 """
 
 from itwin_async.distributed._ingest import ingest_extended_data

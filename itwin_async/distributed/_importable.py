@@ -1,4 +1,4 @@
-"""Functions and types that travel to the workers by their names."""
+"""Names of functions and types, by which the workers import them."""
 
 import importlib
 from functools import reduce
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def importable_name(thing: Any) -> str | None:
-    """By what name workers import it; None if they cannot."""
+    """The name by which workers can import it; None if they cannot."""
     module, path = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
     name = f"{module}:{path}"
     try:
@@ -17,6 +17,6 @@ def importable_name(thing: Any) -> str | None:
 
 
 def import_by_name(name: str) -> Any:
-    """What has this name here."""
+    """Import what has this name."""
     module, _, path = name.partition(":")
     return reduce(getattr, path.split("."), importlib.import_module(module))

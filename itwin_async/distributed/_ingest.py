@@ -1,4 +1,4 @@
-"""The call: what it takes, and what it refuses."""
+"""The call: its arguments, and their checks."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ from itwin_async.distributed._destination import Destination
 from itwin_async.distributed._importable import importable_name
 from itwin_async.distributed._job import CLEANUP_TIMEOUT, Job, Options
 from itwin_async.distributed._progress import IngestProgress, ProgressReport
-from itwin_async.distributed._workers import fields_of
+from itwin_async.distributed._workers import fields_digest
 
 
 def ingest_extended_data(
@@ -38,10 +38,10 @@ def ingest_extended_data(
 ) -> Any:
     """Write the extended data of iModels to Parquet parts, on the workers of a Dask cluster.
 
-    Gives `Ingested`, or an awaitable of it for an asynchronous client. Rows are those of
-    `itwin_async.export.export_extended_data`. A worker that dies is replaced by another; one where
-    three batches in a row fail gets no more, and others run them; a 429 pauses all. Called again in
-    the same way after a failure, it goes on with what is missing.
+    Returns `Ingested`, or an awaitable of it for an asynchronous client. Rows are those of
+    `itwin_async.export.export_extended_data`. When a worker dies, another takes its batches; one
+    where three batches in a row fail gets no more, and others run them; a 429 pauses all. After a
+    failure, the same call does what is missing.
 
     Args:
         client: of a cluster where this library is installed on every worker.
@@ -86,7 +86,7 @@ def ingest_extended_data(
             f"data_type must be a type that workers can import: put {data_type.__qualname__} in a "
             "module, for what is sent as a copy is no struct any more"
         )
-    fields_of(data_type)  # `TypeError` for what no payload can be
+    fields_digest(data_type)  # `TypeError` for a type that no payload can have
     for name, value in {
         "per_minute": per_minute, "concurrency": concurrency, "batch_entries": batch_entries
     }.items():  # fmt: skip
@@ -118,12 +118,12 @@ def ingest_extended_data(
     try:
         return cast("Any", client).sync(job.run)
     except KeyboardInterrupt:
-        job.ended.wait(CLEANUP_TIMEOUT)  # it is cancelled in its own thread, and needs the client
+        job.ended.wait(CLEANUP_TIMEOUT)  # its own thread cancels it, and needs the client
         raise
 
 
 def _root(destination: str | os.PathLike[str]) -> str:
-    """The destination as it is for everyone: a relative path is another one elsewhere."""
+    """The destination for all processes: a relative path would be another one elsewhere."""
     root = os.fspath(destination)
     if not isinstance(root, str):
         raise TypeError(f"destination must be a path or URL in text, not {type(root).__name__}")

@@ -1,4 +1,4 @@
-"""One call: plans batches, has them run in lanes, and keeps the manifest."""
+"""One job: plans batches, has them run on the shares of the rate, and keeps the manifest."""
 
 import asyncio
 import hashlib
@@ -12,23 +12,23 @@ import anyio
 
 from itwin_async._aio.threads import in_thread
 from itwin_async.distributed._destination import Destination
-from itwin_async.distributed._lanes import Lanes, WorkersLostError, run_all
 from itwin_async.distributed._manifest import Batch, Manifest
 from itwin_async.distributed._monitor import ClusterLostError, Monitor
 from itwin_async.distributed._opening import Opening, differs
 from itwin_async.distributed._progress import ProgressReport
 from itwin_async.distributed._queue import MAX_IN_ROW, BatchQueue
 from itwin_async.distributed._result import Ingested
+from itwin_async.distributed._shares import RateShares, WorkersLostError, run_all
 from itwin_async.distributed._workers import (
     Crawled,
-    Lane,
-    Sessions,
+    RateShare,
     Target,
+    WorkerSessions,
     crawl,
     discover,
+    error_text,
     measure,
     pause,
-    reason_of,
     worker_id,
 )
 
@@ -39,7 +39,7 @@ CLEANUP_TIMEOUT: Final = 10.0  # seconds that the end of a job waits for the wor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What was asked for, as `ingest_extended_data` describes it; ``provider`` is a name."""
+    """The arguments of `ingest_extended_data`; ``provider`` is the name of a function."""
 
     provider: str
     imodel_ids: list[str]
@@ -54,7 +54,7 @@ class Options:
 
 
 class Job:
-    """One call. ``ended`` is set when nothing of it runs any more."""
+    """The job of one call. ``ended`` is set when nothing of it runs any more."""
 
     def __init__(
         self, client: Any, destination: Destination, options: Options, report: ProgressReport
@@ -65,20 +65,20 @@ class Job:
         self._options = options
         self._report = report
         root = destination.root.encode(errors="surrogatepass")
-        self._name = f"itwin_async {hashlib.sha256(root).hexdigest()[:8]}"
+        self._plugin = f"itwin_async {hashlib.sha256(root).hexdigest()[:8]}"
         self._monitor = Monitor(client, options.max_idle)
         self._saving = asyncio.Lock()
         self._manifest: Manifest
 
     async def run(self) -> Ingested:
-        """Run to the end. A cancellation stops what runs on the workers as well."""
+        """Run to the end. A cancellation stops the tasks on the workers as well."""
         try:
-            return await self._watched(self._run)
+            return await self._while_cluster_lives(self._run)
         finally:
             self.ended.set()
 
-    async def _watched(self, work: Callable[[], Awaitable[_T]]) -> _T:
-        """What the work gives, unless the cluster goes before."""
+    async def _while_cluster_lives(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """The result of the work. Raises `ClusterLostError` if the cluster goes before."""
         try:
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(self._monitor.watch())
@@ -90,7 +90,7 @@ class Job:
 
     async def _run(self) -> Ingested:
         options, client = self._options, self._client
-        with self._monitor.asking():
+        with self._monitor.scheduler_call():
             workers: dict[str, str] = await client.run(worker_id, on_error="ignore")
         if not workers:
             raise ValueError(
@@ -99,143 +99,144 @@ class Job:
         count = min(len(workers), options.per_minute, options.concurrency)
         workers = dict(list(workers.items())[:count])
         opening = Opening(client, self._monitor, self._destination, list(workers))
-        self._manifest, again = await opening.open(options.data_type, resume=options.resume)
-        lanes = Lanes(client, self._name, self._monitor, workers, rested=not again)
-        plugin = Sessions(
-            self._name,
+        self._manifest, was_used = await opening.open(options.data_type, resume=options.resume)
+        shares = RateShares(client, self._plugin, self._monitor, workers, unused=not was_used)
+        plugin = WorkerSessions(
+            self._plugin,
             options.provider,
             options.base_url,
             options.concurrency // count,
             options.per_minute // count,
         )
-        await client.register_plugin(plugin, self._name)
+        await client.register_plugin(plugin, self._plugin)
         try:
-            client.subscribe_topic(self._name, self._throttled)
+            client.subscribe_topic(self._plugin, self._on_throttled)
             with self._report:
-                await self._plan(lanes)
-                await self._crawl(lanes, max(1, 2 * options.concurrency // count))
+                await self._plan(shares)
+                await self._crawl(shares, max(1, 2 * options.concurrency // count))
         finally:
             await self._unregister()
-        return await self._end(lanes.stopped_at)
+        return await self._end(shares.stopped_at)
 
-    async def _throttled(self, event: tuple[float, dict[str, float]]) -> None:
-        await self._client.run(pause, event[1]["seconds"], self._name, on_error="ignore")
+    async def _on_throttled(self, event: tuple[float, dict[str, float]]) -> None:
+        await self._client.run(pause, event[1]["seconds"], self._plugin, on_error="ignore")
 
     async def _unregister(self) -> None:
-        """End what still runs on the workers. Where that fails, the outcome is the same."""
+        """Close the sessions on the workers. If that fails, the outcome of the job is the same."""
         with anyio.move_on_after(CLEANUP_TIMEOUT, shield=True) as limit:
             try:
                 self._monitor.check_connection()
-                self._client.unsubscribe_topic(self._name)
-                await self._client.unregister_worker_plugin(self._name)
+                self._client.unsubscribe_topic(self._plugin)
+                await self._client.unregister_worker_plugin(self._plugin)
             except Exception as error:  # noqa: BLE001 - reported, and not instead of the outcome
-                _logger.warning("The workers could not be told to stop: %s", reason_of(error))
+                _logger.warning("The workers could not be told to stop: %s", error_text(error))
         if limit.cancelled_caught:
             _logger.warning("The workers did not stop within %g s", CLEANUP_TIMEOUT)
 
-    # At work
+    # Running
 
-    async def _plan(self, lanes: Lanes) -> None:
-        """Put what no batch has yet in batches of so many entries, the largest iModels first."""
+    async def _plan(self, shares: RateShares) -> None:
+        """Put the iModels that are in no batch yet into batches, the largest first."""
         options, batches = self._options, self._manifest.batches
         imodel_ids = options.imodel_ids
         if options.itwin_ids:
-            imodel_ids = imodel_ids + await lanes.run_in_any(0, discover, options.itwin_ids)
+            imodel_ids = imodel_ids + await shares.run_on_any(0, discover, options.itwin_ids)
         known = {imodel_id for batch in batches for imodel_id in batch.imodels}
         new = [imodel_id for imodel_id in dict.fromkeys(imodel_ids) if imodel_id not in known]
-        shares = [new[number :: len(lanes)] for number in range(len(lanes))]
+        chunks = [new[number :: len(shares)] for number in range(len(shares))]
         measured = await run_all(
-            lanes.run_in_any(number, measure, share) for number, share in enumerate(shares) if share
+            shares.run_on_any(number, measure, ids) for number, ids in enumerate(chunks) if ids
         )
         sizes: dict[str, int] = {}
-        for share, found in zip(shares, measured, strict=False):  # the last may be empty
-            sizes.update(zip(share, found, strict=True))
+        for ids, found in zip(chunks, measured, strict=False):  # the last chunks may be empty
+            sizes.update(zip(ids, found, strict=True))
         batches.extend(_batches(sizes, options.batch_entries))
         await self._save()
 
-    async def _crawl(self, lanes: Lanes, workers: int) -> None:
-        """Keep each lane at work until every batch was run."""
+    async def _crawl(self, shares: RateShares, workers: int) -> None:
+        """Run batches on every share until there are none left."""
         left = [batch for batch in self._manifest.batches if not batch.done]
-        queue = BatchQueue(left, (lane.number for lane in lanes))
+        queue = BatchQueue(left, (share.number for share in shares))
         self._report.update(self._manifest.batches)
-        errors = await run_all(self._keep_at_work(lane, lanes, queue, workers) for lane in lanes)
+        errors = await run_all(self._run_batches(share, shares, queue, workers) for share in shares)
         last = next((error for error in errors if error is not None), None)
         if queue.left and last is not None:
             last.add_note(
-                f"So it was in every lane, {MAX_IN_ROW} batches in a row. What was done is kept in "
-                f"{self._destination.shown}: call again, and the {queue.left} batches left are run"
+                f"This happened on every worker, {MAX_IN_ROW} batches in a row. What was done is "
+                f"kept in {self._destination.label}: call again, and the {queue.left} batches left "
+                "are run"
             )
             raise last
 
-    async def _keep_at_work(
-        self, lane: Lane, lanes: Lanes, queue: BatchQueue, workers: int
+    async def _run_batches(
+        self, share: RateShare, shares: RateShares, queue: BatchQueue, workers: int
     ) -> Exception | None:
-        """Run batch after batch in a lane. Returns the last error if the lane was stopped."""
+        """Run batch after batch on a share. Returns the last error if the share was stopped."""
         by_key = {batch.key: batch for batch in self._manifest.batches}
         root, run = self._destination.root, self._manifest.run
         failed: Exception | None = None
-        while (batch := await queue.next(lane.number)) is not None:
+        while (batch := await queue.next(share.number)) is not None:
             target = Target(root, run, batch.key, self._options.data_type, self._manifest.fields)
             error: Exception | None = None
             try:
-                crawled: Crawled = await lanes.run(lane, crawl, batch.imodels, target, workers)
+                crawled: Crawled = await shares.run(share, crawl, batch.imodels, target, workers)
             except ClusterLostError:
                 raise
             except WorkersLostError as lost:
                 _note_failure(batch, str(lost))
                 queue.abandoned()
-            except Exception as raised:  # noqa: BLE001 - told for each iModel of the batch
+            except Exception as raised:  # noqa: BLE001 - reported for each iModel of the batch
                 error = raised
             else:
                 batch.rows, batch.bad, batch.failures = crawled.rows, crawled.bad, crawled.failures
                 batch.part, batch.bad_part = crawled.part, crawled.bad_part
-                error = crawled.lane_error
+                error = crawled.worker_error
                 if error is None:
-                    queue.succeeded(lane.number)
+                    queue.succeeded(share.number)
             if error is not None:
-                failed, reason = error, reason_of(error)
+                failed, reason = error, error_text(error)
                 _logger.warning(
-                    "A batch failed at the worker at %s (lane %d): %s",
-                    lane.address,
-                    lane.number,
+                    "A batch failed at the worker at %s (share %d): %s",
+                    share.address,
+                    share.number,
                     reason,
                 )
-                for key, why in queue.failed(lane.number, batch, reason).items():
+                for key, why in queue.failed(share.number, batch, reason).items():
                     _note_failure(by_key[key], why)
-                if queue.is_stopped(lane.number):
-                    lanes.stop(lane, reason)
+                if queue.is_stopped(share.number):
+                    shares.stop(share, reason)
                     _logger.error(
-                        "Lane %d at the worker at %s is stopped, with its share of the rate: %d "
-                        "batches in a row failed there; others run them",
-                        lane.number,
-                        lane.address,
+                        "Share %d of the rate at the worker at %s is stopped: %d batches in a row "
+                        "failed there; others run them",
+                        share.number,
+                        share.address,
                         MAX_IN_ROW,
                     )
             await self._save()
             self._report.update(self._manifest.batches)
-        return failed if queue.is_stopped(lane.number) else None
+        return failed if queue.is_stopped(share.number) else None
 
     async def _save(self) -> None:
-        async with self._saving:  # an older text must not come later
+        async with self._saving:  # an older manifest must not be written later
             await in_thread(self._destination.write_manifest, self._manifest)
 
     # Ending
 
     async def _end(self, stopped_at: dict[str, str]) -> Ingested:
-        """Look whether every part is there. Raises `OSError` if one is not."""
+        """The result of the job. Raises `OSError` if a part is not there."""
         manifest, destination = self._manifest, self._destination
-        there = await in_thread(destination.sizes)
+        sizes = await in_thread(destination.sizes)
         written = [batch for batch in manifest.batches if batch.rows is not None]
-        gone = [batch for batch in written if differs(batch, manifest.run, there)]
+        gone = [batch for batch in written if differs(batch, manifest.run, sizes)]
         if gone:
             for batch in gone:
                 batch.forget_part()
             await self._save()
             raise OSError(
-                f"{len(gone)} of {len(written)} parts are not in {destination.shown} as they were "
+                f"{len(gone)} of {len(written)} parts are not in {destination.label} as they were "
                 "stored: something else changes it; call again, and they are made again"
             )
-        await in_thread(destination.sweep, manifest)
+        await in_thread(destination.remove_unnamed, manifest)
         files = [file.name for batch in written for file in batch.files(manifest.run)]
         return Ingested(
             rows=sum(batch.rows or 0 for batch in written),
@@ -250,7 +251,7 @@ class Job:
 
 
 def _note_failure(batch: Batch, reason: str) -> None:
-    """What failed before, else all of it, has failed for this reason."""
+    """Note why the iModels failed: those that failed before, or all if none has run."""
     failed = batch.imodels if batch.rows is None else list(batch.failures)
     batch.failures = dict.fromkeys(failed, reason)
 
@@ -258,11 +259,11 @@ def _note_failure(batch: Batch, reason: str) -> None:
 def _batches(sizes: dict[str, int], entries: int) -> list[Batch]:
     """Batches of so many entries, the largest iModels first."""
     batches: list[Batch] = []
-    room = 0
-    for imodel_id in sorted(sizes, key=lambda each: (-sizes[each], each)):
-        if not batches or sizes[imodel_id] > room:
+    left = 0
+    for imodel_id in sorted(sizes, key=lambda imodel_id: (-sizes[imodel_id], imodel_id)):
+        if not batches or sizes[imodel_id] > left:
             batches.append(Batch([]))
-            room = entries
+            left = entries
         batches[-1].imodels.append(imodel_id)
-        room -= sizes[imodel_id]
+        left -= sizes[imodel_id]
     return batches

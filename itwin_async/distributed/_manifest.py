@@ -1,65 +1,60 @@
-"""The manifest: which parts count, what they hold, and how they are told from files of others."""
+"""The manifest: which parts count, what they hold, and which names are those of this ingest."""
 
 import hashlib
 from typing import Final
 
 import msgspec
 
+from itwin_async._files.atomic import FileDigest
+
 VERSION: Final = 2
 
 
-class StoredFile(msgspec.Struct, frozen=True):
-    """A file as it was written: its size in bytes, and its digest."""
-
-    size: int
-    sha256: str
-
-
 class NamedFile(msgspec.Struct, frozen=True):
-    """A stored file, and its name in the destination."""
+    """A stored file: its name in the destination, and its digest."""
 
     name: str
-    stored: StoredFile
+    digest: FileDigest
 
 
 class Batch(msgspec.Struct):
-    """A batch in the manifest; without ``rows`` it has no part yet."""
+    """A batch of iModels; without ``rows`` it has no part yet."""
 
     imodels: list[str]
     rows: int | None = None
     bad: int = 0
-    part: StoredFile | None = None
-    bad_part: StoredFile | None = None
+    part: FileDigest | None = None
+    bad_part: FileDigest | None = None
     failures: dict[str, str] = {}
 
     @property
     def key(self) -> str:
-        """What its files are named after: the same iModels, the same names."""
+        """A digest of its iModels, after which its files are named."""
         return hashlib.sha256("\n".join(sorted(self.imodels)).encode()).hexdigest()[:16]
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether all of its iModels are in the part."""
         return self.rows is not None and not self.failures
 
     def forget_part(self) -> None:
-        """Take the part for one that is not there: the batch is to be run again."""
+        """Drop the part, so that the batch is run again."""
         self.rows, self.bad, self.part, self.bad_part = None, 0, None, None
 
     def files(self, run: str) -> list[NamedFile]:
-        """The files that it has, by their names."""
+        """The files of the batch."""
         return [
-            NamedFile(name, stored)
-            for name, stored in (
+            NamedFile(name, digest)
+            for name, digest in (
                 (part_name(run, self.key), self.part),
                 (bad_name(run, self.key), self.bad_part),
             )
-            if self.rows is not None and stored is not None
+            if self.rows is not None and digest is not None
         ]
 
 
 class Manifest(msgspec.Struct, forbid_unknown_fields=True):
-    """All that is known of a destination. ``run`` is in the name of each file that is its own."""
+    """What an ingest has stored in a destination. ``run`` is in the name of each of its files."""
 
     run: str
     data_type: str | None
@@ -69,25 +64,26 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
     sha256: str = ""
 
     def encode(self) -> bytes:
-        """As it is stored: with a digest of itself."""
-        text = msgspec.json.encode(msgspec.structs.replace(self, sha256=""))
-        return msgspec.json.encode(
-            msgspec.structs.replace(self, sha256=hashlib.sha256(text).hexdigest())
-        )
+        """The manifest as it is stored: JSON, with a checksum of itself."""
+        return msgspec.json.encode(msgspec.structs.replace(self, sha256=_checksum(self)))
 
     @classmethod
-    def decode(cls, text: bytes) -> "Manifest":
-        """What was stored. Raises `ValueError` for all that no ingest of this version wrote."""
+    def decode(cls, data: bytes) -> "Manifest":
+        """Decode a manifest. Raises `ValueError` for one that no ingest of this version wrote."""
         try:
-            manifest = msgspec.json.decode(text, type=cls)
+            manifest = msgspec.json.decode(data, type=cls)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise ValueError("not a manifest") from None
         if manifest.version != VERSION:
             raise ValueError("another version")
-        stored, manifest.sha256 = manifest.sha256, ""
-        if hashlib.sha256(msgspec.json.encode(manifest)).hexdigest() != stored:
+        if _checksum(manifest) != manifest.sha256:
             raise ValueError("changed since it was written")
         return manifest
+
+
+def _checksum(manifest: Manifest) -> str:
+    data = msgspec.json.encode(msgspec.structs.replace(manifest, sha256=""))
+    return hashlib.sha256(data).hexdigest()
 
 
 def part_name(run: str, key: str) -> str:
@@ -101,5 +97,5 @@ def bad_name(run: str, key: str) -> str:
 
 
 def is_of_run(run: str, name: str) -> bool:
-    """Whether a file can only be this ingest's: a part, bad rows, or something unfinished."""
+    """Whether a name is one of this ingest's: a part, bad rows, or an unfinished file."""
     return name.startswith((f"part-{run}-", f"bad-{run}-", f"new-{run}-"))

@@ -1,4 +1,4 @@
-"""Looks at the cluster while a job waits for it, and ends the wait where nothing will come."""
+"""Watches the cluster while a job waits for it, and ends the wait where no result will come."""
 
 import asyncio
 import logging
@@ -10,24 +10,24 @@ from typing import Any, Final, NoReturn, cast
 from distributed.client import FutureCancelledError
 
 _logger = logging.getLogger("itwin_async")
-_POLL_INTERVAL: Final = 5.0  # seconds between two looks
-_MISSES: Final = 2  # looks without a task; what was done meanwhile is reported in between
-_SILENCE: Final = 60.0  # seconds in which a scheduler that is busy may answer nothing
+POLL_INTERVAL: Final = 5.0  # seconds
+_MAX_MISSES: Final = 2  # polls without a task; results that come meanwhile are reported in between
+_SCHEDULER_TIMEOUT: Final = 60.0  # seconds in which a busy scheduler may not answer
 
 
 class ClusterLostError(RuntimeError):
     """The job cannot go on: the scheduler has gone, or all workers have."""
 
 
-class Absence:
-    """How long there has been no worker."""
+class IdleTimer:
+    """How long the cluster has had no worker."""
 
     def __init__(self, max_idle: float) -> None:
         self._max_idle = max_idle
         self._since: float | None = None
 
-    def look(self, workers: int, now: float) -> None:
-        """Note how many workers there are. Raises `ClusterLostError` after ``max_idle`` seconds."""
+    def check(self, workers: int, now: float) -> None:
+        """Note the number of workers. Raises `ClusterLostError` after ``max_idle`` without one."""
         if workers:
             if self._since is not None:
                 _logger.info("The cluster has a worker again; the job goes on")
@@ -45,42 +45,42 @@ class Absence:
 
 
 class Monitor:
-    """What the scheduler knows of the tasks that a job waits for."""
+    """Polls the scheduler for the tasks that a job waits for."""
 
     def __init__(self, client: Any, max_idle: float) -> None:
         self._client = client
-        self._absence = Absence(max_idle)
+        self._idle_timer = IdleTimer(max_idle)
         self._misses: dict[str, int] = {}
         self._lost: dict[str, asyncio.Event] = {}
 
     async def watch(self) -> NoReturn:
-        """Look at the cluster, now and then. Raises `ClusterLostError` when it has gone."""
+        """Poll the scheduler. Raises `ClusterLostError` when it has gone, or all workers have."""
         while True:
-            await asyncio.sleep(_POLL_INTERVAL)
+            await asyncio.sleep(POLL_INTERVAL)
             running = await self._processing()
-            self._absence.look(len(running), time.monotonic())
+            self._idle_timer.check(len(running), time.monotonic())
             if running:
                 found = {key for keys in running.values() for key in keys}
                 for key, lost in self._lost.items():
                     self._misses[key] = 0 if key in found else self._misses[key] + 1
-                    if self._misses[key] >= _MISSES:
+                    if self._misses[key] >= _MAX_MISSES:
                         lost.set()
 
     async def _processing(self) -> dict[str, Any]:
         """The tasks of each worker."""
-        asked = asyncio.ensure_future(self._client.processing())
+        response = asyncio.ensure_future(self._client.processing())
         waited = 0.0
         try:
-            while not asked.done() and waited < _SILENCE:
+            while not response.done() and waited < _SCHEDULER_TIMEOUT:
                 self.check_connection()
-                await asyncio.wait({asked}, timeout=_POLL_INTERVAL)
-                waited += _POLL_INTERVAL
-            if not asked.done():
-                raise self._scheduler_lost(f"it has not answered for {_SILENCE:g} s")
-            with self.asking():
-                return cast("dict[str, Any]", asked.result())
+                await asyncio.wait({response}, timeout=POLL_INTERVAL)
+                waited += POLL_INTERVAL
+            if not response.done():
+                raise self._scheduler_lost(f"it has not answered for {_SCHEDULER_TIMEOUT:g} s")
+            with self.scheduler_call():
+                return cast("dict[str, Any]", response.result())
         finally:
-            asked.cancel()
+            response.cancel()
 
     def check_connection(self) -> None:
         """Raise `ClusterLostError` if the client has no scheduler any more."""
@@ -88,8 +88,8 @@ class Monitor:
             raise self._scheduler_lost("the connection was lost")
 
     @contextmanager
-    def asking(self) -> Generator[None, None, None]:
-        """Take errors of what the scheduler itself is asked for its end."""
+    def scheduler_call(self) -> Generator[None, None, None]:
+        """Turn the errors of a call to the scheduler into `ClusterLostError`."""
         self.check_connection()
         try:
             yield
@@ -107,24 +107,24 @@ class Monitor:
         return "an unknown address" if scheduler is None else str(scheduler.address)
 
     async def result(self, future: Any) -> Any:
-        """What a task gives; None if nobody runs it: Dask keeps it for a worker that has gone."""
+        """The result of a task; None if Dask keeps it for a worker that has gone."""
         key = str(future.key)
         lost = self._lost[key] = asyncio.Event()
         self._misses[key] = 0
         result = asyncio.ensure_future(self._result(future))
-        waiting = asyncio.ensure_future(lost.wait())
+        losing = asyncio.ensure_future(lost.wait())
         try:
-            await asyncio.wait({result, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({result, losing}, return_when=asyncio.FIRST_COMPLETED)
             return result.result() if result.done() else None
         finally:
             result.cancel()
-            waiting.cancel()
+            losing.cancel()
             del self._lost[key], self._misses[key]
 
     async def _result(self, future: Any) -> Any:
         try:
             return await future
-        except FutureCancelledError as error:  # which would pass for a cancellation of our own
+        except FutureCancelledError as error:  # which would pass for a cancellation of this task
             if error.reason == "scheduler-connection-lost":
                 raise self._scheduler_lost("the connection was lost") from None
             raise RuntimeError(f"the cluster dropped a task: {error.reason}") from None

@@ -1,4 +1,4 @@
-"""The beginning of a job: what an earlier run has stored, and whether all see the same place."""
+"""The beginning of a job: what an earlier run stored, and whether all see the same place."""
 
 import logging
 import secrets
@@ -6,17 +6,17 @@ from typing import Any
 
 from itwin_async._aio.threads import in_thread
 from itwin_async.distributed._destination import Destination
-from itwin_async.distributed._lanes import run_all
 from itwin_async.distributed._manifest import VERSION, Batch, Manifest, NamedFile
 from itwin_async.distributed._monitor import Monitor
-from itwin_async.distributed._workers import check_files, fields_of, write_probe
+from itwin_async.distributed._shares import run_all
+from itwin_async.distributed._workers import check_files, fields_digest, write_probe
 from itwin_async.export._types import type_name
 
 _logger = logging.getLogger("itwin_async")
 
 
 class Opening:
-    """Finds the manifest of a destination, and proves what it says. ``workers`` are addresses."""
+    """Reads the manifest of a destination, and verifies it. ``workers`` are addresses."""
 
     def __init__(
         self, client: Any, monitor: Monitor, destination: Destination, workers: list[str]
@@ -27,7 +27,7 @@ class Opening:
         self._workers = workers
 
     async def open(self, data_type: Any, *, resume: bool) -> tuple[Manifest, bool]:
-        """What an earlier run has stored, or a new manifest; and whether there was an earlier run.
+        """The manifest of an earlier run or a new one, and whether there was an earlier run.
 
         Raises `ValueError` for a destination that cannot be used.
         """
@@ -37,20 +37,21 @@ class Opening:
         manifest = Manifest(
             run=secrets.token_hex(8) if earlier is None else earlier.run,
             data_type=None if data_type is None else type_name(data_type),
-            fields=fields_of(data_type),
+            fields=fields_digest(data_type),
             batches=[],
             version=VERSION,
         )
         if earlier is not None and resume:
-            _check_same_type(earlier, manifest, destination.shown)
+            _check_same_type(earlier, manifest, destination.label)
             manifest.batches = earlier.batches
         await self._probe(manifest.run)
         await self._forget_changed_parts(manifest)
-        await in_thread(destination.write_manifest, manifest)  # before parts go that it named
-        if others := await in_thread(destination.sweep, manifest):
+        # First the manifest, then the parts that it does not name any more.
+        await in_thread(destination.write_manifest, manifest)
+        if others := await in_thread(destination.remove_unnamed, manifest):
             _logger.warning(
                 "%s also holds %d files of others, such as %s, which are left as they are",
-                destination.shown,
+                destination.label,
                 len(others),
                 min(others),
             )
@@ -67,21 +68,21 @@ class Opening:
             if name is None:
                 problems.append(
                     "destination must be where client and workers can write, and the worker at "
-                    f"{worker} cannot write to {destination.shown}: {why}"
+                    f"{worker} cannot write to {destination.label}: {why}"
                 )
-            elif not await in_thread(destination.take_probe, name):
+            elif not await in_thread(destination.remove_probe, name):
                 problems.append(
                     "destination must be the same place for client and workers, and what the "
-                    f"worker at {worker} wrote to {destination.shown} is not there for the client"
+                    f"worker at {worker} wrote to {destination.label} is not there for the client"
                 )
         if problems:
             raise ValueError(problems[0])
 
     async def _forget_changed_parts(self, manifest: Manifest) -> None:
-        """Take batches for not done whose files are not as they were stored; workers look."""
-        there = await in_thread(self._destination.sizes)
-        run, batches = manifest.run, [each for each in manifest.batches if each.rows is not None]
-        changed = {batch.key for batch in batches if differs(batch, run, there)}
+        """Drop the parts whose files are not as they were stored; the workers read them."""
+        sizes = await in_thread(self._destination.sizes)
+        run, batches = manifest.run, [batch for batch in manifest.batches if batch.rows is not None]
+        changed = {batch.key for batch in batches if differs(batch, run, sizes)}
         whole = [batch for batch in batches if batch.key not in changed]
         files = [(batch.key, file) for batch in whole for file in batch.files(run)]
         count = len(self._workers)
@@ -100,7 +101,7 @@ class Opening:
                 "%d of %d parts in %s are not as they were stored, and are made again",
                 len(changed),
                 len(batches),
-                self._destination.shown,
+                self._destination.label,
             )
 
     async def _check(self, files: list[NamedFile]) -> list[bool]:
@@ -110,19 +111,19 @@ class Opening:
         return list(await self._monitor.result(task) or [False] * len(files))
 
 
-def _check_same_type(earlier: Manifest, now: Manifest, shown: str) -> None:
+def _check_same_type(earlier: Manifest, now: Manifest, label: str) -> None:
     if earlier.data_type != now.data_type:
         raise ValueError(
-            f"{shown} holds parts of {earlier.data_type}, not of {now.data_type}: "
+            f"{label} holds parts of {earlier.data_type}, not of {now.data_type}: "
             "choose another destination, or do not resume"
         )
     if earlier.fields != now.fields:
         raise ValueError(
-            f"{shown} holds parts of {now.data_type} with other fields than it has now: "
+            f"{label} holds parts of {now.data_type} with other fields than it has now: "
             "choose another destination, or do not resume"
         )
 
 
-def differs(batch: Batch, run: str, there: dict[str, int]) -> bool:
+def differs(batch: Batch, run: str, sizes: dict[str, int]) -> bool:
     """Whether a file of the batch is missing, or has another size."""
-    return any(there.get(file.name) != file.stored.size for file in batch.files(run))
+    return any(sizes.get(file.name) != file.digest.size for file in batch.files(run))

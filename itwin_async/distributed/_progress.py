@@ -1,4 +1,4 @@
-"""How far a job is: for the caller, and as a bar in a terminal or a notebook."""
+"""Progress of a job: for the caller, and as a bar in a terminal or a notebook."""
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -17,7 +17,7 @@ _UNSHOWABLE: Final = (OSError, ValueError)  # stderr is broken, or closed
 
 @dataclass(frozen=True, slots=True)
 class IngestProgress:
-    """How far a job is: ``batches``, those ``done``, and what they gave; ``failed`` are iModels."""
+    """How far a job is: ``batches``, those ``done``, their rows; ``failed`` counts iModels."""
 
     batches: int
     done: int
@@ -60,7 +60,7 @@ class ProgressReport:
             self._bar.stop()
 
     def update(self, batches: Iterable[Batch]) -> None:
-        """Report what the batches are now."""
+        """Report the state of the batches."""
         batches = list(batches)
         progress = IngestProgress(
             batches=len(batches),

@@ -1,8 +1,8 @@
-"""Which lane runs which batch, and what follows when one fails.
+"""The queue of batches: which share runs which batch, and what follows when one fails.
 
-A lane whose worker can do nothing, such as one without valid credentials, fails fast: left alone,
-it would take most of the batches, and fail them all. So a batch that failed is run by another lane,
-and a lane in which several failed in a row gets no more.
+A worker that can do nothing, such as one without valid credentials, fails fast: left alone, its
+share would take most of the batches, and all of them would fail. So a batch that failed is run on
+another share, and a share on which several failed in a row gets no more.
 """
 
 import asyncio
@@ -13,34 +13,34 @@ from typing import Final
 
 from itwin_async.distributed._manifest import Batch
 
-# Batches that fail in a row until a lane is stopped. A token host that is away for a moment fails
-# one of them; a lane that fails all takes no more than these from the others.
+# Batches that fail in a row until a share is stopped. A token host that is away for a moment fails
+# one of them; a share on which all fail takes no more than these from the others.
 MAX_IN_ROW: Final = 3
-# Lanes that did batches before, and fail this one: then it is the batch.
+# Shares that fail a batch, though they have run others: then the batch is at fault.
 MAX_PROVEN: Final = 2
 
 
 @dataclass(slots=True)
-class _LaneRecord:
-    in_row: int = 0
-    proven: bool = False
+class _ShareRecord:
+    in_row: int = 0  # batches that failed in a row
+    proven: bool = False  # whether a batch has succeeded
     stopped: bool = False
 
 
 @dataclass(slots=True)
 class _BatchRecord:
-    failed_in: set[int] = field(default_factory=set[int])
-    proven: int = 0  # how many of these had done batches before
+    failed_on: set[int] = field(default_factory=set[int])
+    proven: int = 0  # how many of these shares were proven
     reason: str = ""
 
 
 class BatchQueue:
-    """The batches that wait, for lanes that are known by number."""
+    """The batches that wait to be run. Shares are known by their number."""
 
-    def __init__(self, batches: Iterable[Batch], lanes: Iterable[int]) -> None:
-        # What has failed in an earlier run comes last, so that it keeps nothing else from coming.
+    def __init__(self, batches: Iterable[Batch], shares: Iterable[int]) -> None:
+        # Batches that failed in an earlier run come last, so that they hold up no others.
         self._waiting = deque(sorted(batches, key=lambda batch: bool(batch.failures)))
-        self._lanes = {number: _LaneRecord() for number in lanes}
+        self._shares = {number: _ShareRecord() for number in shares}
         self._failed: dict[str, _BatchRecord] = {}
         self._running = 0
         self._changed = asyncio.Event()
@@ -50,18 +50,18 @@ class BatchQueue:
         """How many batches wait."""
         return len(self._waiting)
 
-    def is_stopped(self, lane: int) -> bool:
-        """Whether a lane gets no more batches."""
-        return self._lanes[lane].stopped
+    def is_stopped(self, share: int) -> bool:
+        """Whether a share gets no more batches."""
+        return self._shares[share].stopped
 
-    async def next(self, lane: int) -> Batch | None:
-        """The next batch for a lane; None if there is none any more.
+    async def next(self, share: int) -> Batch | None:
+        """The next batch for a share; None if there are no more.
 
-        Waits while others run the last batches, for one of them may fail, and come back.
+        Waits while the last batches run on other shares: one of them may fail, and come back.
         """
-        while not self.is_stopped(lane):
+        while not self.is_stopped(share):
             for batch in self._waiting:
-                if lane not in self._record(batch).failed_in:
+                if share not in self._record(batch).failed_on:
                     self._waiting.remove(batch)
                     self._running += 1
                     return batch
@@ -70,48 +70,48 @@ class BatchQueue:
             await self._changed.wait()
         return None
 
-    def succeeded(self, lane: int) -> None:
-        """A lane has run a batch."""
-        record = self._lanes[lane]
+    def succeeded(self, share: int) -> None:
+        """Note that a share has run a batch."""
+        record = self._shares[share]
         record.in_row, record.proven = 0, True
-        self._ended()
+        self._finish_one()
 
     def abandoned(self) -> None:
-        """A batch has failed through no fault of its lane, and is not run again."""
-        self._ended()
+        """Note that a batch has failed through no fault of its share, and is not run again."""
+        self._finish_one()
 
-    def failed(self, lane: int, batch: Batch, reason: str) -> dict[str, str]:
-        """A batch has failed in a lane; another one runs it, if there is one that may do better.
+    def failed(self, share: int, batch: Batch, reason: str) -> dict[str, str]:
+        """Note that a batch has failed on a share; another one runs it, if one is left for it.
 
-        Returns the batches that no lane will run any more, by their keys, and the last reason of
-        each. There are none where all lanes were stopped: what is left is not at fault.
+        Returns the batches that no share will run any more, by their keys, with the last reason of
+        each. There are none once all shares are stopped: then the batches left are not at fault.
         """
-        record, history = self._lanes[lane], self._record(batch)
-        history.failed_in.add(lane)
+        record, history = self._shares[share], self._record(batch)
+        history.failed_on.add(share)
         history.reason = reason
         history.proven += record.proven and not record.in_row
         record.in_row += 1
         record.stopped = record.in_row >= MAX_IN_ROW
-        self._waiting.appendleft(batch)  # first, so that it is soon known whose fault it was
-        running = self.running_lanes
+        self._waiting.appendleft(batch)  # first: the next share soon shows which one is at fault
+        running = self.running_shares
         given_up: dict[str, str] = {}
-        for each in list(self._waiting):
-            known = self._record(each)
-            if running and (known.proven >= MAX_PROVEN or known.failed_in.issuperset(running)):
-                self._waiting.remove(each)
-                given_up[each.key] = known.reason
-        self._ended()
+        for waiting in list(self._waiting):
+            known = self._record(waiting)
+            if running and (known.proven >= MAX_PROVEN or known.failed_on.issuperset(running)):
+                self._waiting.remove(waiting)
+                given_up[waiting.key] = known.reason
+        self._finish_one()
         return given_up
 
     @property
-    def running_lanes(self) -> set[int]:
-        """The lanes that were not stopped."""
-        return {number for number, record in self._lanes.items() if not record.stopped}
+    def running_shares(self) -> set[int]:
+        """The shares that are not stopped."""
+        return {number for number, record in self._shares.items() if not record.stopped}
 
     def _record(self, batch: Batch) -> _BatchRecord:
         return self._failed.setdefault(batch.key, _BatchRecord())
 
-    def _ended(self) -> None:
+    def _finish_one(self) -> None:
         self._running -= 1
         self._changed.set()
         self._changed = asyncio.Event()

@@ -1,15 +1,15 @@
-"""What a finished job gives."""
+"""The result of a finished job."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """A finished job: its parts and what they hold, and the iModels that failed, with the reason.
+    """A finished job: its parts, how much they hold, and why which iModels failed.
 
-    ``imodels`` counts those that are there as a whole. Of one that failed, some ``rows`` may be
-    there. Its batch is run again when the job is resumed. ``stopped_workers`` names the workers
-    that were given no more batches, since batch after batch failed there, with the last reason.
+    ``imodels`` counts those that are complete. Some ``rows`` of one that failed may be there; its
+    batch is run again when the job is resumed. ``stopped_workers`` has the addresses of workers
+    that got no more batches, since batch after batch failed there, with the last reason.
     """
 
     rows: int

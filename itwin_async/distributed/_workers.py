@@ -1,4 +1,4 @@
-"""What runs on the workers: their sessions, and the tasks in a lane."""
+"""The part of a job that runs on the workers: their sessions, and the tasks."""
 
 import asyncio
 import tempfile
@@ -21,9 +21,10 @@ from itwin_async import (
 )
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.redaction import one_line
+from itwin_async._files.atomic import FileDigest
 from itwin_async.distributed._destination import Destination
 from itwin_async.distributed._importable import import_by_name
-from itwin_async.distributed._manifest import NamedFile, StoredFile, bad_name, part_name
+from itwin_async.distributed._manifest import NamedFile, bad_name, part_name
 from itwin_async.export import export_extended_data
 from itwin_async.export._arrow import ArrowFile
 from itwin_async.export._types import type_name
@@ -33,8 +34,8 @@ _LEAVING: Final = (Status.closing, Status.closing_gracefully, Status.closed)
 
 
 @dataclass(slots=True)
-class Lane:
-    """A share, and the id of the worker that may use it now, at ``address``."""
+class RateShare:
+    """A share of the rate. ``owner`` is the id of the worker that may use it, at ``address``."""
 
     number: int
     owner: str
@@ -43,19 +44,19 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Crawled:
-    """What a batch gave. With a ``lane_error``, another lane may do better."""
+    """The result of a batch. With a ``worker_error``, it may succeed on another worker."""
 
     rows: int
     bad: int
-    part: StoredFile
-    bad_part: StoredFile | None
+    part: FileDigest
+    bad_part: FileDigest | None
     failures: dict[str, str]
-    lane_error: UnauthorizedError | None
+    worker_error: UnauthorizedError | None
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a batch is written to, and the type's fields as the client knows them."""
+    """Where a batch is written, and the digest of the type's fields as the client has them."""
 
     root: str
     run: str
@@ -64,8 +65,8 @@ class Target:
     fields: str
 
 
-class Sessions(WorkerPlugin):
-    """A worker's sessions, one for each lane it has. The token provider travels as a name."""
+class WorkerSessions(WorkerPlugin):
+    """A worker's sessions, one for each of its shares. The token provider travels as a name."""
 
     def __init__(
         self, name: str, provider: str, base_url: str | None, concurrency: int, per_minute: int
@@ -85,53 +86,53 @@ class Sessions(WorkerPlugin):
         for session in self._sessions.values():
             await session.aclose()
 
-    def session(self, lane: int) -> ITwinSession:
-        """The lane's session."""
-        if lane not in self._sessions:
-            session = self._sessions[lane] = ITwinSession.from_env(
+    def session(self, share: int) -> ITwinSession:
+        """The session for the share of this number."""
+        if share not in self._sessions:
+            session = self._sessions[share] = ITwinSession.from_env(
                 token_provider=import_by_name(self._provider)(),
                 base_url=self._base_url,
                 limiter=Limiter(self._concurrency, per_minute=self._per_minute),
-                on_event=self._heard,
+                on_event=self._on_event,
             )
             if (left := self._paused_until - time.monotonic()) > 0:
                 rate_limiter_of(session.limiter).pause(left)
-        return self._sessions[lane]
+        return self._sessions[share]
 
-    def _heard(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         if isinstance(event, RateLimited):
             self._worker.log_event(self.name, {"seconds": event.seconds})
 
     def pause(self, seconds: float) -> None:
-        """A lane was throttled, here or elsewhere: all wait."""
+        """Pause all sessions, since one was throttled, on this worker or another."""
         self._paused_until = max(self._paused_until, time.monotonic() + seconds)
         for session in self._sessions.values():
             rate_limiter_of(session.limiter).pause(seconds)
 
 
-async def in_lane(
-    name: str, lane: Lane, task: Callable[..., Awaitable[Any]], *arguments: Any
+async def run_on_share(
+    plugin: str, share: RateShare, task: Callable[..., Awaitable[Any]], *arguments: Any
 ) -> tuple[Any] | None:
-    """What the task makes; None where the lane is not this worker's, and its share maybe spent."""
+    """The result of a task; None if another worker owns the share, and may have spent it."""
     worker = get_worker()
-    if worker.id != lane.owner:
+    if worker.id != share.owner:
         return None
     try:
-        itwin = cast("Sessions", worker.plugins[name]).session(lane.number)
+        itwin = cast("WorkerSessions", worker.plugins[plugin]).session(share.number)
         return (await task(itwin, *arguments),)
     except BaseException:
         if worker.status in _LEAVING:
-            raise Reschedule from None  # it was told to go, and this is no failure
+            raise Reschedule from None  # the worker is being closed: this is no failure
         raise
 
 
-def fields_of(data_type: Any) -> str:
-    """What tells a type from others of the same name, and its columns from those of others."""
+def fields_digest(data_type: Any) -> str:
+    """A digest of a type's fields and columns: a type of the same name may have others."""
     return ArrowFile(data_type, parquet=True).schema_digest
 
 
 async def discover(itwin: ITwinSession, itwin_ids: list[str]) -> list[str]:
-    """The iModels of iTwins."""
+    """The ids of the iModels of iTwins."""
     return [
         imodel.id
         for itwin_id in itwin_ids
@@ -140,7 +141,7 @@ async def discover(itwin: ITwinSession, itwin_ids: list[str]) -> list[str]:
 
 
 async def measure(itwin: ITwinSession, imodel_ids: list[str]) -> list[int]:
-    """The index of each iModel's last changeset, the nearest there is to a count; 0 if unknown."""
+    """The index of each iModel's last changeset, which estimates its entries; 0 if unknown."""
     errors: dict[str, ITwinError] = {}
 
     async def last_index(imodel_id: str) -> int:
@@ -150,12 +151,12 @@ async def measure(itwin: ITwinSession, imodel_ids: list[str]) -> list[int]:
                 return (await anext(newest)).index
         except StopAsyncIteration:
             return 0
-        except ITwinError as error:  # an iModel that fails will say so when it is crawled
+        except ITwinError as error:  # an iModel that fails is reported when it is crawled
             errors[imodel_id] = error
             return 0
 
     found = await asyncio.gather(*map(last_index, imodel_ids))
-    if len(errors) == len(imodel_ids) and all(map(fails_lane, errors.values())):
+    if len(errors) == len(imodel_ids) and all(map(is_worker_fault, errors.values())):
         raise next(iter(errors.values()))
     return found
 
@@ -163,8 +164,8 @@ async def measure(itwin: ITwinSession, imodel_ids: list[str]) -> list[int]:
 async def crawl(
     itwin: ITwinSession, imodel_ids: list[str], target: Target, workers: int
 ) -> Crawled:
-    """Write the part of a batch. Raises where nothing came, and it was not the iModels' fault."""
-    if fields_of(target.data_type) != target.fields:
+    """Write the part of a batch. Raises if all iModels failed, and the worker is at fault."""
+    if fields_digest(target.data_type) != target.fields:
         raise TypeError(
             f"{type_name(target.data_type)} has other fields on this worker than on the client: "
             "install the same versions there"
@@ -180,10 +181,10 @@ async def crawl(
             on_error=lambda imodel_id, error: errors.update({imodel_id: error}),
             workers=workers,
         )
-        if len(errors) == len(imodel_ids) and all(map(fails_lane, errors.values())):
+        if len(errors) == len(imodel_ids) and all(map(is_worker_fault, errors.values())):
             raise next(iter(errors.values()))
         part, bad_part = await in_thread(_put, target, exported.output, exported.bad_rows)
-    refused = [each for each in errors.values() if isinstance(each, UnauthorizedError)]
+    refused = [error for error in errors.values() if isinstance(error, UnauthorizedError)]
     return Crawled(
         exported.rows,
         exported.bad,
@@ -194,32 +195,32 @@ async def crawl(
     )
 
 
-def _put(target: Target, part: Path, bad: Path | None) -> tuple[StoredFile, StoredFile | None]:
-    """The files of a batch, the part last."""
-    destination, bad_part = Destination(target.root), bad_name(target.run, target.key)
-    stored = None
+def _put(target: Target, part: Path, bad: Path | None) -> tuple[FileDigest, FileDigest | None]:
+    """Store the files of a batch, the part last."""
+    destination, name = Destination(target.root), bad_name(target.run, target.key)
+    bad_digest = None
     if bad is None:
-        destination.remove(bad_part)
+        destination.remove(name)
     else:
-        stored = destination.put(target.run, bad, bad_part)
-    return destination.put(target.run, part, part_name(target.run, target.key)), stored
+        bad_digest = destination.put(target.run, bad, name)
+    return destination.put(target.run, part, part_name(target.run, target.key)), bad_digest
 
 
-def fails_lane(error: Exception) -> bool:
-    """Whether an error says more of where it happened than of what was asked for."""
+def is_worker_fault(error: Exception) -> bool:
+    """Whether an error is about the worker it happened on, and not about what was asked for."""
     return not isinstance(error, ITwinError) or isinstance(
         error, UnauthorizedError | TransportError
     )
 
 
-def reason_of(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """An error in one line."""
     return one_line(
         str(error) if isinstance(error, ITwinError) else f"{type(error).__name__}: {error}"
     )
 
 
-# Beside the lanes, since they ask nothing of the platform
+# These run on no share, since they send nothing to the platform
 
 
 def check_files(root: str, files: list[NamedFile]) -> list[bool]:
@@ -232,17 +233,17 @@ async def write_probe(root: str, run: str) -> tuple[str | None, str]:
     """The name of a file that this worker wrote, or None and why it could not."""
     try:
         return await in_thread(lambda: Destination(root).write_probe(run)), ""
-    except Exception as error:  # noqa: BLE001 - told by the client, with the worker's name
-        return None, reason_of(error)
+    except Exception as error:  # noqa: BLE001 - reported by the client, with the worker's name
+        return None, error_text(error)
 
 
-def pause(seconds: float, name: str, dask_worker: Worker) -> None:
-    """A 429 that some worker was given."""
-    sessions = dask_worker.plugins.get(name)
-    if isinstance(sessions, Sessions):
+def pause(seconds: float, plugin: str, dask_worker: Worker) -> None:
+    """Pause a worker's sessions, since some worker got a 429."""
+    sessions = dask_worker.plugins.get(plugin)
+    if isinstance(sessions, WorkerSessions):
         sessions.pause(seconds)
 
 
 def worker_id(dask_worker: Worker) -> str:
-    """What tells a worker from the next one at its address."""
+    """An id that the next worker at the same address does not have."""
     return dask_worker.id

@@ -11,7 +11,7 @@ from clusters import processes
 from distributed import Client
 from emulated import Platform
 
-from itwin_async.distributed import _lanes
+from itwin_async.distributed import _shares
 
 for place in ("notebook", "cli"):  # for their kernel and their terminal
     sys.path.append(str(Path(__file__).parents[1] / place))
@@ -48,5 +48,5 @@ def world(platform: Platform) -> list[str]:
 
 @pytest.fixture
 def short_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A moved lane waits for a moment only: for tests that are not about the rate."""
-    monkeypatch.setattr(_lanes, "_MINUTE", 0.1)
+    """A share that moves waits for a moment only: for tests that are not about the rate."""
+    monkeypatch.setattr(_shares, "RATE_WINDOW", 0.1)

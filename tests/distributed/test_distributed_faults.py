@@ -111,8 +111,11 @@ def test_a_listener_that_raises_changes_nothing_and_is_logged_once(client, world
 
 
 def test_one_429_pauses_all_workers(tmp_path):
-    seconds, lanes = 4, 2  # whole ones, as the header wants
-    with Platform(imodels=120, changesets=1, latency=0.1) as slow, processes(slow, lanes) as client:
+    seconds, count = 4, 2  # whole ones, as the header wants
+    with (
+        Platform(imodels=120, changesets=1, latency=0.1) as slow,
+        processes(slow, count) as client,
+    ):
         world = [each["id"] for each in slow.ask("world")]
         slow.ask("forget")
 

@@ -10,10 +10,11 @@ import msgspec
 import pytest
 from ingested import keys_of, rows_of
 
+from itwin_async._files.atomic import FileDigest
 from itwin_async.distributed import ingest_extended_data
 from itwin_async.distributed._destination import Destination
 from itwin_async.distributed._job import Job
-from itwin_async.distributed._manifest import VERSION, Batch, Manifest, StoredFile
+from itwin_async.distributed._manifest import VERSION, Batch, Manifest
 
 FAST = {"per_minute": 6_000, "batch_entries": 90, "show_progress": False}
 OTHERS = ("part-00000-1f.snappy.parquet", "bad-1.jsonl", "new-1", "_SUCCESS", "notes.txt")
@@ -44,7 +45,7 @@ def test_a_manifest_of_others_stays(client, tmp_path, resume, text):
 
 
 def test_a_manifest_that_was_changed_is_not_believed():
-    batch = Batch(["a", "b"], rows=2, part=StoredFile(10, "00"))
+    batch = Batch(["a", "b"], rows=2, part=FileDigest(10, "00"))
     stored = Manifest("0123", None, "", [batch], VERSION).encode()
     assert Manifest.decode(stored).batches == [batch]
     assert Manifest.decode(msgspec.json.format(stored)).batches == [batch]  # read by someone

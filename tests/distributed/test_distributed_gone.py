@@ -96,7 +96,7 @@ def test_when_every_worker_fails_the_job_ends_with_the_reason(
         ingest_extended_data(client, ingested.provider, world, tmp_path, batch_entries=30, **FAST)
     note = ended.value.__notes__[-1]
     assert note.startswith(
-        f"So it was in every lane, 3 batches in a row. What was done is kept in {tmp_path}"
+        f"This happened on every worker, 3 batches in a row. What was done is kept in {tmp_path}"
     )
     asked = {each.imodel_id for each in platform.arrived("list_extended_data")}
     assert len(asked - set(world[:2])) <= 6  # of ten that were left
@@ -124,7 +124,7 @@ def test_what_a_failing_worker_could_do_of_a_batch_is_kept(
 
 @pytest.fixture
 def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_monitor, "_POLL_INTERVAL", 0.2)
+    monkeypatch.setattr(_monitor, "POLL_INTERVAL", 0.2)
 
 
 def test_when_all_workers_have_gone_it_says_so(

@@ -1,6 +1,6 @@
 """Workers and drivers that are killed: nothing is lost, nothing twice, and never too many requests.
 
-Its scenarios wait for a minute each, the one that a lane waits when it has moved. So they run
+Its scenarios wait for a minute each, the one that a share waits when it has moved. So they run
 beside each other, and the tests look at what came of them.
 """
 
@@ -85,7 +85,7 @@ def happened(found: Any, platform: Platform, at: dict[str, float], home: Path) -
 
 
 def lonely(home: Path) -> Happened:
-    """The only worker is killed: another one takes its place, and its lane."""
+    """The only worker is killed: another one takes its place, and its share."""
     at: dict[str, float] = {}
     with Platform(imodels=30, changesets=20, latency=0.2) as platform:
         world = [each["id"] for each in platform.ask("world")]

@@ -1,4 +1,4 @@
-"""Which lane runs which batch, decided without a cluster."""
+"""Which share runs which batch, decided without a cluster."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from itwin_async.distributed._manifest import Batch
-from itwin_async.distributed._monitor import Absence, ClusterLostError
+from itwin_async.distributed._monitor import ClusterLostError, IdleTimer
 from itwin_async.distributed._queue import MAX_IN_ROW, BatchQueue
 
 GOOD, BAD, OTHER = 0, 1, 2
@@ -20,7 +20,7 @@ def failing_keys(batch: Batch) -> dict[str, str]:
     return {batch.key: "why"}
 
 
-async def test_a_lane_in_which_batch_after_batch_fails_gets_no_more():
+async def test_a_share_in_which_batch_after_batch_fails_gets_no_more():
     one, two, three, four = batches(4)
     queue = BatchQueue([one, two, three, four], [GOOD, BAD])
     assert await queue.next(GOOD) is one
@@ -37,7 +37,7 @@ async def test_a_lane_in_which_batch_after_batch_fails_gets_no_more():
     assert queue.left == 0
 
 
-async def test_failures_that_are_not_in_a_row_stop_no_lane():
+async def test_failures_that_are_not_in_a_row_stop_no_share():
     many = batches(4 * MAX_IN_ROW)
     queue = BatchQueue(many, [GOOD, BAD])
     for _ in range(MAX_IN_ROW):
@@ -47,7 +47,7 @@ async def test_failures_that_are_not_in_a_row_stop_no_lane():
     assert not queue.is_stopped(BAD)
 
 
-async def test_what_failed_is_run_next_by_another_lane():
+async def test_what_failed_is_run_next_by_another_share():
     one, two = batches(2)
     queue = BatchQueue([one, two], [GOOD, BAD])
     await queue.next(BAD)
@@ -56,7 +56,7 @@ async def test_what_failed_is_run_next_by_another_lane():
     assert await queue.next(GOOD) is one
 
 
-async def test_a_lane_waits_for_what_others_still_run():
+async def test_a_share_waits_for_what_others_still_run():
     (one,) = batches(1)
     queue = BatchQueue([one], [GOOD, BAD])
     await queue.next(BAD)
@@ -71,7 +71,7 @@ async def test_a_lane_waits_for_what_others_still_run():
     assert await waiting is None
 
 
-async def test_a_batch_that_fails_in_every_lane_is_given_up():
+async def test_a_batch_that_fails_in_every_share_is_given_up():
     one, two = batches(2)
     queue = BatchQueue([one, two], [GOOD, BAD])
     await queue.next(GOOD)
@@ -84,21 +84,21 @@ async def test_a_batch_that_fails_in_every_lane_is_given_up():
     assert queue.left == 0
 
 
-async def test_a_batch_that_fails_in_two_lanes_that_work_is_not_tried_in_all():
+async def test_a_batch_that_fails_in_two_shares_that_work_is_not_tried_in_all():
     many = batches(10)
     queue = BatchQueue(many, range(10))
-    for lane in (GOOD, OTHER):
-        await queue.next(lane)
-        queue.succeeded(lane)
+    for share in (GOOD, OTHER):
+        await queue.next(share)
+        queue.succeeded(share)
     poison = await queue.next(BAD)
-    assert queue.failed(BAD, poison, "why") == {}  # of a lane that has done nothing yet
+    assert queue.failed(BAD, poison, "why") == {}  # of a share that has done nothing yet
     assert await queue.next(GOOD) is poison
     assert queue.failed(GOOD, poison, "why") == {}
     assert await queue.next(OTHER) is poison
     assert queue.failed(OTHER, poison, "why") == failing_keys(poison)
 
 
-async def test_a_batch_is_given_up_when_the_last_lane_that_could_run_it_is_stopped():
+async def test_a_batch_is_given_up_when_the_last_share_that_could_run_it_is_stopped():
     one, *rest = batches(1 + MAX_IN_ROW)
     queue = BatchQueue([*rest, one], [GOOD, OTHER, BAD])
     for batch in rest:
@@ -107,21 +107,21 @@ async def test_a_batch_is_given_up_when_the_last_lane_that_could_run_it_is_stopp
             queue.failed(BAD, batch, "why")
             assert await queue.next(GOOD) is batch
             queue.succeeded(GOOD)
-    for lane in (GOOD, OTHER):
-        assert await queue.next(lane) is one
-        assert queue.failed(lane, one, "why") == {}  # the third may do it
+    for share in (GOOD, OTHER):
+        assert await queue.next(share) is one
+        assert queue.failed(share, one, "why") == {}  # the third may do it
     assert queue.failed(BAD, rest[-1], "why") == failing_keys(one)
     assert await queue.next(OTHER) is rest[-1]
 
 
-async def test_when_all_lanes_are_stopped_what_is_left_is_not_at_fault():
+async def test_when_all_shares_are_stopped_what_is_left_is_not_at_fault():
     many = batches(10)
     queue = BatchQueue(many, [GOOD, BAD])
     given_up: dict[str, str] = {}
-    while queue.running_lanes:
-        for lane in (GOOD, BAD):
-            if (batch := await queue.next(lane)) is not None:
-                given_up |= queue.failed(lane, batch, "why")
+    while queue.running_shares:
+        for share in (GOOD, BAD):
+            if (batch := await queue.next(share)) is not None:
+                given_up |= queue.failed(share, batch, "why")
     assert queue.left + len(given_up) == 10
     assert queue.left >= 10 - MAX_IN_ROW - 1
     assert await queue.next(GOOD) is None and await queue.next(BAD) is None
@@ -136,15 +136,15 @@ async def test_what_failed_in_an_earlier_run_comes_last():
 
 def test_the_wait_for_a_worker_has_an_end(caplog):
     caplog.set_level(logging.INFO)
-    absence = Absence(max_idle=30)
-    absence.look(2, 0.0)
-    absence.look(0, 10.0)
-    absence.look(0, 39.0)
-    absence.look(1, 41.0)  # just in time
-    absence.look(0, 50.0)
-    absence.look(0, 79.0)
+    timer = IdleTimer(max_idle=30)
+    timer.check(2, 0.0)
+    timer.check(0, 10.0)
+    timer.check(0, 39.0)
+    timer.check(1, 41.0)  # just in time
+    timer.check(0, 50.0)
+    timer.check(0, 79.0)
     with pytest.raises(ClusterLostError, match=r"no worker for 30 s \(max_idle is 30\)"):
-        absence.look(0, 80.0)
+        timer.check(0, 80.0)
     said = [record.getMessage() for record in caplog.records]
     waits = "The cluster has no worker; the job waits up to 30 s for one"
     assert said == [waits, "The cluster has a worker again; the job goes on", waits]

@@ -187,7 +187,7 @@ async def test_a_span_is_a_child_of_where_its_operation_began(itwin, traced):
     assert sorted(found) == ["a", "b"]
 
 
-async def test_a_body_closed_elsewhere_is_told_in_its_own_context(traced):
+async def test_a_body_closed_by_another_task_is_reported_in_its_own_context(traced):
     tracer = traced.provider.get_tracer("test")
     async with (
         Emulator(imodels=1, changesets=40, payload_bytes=60_000) as emulator,
@@ -220,20 +220,20 @@ async def test_many_lists_at_once_keep_their_own_numbers(emulator, itwin, traced
     assert {span.attributes["itwin.attempts"] for span in spans} == {1}
 
 
-async def test_waiting_for_a_slot_is_told():
-    told: list[OperationFinished] = []
+async def test_waiting_for_a_slot_is_reported():
+    events: list[OperationFinished] = []
 
     def listen(event):
         if isinstance(event, OperationFinished):
-            told.append(event)
+            events.append(event)
 
     async with (
         RawServer(answer(PACKAGE), answer(PACKAGE)) as server,
         session_at(server, limiter=Limiter(1), on_event=listen) as itwin,
     ):
         await asyncio.gather(*(itwin.packages.get_package("P") for _ in range(2)))
-    assert sorted(event.waited > 0 for event in told) == [False, True]
-    assert all(event.waited <= event.seconds for event in told)
+    assert sorted(event.waited > 0 for event in events) == [False, True]
+    assert all(event.waited <= event.seconds for event in events)
 
 
 async def test_nothing_of_it_is_imported_without_being_asked_for():

@@ -88,11 +88,11 @@ async def stopped_after(
     """Cancel an export behind so many rows; how many requests it may have made."""
     with anyio.CancelScope() as scope:
 
-        def look(progress: ExportProgress) -> None:
+        def stop(progress: ExportProgress) -> None:
             if progress.rows >= rows:
                 scope.cancel()
 
-        await export_extended_data(itwin, imodels, output, on_progress=look, **options)
+        await export_extended_data(itwin, imodels, output, on_progress=stop, **options)
     assert scope.cancelled_caught
     assert not Path(output).exists()
     return itwin.stats.requests

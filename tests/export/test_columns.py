@@ -139,17 +139,17 @@ def test_each_type_of_msgspec_has_a_case():
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
 async def test_each_type_has_its_column(name, emulator, itwin, tmp_path):
-    fields = [(f"f{nth}", case[0]) for nth, case in enumerate(CASES)]
+    fields = [(f"f{index}", case[0]) for index, case in enumerate(CASES)]
     kind = msgspec.defstruct("Payload", fields)
-    values = ",".join(f'"f{nth}":{case[1]}' for nth, case in enumerate(CASES))
+    values = ",".join(f'"f{index}":{case[1]}' for index, case in enumerate(CASES))
     every_payload(emulator, lambda _: f"{{{values}}}")
     exported = await export_extended_data(itwin, ID, tmp_path / name, kind)
     assert (exported.rows, exported.bad) == (25, 0)
     table = read(tmp_path / name)
     row = table["data"][0].as_py()
-    for nth, (_, _, arrow, value) in enumerate(CASES):
-        assert table.schema.field("data").type.field(f"f{nth}").type == arrow, CASES[nth]
-        assert row[f"f{nth}"] == value, CASES[nth]
+    for index, (_, _, arrow, value) in enumerate(CASES):
+        assert table.schema.field("data").type.field(f"f{index}").type == arrow, CASES[index]
+        assert row[f"f{index}"] == value, CASES[index]
 
 
 def test_what_has_no_column_is_loud():
@@ -162,8 +162,8 @@ def test_what_has_no_column_is_loud():
 
 def every_payload(emulator, payload) -> None:
     def edit(body: Any) -> Any:
-        for nth, entry in enumerate(body["extendedData"]):
-            entry["data"] = base64.b64encode(payload(nth).encode()).decode()
+        for index, entry in enumerate(body["extendedData"]):
+            entry["data"] = base64.b64encode(payload(index).encode()).decode()
         return body
 
     emulator.faults.add("list_extended_data", Edit(edit), times=None)
@@ -210,17 +210,17 @@ def read(output) -> Any:
 )
 async def test_an_odd_value_costs_its_row_alone(kind, good, odd, reason, emulator, itwin, tmp_path):
     payload = msgspec.defstruct("Payload", [("value", kind)])
-    every_payload(emulator, lambda nth: f'{{"value": {odd if nth == 5 else good}}}')
+    every_payload(emulator, lambda index: f'{{"value": {odd if index == 5 else good}}}')
     output = tmp_path / "a.parquet"
     exported = await export_extended_data(itwin, ID, output, payload)
     assert exported.rows == len(read(output)["data"].to_pylist()) == 24
     assert exported.bad_rows is not None
-    told = json.loads(exported.bad_rows.read_text())
-    assert reason in told["reason"]
-    assert base64.b64decode(told["payload"]).decode() == f'{{"value": {odd}}}'
+    bad = json.loads(exported.bad_rows.read_text())
+    assert reason in bad["reason"]
+    assert base64.b64decode(bad["payload"]).decode() == f'{{"value": {odd}}}'
 
 
-async def test_an_index_beyond_64_bits_is_told_as_that(emulator, itwin, tmp_path):
+async def test_an_index_beyond_64_bits_is_named(emulator, itwin, tmp_path):
     def edit(body: Any) -> Any:
         body["extendedData"][3]["changesetIndex"] = 2**70
         return body
@@ -229,6 +229,6 @@ async def test_an_index_beyond_64_bits_is_told_as_that(emulator, itwin, tmp_path
     exported = await export_extended_data(itwin, ID, tmp_path / "a.parquet")
     assert (exported.rows, exported.bad) == (24, 1)
     assert exported.bad_rows is not None
-    told = json.loads(exported.bad_rows.read_text())
-    assert f"changeset_index: {2**70} does not fit int64" in told["reason"]
-    assert told["changeset_index"] == 2**70
+    bad = json.loads(exported.bad_rows.read_text())
+    assert f"changeset_index: {2**70} does not fit int64" in bad["reason"]
+    assert bad["changeset_index"] == 2**70

@@ -99,22 +99,22 @@ BAD = [
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
-@pytest.mark.parametrize(("given", "reason", "payload"), BAD)
-async def test_a_bad_payload_costs_itself_and_is_told(
-    name, given, reason, payload, emulator, itwin, tmp_path
+@pytest.mark.parametrize(("data", "reason", "payload"), BAD)
+async def test_a_bad_payload_costs_itself_and_is_reported(
+    name, data, reason, payload, emulator, itwin, tmp_path
 ):
-    emulator.faults.add("list_extended_data", replace_payload(3, given))
+    emulator.faults.add("list_extended_data", replace_payload(3, data))
     (first, *_) = await every_imodel(itwin)
     exported = await export_extended_data(itwin, first, tmp_path / name)
     assert (exported.rows, exported.bad) == (24, 1)
     assert exported.bad_rows == tmp_path / f"{name}.bad.jsonl"
     (line,) = exported.bad_rows.read_text().splitlines()
-    told = json.loads(line)
-    assert (told["imodel_id"], told["changeset_index"]) == (first, 4)
-    assert told["changeset_id"]
-    assert reason in told["reason"]
-    assert told["payload"] == (encoded(payload) if payload else None)
-    assert told["data"] == (None if payload else given)  # what came is kept
+    bad = json.loads(line)
+    assert (bad["imodel_id"], bad["changeset_index"]) == (first, 4)
+    assert bad["changeset_id"]
+    assert reason in bad["reason"]
+    assert bad["payload"] == (encoded(payload) if payload else None)
+    assert bad["data"] == (None if payload else data)  # what came is kept
     assert 4 not in [row[1] for row in rows_of(tmp_path / name)]
 
     # Once nothing is bad any more, neither is there a file that says so.
@@ -138,12 +138,12 @@ async def test_row_groups_are_bounded(itwin, tmp_path, monkeypatch):
 
 
 async def test_progress_counts_up_to_the_end(itwin, tmp_path):
-    told: list[ExportProgress] = []
+    reports: list[ExportProgress] = []
     imodels = await every_imodel(itwin)
-    await export_extended_data(itwin, imodels, tmp_path / "a.jsonl", on_progress=told.append)
-    assert told[-1] == ExportProgress(rows=150, bad=0, imodels=6, done=6, resumed=0)
-    assert [each.rows for each in told] == sorted(each.rows for each in told)
-    assert [each.done for each in told] == sorted(each.done for each in told)
+    await export_extended_data(itwin, imodels, tmp_path / "a.jsonl", on_progress=reports.append)
+    assert reports[-1] == ExportProgress(rows=150, bad=0, imodels=6, done=6, resumed=0)
+    assert [each.rows for each in reports] == sorted(each.rows for each in reports)
+    assert [each.done for each in reports] == sorted(each.done for each in reports)
 
 
 # Faults
@@ -234,7 +234,7 @@ async def test_a_handler_that_fails_ends_it_with_its_own_error(emulator, itwin, 
         ({"data_type": list[int]}, TypeError, "data_type"),
     ],
 )
-async def test_what_cannot_be_is_told_before_anything_is_sent(
+async def test_what_cannot_be_is_refused_before_anything_is_sent(
     call, kind, message, emulator, itwin, tmp_path
 ):
     output = tmp_path / call.pop("output", "a.jsonl")
@@ -269,8 +269,8 @@ async def test_a_device_is_no_output(itwin, tmp_path):
 
 
 async def test_progress_is_not_awaited(itwin, tmp_path):
-    async def tell(_: ExportProgress) -> None: ...
+    async def listen(_: ExportProgress) -> None: ...
 
-    for wrong in ({"on_progress": tell}, {"on_progress": 5}, {"on_error": tell}):
+    for wrong in ({"on_progress": listen}, {"on_progress": 5}, {"on_error": listen}):
         with pytest.raises(TypeError, match=f"{next(iter(wrong))} must be a plain callable, not"):
             await export_extended_data(itwin, [], tmp_path / "a.jsonl", **wrong)

@@ -116,7 +116,7 @@ async def test_a_time_out_of_the_callers_own_ends_it(emulator, itwin, tmp_path):
 # What is kept
 
 
-async def test_what_has_come_is_stored_and_told_while_nothing_more_comes(
+async def test_what_has_come_is_stored_and_reported_while_nothing_more_comes(
     cancel_kind, emulator, itwin, tmp_path, monkeypatch
 ):
     """A pause of all lists is when a job gets stopped."""
@@ -124,10 +124,10 @@ async def test_what_has_come_is_stored_and_told_while_nothing_more_comes(
     imodels = await every_imodel(itwin)
     emulator.faults.add("list_extended_data", Throttle(60), after=9, times=None)
     output = tmp_path / "a.jsonl"
-    told: list[ExportProgress] = []
+    reports: list[ExportProgress] = []
     running = Running(
         cancel_kind,
-        export_extended_data(itwin, imodels, output, page_size=5, on_progress=told.append),
+        export_extended_data(itwin, imodels, output, page_size=5, on_progress=reports.append),
     )
     parts = tmp_path / "a.jsonl.parts"
 
@@ -137,7 +137,7 @@ async def test_what_has_come_is_stored_and_told_while_nothing_more_comes(
 
     await until(lambda: stored() >= 45)  # nine pages
     assert stored() == 45
-    await until(lambda: told and told[-1].rows == 45)
+    await until(lambda: reports and reports[-1].rows == 45)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -147,9 +147,9 @@ async def test_a_cancelled_export_keeps_what_has_come(emulator, itwin, tmp_path)
     imodels = await every_imodel(itwin)
     output = tmp_path / "a.jsonl"
     await stopped_after(25, itwin, imodels, output, page_size=5)
-    told: list[ExportProgress] = []
-    await export_extended_data(itwin, imodels, output, page_size=5, on_progress=told.append)
-    assert told[-1].resumed >= 25
+    reports: list[ExportProgress] = []
+    await export_extended_data(itwin, imodels, output, page_size=5, on_progress=reports.append)
+    assert reports[-1].resumed >= 25
     assert rows_of(output) == await held(itwin, imodels)
 
 

@@ -49,10 +49,10 @@ class Killer:
             self.done += 1
             if self.done > self.at + 0.75:
                 raise Killed
-            made = act(*args, **kwargs)
+            result = act(*args, **kwargs)
             if self.done > self.at:
                 raise Killed
-            return made
+            return result
 
         return acted
 
@@ -143,10 +143,10 @@ async def main():
                 async for imodel in itwin.imodels.list_imodels(each.id):
                     yield imodel.id
 
-        def tell(progress):
+        def report(progress):
             print(progress.rows, flush=True)
 
-        await export_extended_data(itwin, ids(), sys.argv[1], page_size=20, on_progress=tell)
+        await export_extended_data(itwin, ids(), sys.argv[1], page_size=20, on_progress=report)
 
 asyncio.run(main())
 """

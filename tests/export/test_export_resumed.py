@@ -33,26 +33,26 @@ async def test_what_was_stored_is_not_read_again(
     options: dict[str, Any] = {"page_size": 5, "workers": 3}
     await stopped_after(rows, itwin, imodels, output, **options)
     before = emulator.count("list_extended_data")
-    told: list[ExportProgress] = []
+    reports: list[ExportProgress] = []
     exported = await export_extended_data(
-        itwin, imodels, output, on_progress=told.append, **options
+        itwin, imodels, output, on_progress=reports.append, **options
     )
     assert exported.rows == 150
     assert rows_of(output) == await held(itwin, imodels)
     if rows > 8:
-        assert told[-1].resumed > 0
+        assert reports[-1].resumed > 0
         pages = emulator.count("list_extended_data") - before - len(imodels)
-        assert pages <= (150 - told[-1].resumed) // 5 + 2 * 3 + len(imodels)
+        assert pages <= (150 - reports[-1].resumed) // 5 + 2 * 3 + len(imodels)
 
 
 async def test_resume_off_begins_anew(itwin, tmp_path, small_parts):
     imodels = await every_imodel(itwin)
     await stopped_after(60, itwin, imodels, tmp_path / "a.jsonl")
-    told: list[ExportProgress] = []
+    reports: list[ExportProgress] = []
     await export_extended_data(
-        itwin, imodels, tmp_path / "a.jsonl", resume=False, on_progress=told.append
+        itwin, imodels, tmp_path / "a.jsonl", resume=False, on_progress=reports.append
     )
-    assert told[-1].resumed == 0
+    assert reports[-1].resumed == 0
     assert rows_of(tmp_path / "a.jsonl") == await held(itwin, imodels)
 
 
@@ -152,12 +152,12 @@ async def test_parts_of_another_platform_do_not_slip_in(itwin, tmp_path, small_p
 
 
 async def test_a_struct_with_other_fields_is_another_export(itwin, tmp_path, small_parts):
-    def made(*fields: str) -> Any:
+    def payload_type(*fields: str) -> Any:
         inner = msgspec.defstruct("Inner", [(each, Any) for each in fields])
         return msgspec.defstruct("Outer", [("data", inner)], module="m")
 
     imodels = await every_imodel(itwin)
     output = tmp_path / "a.jsonl"
-    await stopped_after(20, itwin, imodels, output, data_type=made("taskId"))
+    await stopped_after(20, itwin, imodels, output, data_type=payload_type("taskId"))
     with pytest.raises(ValueError, match=r"data_type m\.Outer"):
-        await export_extended_data(itwin, imodels, output, made("changedFiles"))
+        await export_extended_data(itwin, imodels, output, payload_type("changedFiles"))

@@ -124,9 +124,9 @@ async def test_a_value_that_fits_no_column_costs_its_own_row(emulator, itwin, tm
     (first, *_) = await every_imodel(itwin)
     exported = await export_extended_data(itwin, first, tmp_path / "a.parquet", Count)
     assert (exported.rows, exported.bad) == (24, 1)
-    told = json.loads((tmp_path / "a.parquet.bad.jsonl").read_text())
-    assert told["changeset_index"] == 6
-    assert json.loads(base64.b64decode(told["payload"])) == {"n": 2**70}
+    bad = json.loads((tmp_path / "a.parquet.bad.jsonl").read_text())
+    assert bad["changeset_index"] == 6
+    assert json.loads(base64.b64decode(bad["payload"])) == {"n": 2**70}
     assert table_of(tmp_path / "a.parquet")["data"].to_pylist() == [
         {"n": n} for n in range(25) if n != 5
     ]

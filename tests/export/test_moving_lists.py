@@ -58,11 +58,11 @@ async def set_late(itwin: ITwinSession, *indexes: int) -> None:
 async def stop(rows: int, itwin, ids, output: Path, **options: Any) -> None:
     with anyio.CancelScope() as scope:
 
-        def look(progress: ExportProgress) -> None:
+        def stop_at(progress: ExportProgress) -> None:
             if progress.rows >= rows:
                 scope.cancel()
 
-        await export_extended_data(itwin, ids, output, on_progress=look, page_size=5, **options)
+        await export_extended_data(itwin, ids, output, on_progress=stop_at, page_size=5, **options)
     assert scope.cancelled_caught
 
 
@@ -221,7 +221,7 @@ async def test_a_line_of_the_journal_that_is_not_as_written_loses_no_row(
     assert rows_of(output) == await on_the_platform(itwin)
 
 
-async def test_a_journal_without_its_beginning_is_told(emulator, itwin, tmp_path):
+async def test_a_journal_without_its_beginning_is_refused(emulator, itwin, tmp_path):
     output = tmp_path / "a.jsonl"
     await stop(24, itwin, ID, output)
     journal = tmp_path / "a.jsonl.parts" / "journal"
@@ -264,7 +264,7 @@ async def test_an_output_that_has_changed_is_not_added_to(name, emulator, itwin,
     assert not (tmp_path / f"{name}.parts").exists()
 
 
-async def test_what_is_added_to_and_changes_between_is_told(emulator, itwin, tmp_path):
+async def test_what_is_added_to_and_changes_between_is_refused(emulator, itwin, tmp_path):
     output = tmp_path / "a.jsonl"
     await export_extended_data(itwin, ID, output)
     shutil.copyfile(output, tmp_path / "kept")

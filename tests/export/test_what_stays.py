@@ -26,11 +26,11 @@ async def stop(itwin, output: Path, rows: int = 9, **options) -> None:
     """Cancel an export behind so many rows."""
     with anyio.CancelScope() as scope:
 
-        def look(progress: ExportProgress) -> None:
+        def stop_at(progress: ExportProgress) -> None:
             if progress.rows >= rows:
                 scope.cancel()
 
-        await export_extended_data(itwin, ID, output, on_progress=look, page_size=5, **options)
+        await export_extended_data(itwin, ID, output, on_progress=stop_at, page_size=5, **options)
     assert scope.cancelled_caught
 
 
@@ -70,10 +70,10 @@ async def test_parts_of_another_version_are_not_misread(emulator, itwin, tmp_pat
     assert len(emulator.requests) == before
 
 
-@pytest.mark.parametrize("made", ["file", "link"])
-async def test_what_is_in_the_way_is_told(made, emulator, itwin, tmp_path):
+@pytest.mark.parametrize("kind", ["file", "link"])
+async def test_what_is_in_the_way_is_refused(kind, emulator, itwin, tmp_path):
     parts = tmp_path / "a.jsonl.parts"
-    if made == "file":
+    if kind == "file":
         parts.write_text("mine")
     else:
         parts.symlink_to("nowhere")
@@ -113,7 +113,7 @@ async def test_a_file_of_the_users_own_is_not_deleted_where_rows_are_added(itwin
     assert (tmp_path / "a.jsonl.bad.jsonl").read_text() == "mine"
 
 
-async def test_a_name_that_leaves_no_room_for_those_beside_it_is_told_first(
+async def test_a_name_that_leaves_no_room_for_those_beside_it_is_refused_first(
     emulator, itwin, tmp_path
 ):
     name = "a" * (255 - len(".jsonl.parts")) + ".jsonl"
@@ -127,7 +127,7 @@ async def test_a_name_that_leaves_no_room_for_those_beside_it_is_told_first(
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[Path]:
+def other_device(tmp_path: Path) -> Iterator[Path]:
     """A directory on another file system."""
     for path in (Path("/dev/shm"), Path.home(), Path("/var/tmp")):
         if (
@@ -135,32 +135,32 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
             and os.access(path, os.W_OK)
             and (path.stat().st_dev != tmp_path.stat().st_dev)
         ):
-            made = path / f"itwin-async-{os.getpid()}-{tmp_path.name}"
-            made.mkdir()
-            yield made
-            for each in made.iterdir():
+            directory = path / f"itwin-async-{os.getpid()}-{tmp_path.name}"
+            directory.mkdir()
+            yield directory
+            for each in directory.iterdir():
                 each.unlink()
-            made.rmdir()
+            directory.rmdir()
             return
     pytest.skip("there is one file system alone")
 
 
 @pytest.mark.parametrize("since", [None, 0])
 async def test_parts_may_be_a_link_to_another_file_system(
-    since, itwin, tmp_path, elsewhere, small_parts
+    since, itwin, tmp_path, other_device, small_parts
 ):
     output = tmp_path / "a.jsonl"
     if since is not None:
         await export_extended_data(itwin, ID, output, since=10)
     since = None if since is None else 10
-    (tmp_path / "a.jsonl.parts").symlink_to(elsewhere)
+    (tmp_path / "a.jsonl.parts").symlink_to(other_device)
     if since is None:
         await stop(itwin, output)
     exported = await export_extended_data(itwin, ID, output, since=since)
     assert lines_of(output) == list(range(1 if since is None else 11, 26))
     assert exported.rows == len(lines_of(output))
     assert (tmp_path / "a.jsonl.parts").is_symlink()
-    assert not list(elsewhere.iterdir())
+    assert not list(other_device.iterdir())
 
 
 def mounted(path: Path) -> bool:
@@ -264,7 +264,7 @@ async def test_an_output_that_can_be_neither_replaced_nor_written_is_refused_at_
     assert not mounted_output.with_name("a.jsonl.parts").exists()
 
 
-async def test_a_directory_that_cannot_be_written_to_is_told_first(
+async def test_a_directory_that_cannot_be_written_to_is_refused_first(
     emulator, itwin, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(os, "access", lambda *_: False)
@@ -321,9 +321,11 @@ async def test_a_home_directory_is_for_a_shell_to_find(emulator, itwin, tmp_path
 
 
 async def test_a_missing_directory_is_named(emulator, itwin, tmp_path):
-    with pytest.raises(FileNotFoundError, match="The directory of the output is not there") as told:
+    with pytest.raises(
+        FileNotFoundError, match="The directory of the output is not there"
+    ) as caught:
         await export_extended_data(itwin, ID, tmp_path / "missing" / "a.jsonl")
-    assert told.value.filename == str(tmp_path / "missing")
+    assert caught.value.filename == str(tmp_path / "missing")
     assert not emulator.requests
 
 
@@ -349,9 +351,9 @@ async def test_an_error_of_writing_names_the_file_and_leaves_what_goes_on(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert caught.value.errno == errno.EFBIG
-    told: list[ExportProgress] = []
-    exported = await export_extended_data(itwin, ID, output, on_progress=told.append)
-    assert told[-1].resumed >= 8
+    reports: list[ExportProgress] = []
+    exported = await export_extended_data(itwin, ID, output, on_progress=reports.append)
+    assert reports[-1].resumed >= 8
     assert exported.rows == 25
 
 

@@ -27,7 +27,7 @@ EXTENSION = "41d94bd4-46b8-48e9-a29a-7c7704a7e662"
 NUMBER = "9.0.0"
 
 
-FILES = {f"dist/{nth % 5}/part {nth}.js": b"%d\n" % nth * (1 + nth * 997) for nth in range(50)}
+FILES = {f"dist/{n % 5}/part {n}.js": b"%d\n" % n * (1 + n * 997) for n in range(50)}
 
 
 QUICK = Retry(base=0.001, cap=0.002)
@@ -72,7 +72,7 @@ def edited(change: Callable[[Any], object]) -> Edit:
 
 
 def server_of(content: bytes, broken: bytes, *, query: str = "?sig=x") -> RawServer:
-    """Serves a version of one file, and then what is said of the file, each on a connection."""
+    """Serves a version of one file, and then the record of the file, each on a connection."""
     soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 
     async def serve(connection: Connection) -> None:

@@ -23,7 +23,7 @@ NUMBER = "9.0.0"
 QUICK = Retry(base=0.001, cap=0.002)
 
 
-CONTENT = b"".join(b"%07d\n" % nth for nth in range(5_000))  # 40,000 bytes, none like another
+CONTENT = b"".join(b"%07d\n" % number for number in range(5_000))  # 40,000 bytes, none like another
 
 
 TAG = '"abc"'

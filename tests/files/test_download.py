@@ -105,10 +105,10 @@ async def test_a_result_is_one_short_line(itwin, tmp_path):
 async def test_signed_urls_are_fetched_without_the_token_and_byte_for_byte(
     emulator, itwin, tmp_path
 ):
-    said = []
-    emulator.faults.add("get_version", Edit(said.append))
+    bodies = []
+    emulator.faults.add("get_version", Edit(bodies.append))
     await download(itwin, tmp_path, archive=True)
-    version = said[0]["version"]
+    version = bodies[0]["version"]
     urls = [file["downloadUrl"] for file in [*version["files"], version["archiveFile"]]]
     got = [each for each in emulator.requests if each.operation.startswith("download")]
     assert sorted(f"{emulator.url}{each.target}" for each in got) == sorted(urls)

@@ -95,7 +95,7 @@ async def test_a_link_that_appears_while_files_arrive_is_refused(emulator, itwin
 
 
 @pytest.mark.parametrize(
-    ("directory", "said"),
+    ("directory", "reason"),
     [
         ("", "must not be empty"),
         ("s3://bucket/x?sig=hidden", "a path of this machine, not a URL: 's3:"),
@@ -106,10 +106,10 @@ async def test_a_link_that_appears_while_files_arrive_is_refused(emulator, itwin
     ],
 )
 async def test_what_is_no_directory_of_this_machine_is_refused(
-    emulator, itwin, directory, said, tmp_path, monkeypatch
+    emulator, itwin, directory, reason, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=f"^directory .*{said}") as caught:
+    with pytest.raises(ValueError, match=f"^directory .*{reason}") as caught:
         await download(itwin, directory)
     assert "hidden" not in str(caught.value)
     assert is_untouched(tmp_path)
@@ -207,7 +207,7 @@ def test_where_files_may_come_from(base, url, taken):
 # What is there already
 
 
-async def test_a_file_that_is_there_is_kept_unless_told_otherwise(emulator, itwin, tmp_path):
+async def test_a_file_that_is_there_is_kept_without_overwrite(emulator, itwin, tmp_path):
     name = "dist/1/part 41.js"
     (tmp_path / "dist" / "1").mkdir(parents=True)
     (tmp_path / name).write_bytes(b"mine")
@@ -237,7 +237,7 @@ async def test_a_failed_download_keeps_what_was_there(emulator, itwin, tmp_path)
     assert on_disk(tmp_path) == {name: b"mine"}
 
 
-async def test_a_file_where_the_directory_should_be_is_told(itwin, tmp_path):
+async def test_a_file_where_the_directory_should_be_is_refused(itwin, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OSError, match="file"):
         await download(itwin, tmp_path / "file")

@@ -1,4 +1,4 @@
-"""Downloads tell how far they are."""
+"""Progress of downloads."""
 
 import pytest
 from large_files import LARGE, download, emulator, on_disk, session, stopped
@@ -10,7 +10,7 @@ from itwin_async import (
 __all__ = ["emulator"]  # fixtures
 
 
-async def test_progress_is_told_in_bytes(emulator, tmp_path):
+async def test_progress_is_reported_in_bytes(emulator, tmp_path):
     seen: list[DownloadProgress] = []
     async with session(emulator) as itwin:
         await download(itwin, tmp_path, on_progress=seen.append)

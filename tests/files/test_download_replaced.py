@@ -103,18 +103,18 @@ def test_what_was_there_is_put_back_after_a_kill_at_any_step(tmp_path, monkeypat
     def renamed(kill_at: int) -> None:
         nonlocal steps
         steps = 0
-        made = staging()
-        made.open()
+        directory = staging()
+        directory.open()
         for path, content in new.items():
-            part = made.part(path)
+            part = directory.part(path)
             part.restart()
             part.append(content)
         steps = kill_at
         try:
-            made.rename_all()
-            made.commit()
+            directory.rename_all()
+            directory.commit()
         finally:
-            made._close(remove=False)
+            directory._close(remove=False)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "link", counted(os.link) if links else no_links)

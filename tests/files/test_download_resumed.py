@@ -97,8 +97,8 @@ def rest(
         return whole(headers)
     start = int(match[1])
     body = CONTENT[start + shift :]
-    said = f"Content-Range: bytes {start + shift}-{len(CONTENT) - 1}/{total}"
-    lines = [f"Content-Length: {len(body)}", "Connection: close", f"ETag: {tag}", said]
+    content_range = f"Content-Range: bytes {start + shift}-{len(CONTENT) - 1}/{total}"
+    lines = [f"Content-Length: {len(body)}", "Connection: close", f"ETag: {tag}", content_range]
     body = body[::-1] if spoil else body
     return head(*lines, status="206 Partial Content") + body[:at]
 

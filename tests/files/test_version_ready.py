@@ -18,14 +18,14 @@ from itwin_async.emulator import Delay, Edit
 __all__ = ["emulator", "itwin"]  # fixtures
 
 
-async def test_a_version_without_files_is_told(emulator, itwin, tmp_path):
+async def test_a_version_without_files_is_reported(emulator, itwin, tmp_path):
     emulator.publish(EXTENSION, "8.0.0", {}, status="Odd", status_message="no\nluck")
     with pytest.raises(ITwinError, match=r"8\.0\.0 has no files: its status is Odd \(no luck\)"):
         await itwin.extensions.download_version(EXTENSION, "8.0.0", tmp_path)
     assert is_untouched(tmp_path)
 
 
-async def test_a_version_without_an_archive_is_told(emulator, itwin, tmp_path):
+async def test_a_version_without_an_archive_is_reported(emulator, itwin, tmp_path):
     emulator.faults.add(
         "get_version", Edit(lambda body: body["version"].pop("archiveFile") and None)
     )
@@ -69,24 +69,24 @@ async def test_files_of_a_version_that_still_waits_for_its_upload_do_not_count(e
         await itwin.extensions.wait_until_ready(EXTENSION, "8.0.0", timeout=0.05)
 
 
-async def test_a_version_that_is_not_ready_in_time_is_told_with_its_status(emulator, itwin):
+async def test_a_version_that_is_not_ready_in_time_is_reported_with_its_status(emulator, itwin):
     emulator.publish(EXTENSION, "8.0.0", {}, status="Failed", status_message="bad zip")
-    told = r"8\.0\.0 was not ready in 60 s: its status is Failed \(bad zip\)"
+    message = r"8\.0\.0 was not ready in 60 s: its status is Failed \(bad zip\)"
     with Clock() as clock:
         waiting = asyncio.create_task(
             itwin.extensions.wait_until_ready(EXTENSION, "8.0.0", timeout=60)
         )
-        while emulator.count("get_version") < 2:  # so it knows what the first look told
+        while emulator.count("get_version") < 2:  # so it knows what the first poll returned
             clock.forward(0.1)
             await asyncio.sleep(0.002)
         while not waiting.done():
             clock.forward(5)
             await asyncio.sleep(0.002)
-        with pytest.raises(TimeoutError, match=told):
+        with pytest.raises(TimeoutError, match=message):
             await waiting
 
 
-async def test_a_platform_that_does_not_answer_in_time_is_told(emulator, itwin):
+async def test_a_platform_that_does_not_answer_in_time_is_reported(emulator, itwin):
     emulator.faults.add("get_version", Delay(60), times=None)
     with pytest.raises(TimeoutError, match="there was no answer"):
         await itwin.extensions.wait_until_ready(EXTENSION, NUMBER, timeout=0.05)

@@ -22,6 +22,11 @@ class Spans:
     ``http.request.method``, ``url.template``, ``http.response.status_code``,
     ``http.request.resend_count`` and, for an error, ``error.type``.
 
+    Example::
+
+        async with ITwinSession.from_env(on_event=Spans()) as itwin:
+            await itwin.imodels.get_imodel(imodel_id)
+
     Args:
         tracer_provider: of the tracer; the global provider where None.
     """

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from itwin_async import ITwinSession, Pager
+from itwin_async._files.atomic import sync_file
 from itwin_async.cli._cells import list_row
 from itwin_async.cli._meter import Meter
 from itwin_async.cli._options import Options
@@ -43,6 +44,7 @@ def write_file(path: Path, data: bytes) -> None:
         try:
             with draft.open("xb") as file:
                 file.write(data)
+                sync_file(file)
             if target.exists():
                 shutil.copymode(target, draft)
             try:

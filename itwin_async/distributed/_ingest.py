@@ -11,7 +11,7 @@ import msgspec
 from distributed import Client
 
 from itwin_async import TokenProvider
-from itwin_async._core.validation import check_callback
+from itwin_async._core.validation import check_callback, check_count
 from itwin_async.distributed._destination import Destination
 from itwin_async.distributed._importable import importable_name
 from itwin_async.distributed._job import CLEANUP_TIMEOUT, Job, Options
@@ -64,7 +64,7 @@ def ingest_extended_data(
         show_progress: a bar, in a terminal or a notebook.
         max_idle: seconds to wait for a worker while the cluster has none.
 
-    Raises `TypeError` or `ValueError` for what cannot be, such as a destination that client and
+    Raises `TypeError` or `ValueError` for invalid arguments, such as a destination that client and
     workers do not see alike, or one with parts of another type; the error of a discovery that
     failed, or of the last batch, where batch after batch fails on every worker; `RuntimeError` when
     the scheduler has gone, or all workers have for ``max_idle`` seconds; `OSError` when parts are
@@ -87,13 +87,9 @@ def ingest_extended_data(
             "module, for what is sent as a copy is no struct any more"
         )
     fields_digest(data_type)  # `TypeError` for a type that no payload can have
-    for name, value in {
-        "per_minute": per_minute, "concurrency": concurrency, "batch_entries": batch_entries
-    }.items():  # fmt: skip
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} must be a number of items, not {type(value).__name__}")
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
+    check_count("per_minute", per_minute)
+    check_count("concurrency", concurrency)
+    check_count("batch_entries", batch_entries)
     if isinstance(max_idle, bool) or not isinstance(max_idle, int | float):
         raise TypeError(f"max_idle must be a number of seconds, not {type(max_idle).__name__}")
     if not (isfinite(max_idle) and max_idle >= 0):

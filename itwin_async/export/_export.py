@@ -101,7 +101,13 @@ async def export_extended_data(
         workers: lists at once.
         page_size: entries asked for at once, at most 1,000.
 
-    Raises `ITwinError`, `ValueError` or `TypeError` for what cannot be, `RuntimeError` when the
+    Example::
+
+        ids = [imodel.id async for imodel in itwin.imodels.list_imodels(itwin_id)]
+        exported = await export_extended_data(itwin, ids, "changes.parquet")
+        print(exported.rows, "rows,", exported.bad, "bad ones in", exported.bad_rows)
+
+    Raises `ITwinError`, `ValueError` or `TypeError` for invalid arguments, `RuntimeError` when the
     same export is running elsewhere, `OSError`, and `ImportError` without the extra.
     """
     path = check_local(output)

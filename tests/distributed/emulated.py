@@ -39,7 +39,7 @@ class Platform:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.environment: dict[str, str] = self._heard()
+        self.environment: dict[str, str] = self._read_response()
 
     def __enter__(self) -> Self:
         return self
@@ -49,13 +49,13 @@ class Platform:
         assert self._process.wait(20) == 0
         self._process.stdout.close()
 
-    def _heard(self) -> Any:
+    def _read_response(self) -> Any:
         return json.loads(self._process.stdout.readline())
 
     def ask(self, what: str, **how: Any) -> Any:
         self._process.stdin.write(json.dumps({"what": what, **how}) + "\n")
         self._process.stdin.flush()
-        return self._heard()
+        return self._read_response()
 
     def arrived(self, *operations: str) -> list[Arrived]:
         """The requests so far, in their order; those of the API where nothing is named."""
@@ -111,7 +111,7 @@ async def _world(emulator: Emulator) -> list[dict[str, str]]:
         ]
 
 
-def _do(emulator: Emulator, what: str, how: Any) -> Any:
+def _handle(emulator: Emulator, what: str, how: Any) -> Any:
     def of_imodel(operation: str) -> Callable[[Any], bool]:
         return lambda record: (
             record.operation == operation
@@ -124,8 +124,8 @@ def _do(emulator: Emulator, what: str, how: Any) -> Any:
             for each in emulator.requests
         ]
     if what == "tokens":
-        said = {each.headers.get("Authorization", "") for each in emulator.requests}
-        return sorted(each.removeprefix("Bearer ") for each in said if each)
+        tokens = {each.headers.get("Authorization", "") for each in emulator.requests}
+        return sorted(each.removeprefix("Bearer ") for each in tokens if each)
     if what == "token":
         return emulator.issue_token()
     if what == "throttle":
@@ -150,20 +150,20 @@ def _do(emulator: Emulator, what: str, how: Any) -> Any:
     return None
 
 
-def say(what: object) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
+def respond(response: object) -> None:
+    sys.stdout.write(json.dumps(response) + "\n")
     sys.stdout.flush()
 
 
 async def _serve(options: dict[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     async with Emulator(**options) as emulator:
-        say(emulator.environment)
+        respond(emulator.environment)
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             asked = json.loads(line)
             what = asked.pop("what")
-            said = await _world(emulator) if what == "world" else _do(emulator, what, asked)
-            say(said)
+            response = await _world(emulator) if what == "world" else _handle(emulator, what, asked)
+            respond(response)
 
 
 if __name__ == "__main__":

@@ -31,13 +31,13 @@ FAST = {"per_minute": 6_000, "batch_entries": 90, "show_progress": False}
 
 
 def test_every_row_is_in_the_parts_once(client, world, tmp_path):
-    said: list[IngestProgress] = []
+    reports: list[IngestProgress] = []
     found = ingest_extended_data(
         client,
         ClientCredentials.from_env,
         world,
         tmp_path / "out",
-        on_progress=said.append,
+        on_progress=reports.append,
         **FAST,
     )
     assert (found.rows, found.bad, found.imodels, found.failures) == (360, 0, 12, {})
@@ -49,9 +49,9 @@ def test_every_row_is_in_the_parts_once(client, world, tmp_path):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
         ["manifest.json", *(path.rpartition("/")[2] for path in found.paths)]
     )
-    done = [each.done for each in said]
+    done = [each.done for each in reports]
     assert len(done) == 5 and done == sorted(done) and done[0] == 0
-    assert said[-1] == IngestProgress(batches=4, done=4, rows=360, bad=0, failed=0)
+    assert reports[-1] == IngestProgress(batches=4, done=4, rows=360, bad=0, failed=0)
 
 
 def test_imodels_are_found_by_their_itwins_and_payloads_become_columns(
@@ -69,7 +69,7 @@ def test_imodels_are_found_by_their_itwins_and_payloads_become_columns(
 
 
 def test_a_relative_path_is_the_drivers(client, world, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # the workers are elsewhere
+    monkeypatch.chdir(tmp_path)  # the workers have other ones
     found = ingest_extended_data(client, ingested.provider, world[:1], "out", **FAST)
     assert Path(found.paths[0]).parent == tmp_path / "out"
     assert pq.read_table(found.paths[0]).num_rows == 30
@@ -147,10 +147,10 @@ def test_ctrl_c_leaves_no_crawl(slow, slow_client, tmp_path):
     slow.wait_for(4)
     driver.send_signal(signal.SIGINT)
     interrupted = time.monotonic()
-    said = driver.communicate(timeout=30)[1]
+    errors = driver.communicate(timeout=30)[1]
     assert time.monotonic() - interrupted < 9
     assert driver.returncode != 0
-    assert "KeyboardInterrupt" in said
+    assert "KeyboardInterrupt" in errors
     assert quiet_after(slow)
     assert all(not names for names in slow_client.run(plugins_of).values())
 
@@ -231,8 +231,8 @@ def test_what_would_carry_its_secret_is_refused(client, tmp_path, provider):
     ("wrong", "error", "says"),
     [
         ({"per_minute": 0}, ValueError, "per_minute must be at least 1, not 0"),
-        ({"per_minute": 1.5}, TypeError, "per_minute must be a number of items, not float"),
-        ({"concurrency": True}, TypeError, "concurrency must be a number of items, not bool"),
+        ({"per_minute": 1.5}, TypeError, "per_minute must be an int, not float"),
+        ({"concurrency": True}, TypeError, "concurrency must be an int, not bool"),
         ({"batch_entries": -1}, ValueError, "batch_entries must be at least 1, not -1"),
         ({"imodel_ids": "abc"}, TypeError, "iterables of ids, not one str"),
         ({"itwin_ids": "abc"}, TypeError, "iterables of ids, not one str"),

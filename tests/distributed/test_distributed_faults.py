@@ -47,7 +47,7 @@ def test_bad_payloads_go_to_bad_files_and_are_counted(
     ]  # fmt: skip
 
 
-def test_an_imodel_that_fails_is_told_and_tried_again(
+def test_an_imodel_that_fails_is_reported_and_tried_again(
     client, platform, world, tmp_path, short_minute
 ):
     platform.ask("refuse", operation="list_extended_data", imodels=world[:1], status=403)
@@ -139,12 +139,12 @@ def test_one_429_pauses_all_workers(tmp_path):
         arrived = slow.arrived("list_extended_data")
     assert (found.rows, found.failures) == (120, {})
     (refused,) = [each for each in arrived if each.status == 429]
-    # One worker was told. What the others had sent, or sent until they heard of it, is little:
+    # One worker got the 429. The others send little until they know of it:
     # alone, one of two would go on with 20 requests a second.
-    told = refused.ended
-    late = [each for each in arrived if told < each.started < told + seconds]
-    after = [each for each in arrived if each.started > told + seconds]
-    assert len(late) <= 4, [each.started - told for each in late]
+    throttled_at = refused.ended
+    late = [each for each in arrived if throttled_at < each.started < throttled_at + seconds]
+    after = [each for each in arrived if each.started > throttled_at + seconds]
+    assert len(late) <= 4, [each.started - throttled_at for each in late]
     assert len(after) > 40
 
 
@@ -188,12 +188,12 @@ def test_no_secret_leaves_the_workers(tmp_path, caplog):
             client.submit = seen
             ended = threading.Event()
 
-            def look():
+            def watch():
                 while not ended.wait(0.1):
                     shown.append(str(client.run_on_scheduler(held)))
                     shown.extend(pages(client))
 
-            looking = threading.Thread(target=look)
+            looking = threading.Thread(target=watch)
             looking.start()
             try:
                 found = ingest_extended_data(

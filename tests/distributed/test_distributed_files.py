@@ -89,7 +89,7 @@ def test_a_part_that_is_gone_in_the_end_is_no_success(
 
 
 @pytest.mark.parametrize("payload", ["field", "type", "default"])
-def test_a_type_of_the_same_name_with_other_fields_is_told(
+def test_a_type_of_the_same_name_with_other_fields_is_refused(
     client, world, tmp_path, short_minute, monkeypatch, payload
 ):
     ingest_extended_data(client, ingested.provider, [], tmp_path, ingested.Payload, **FAST)
@@ -118,7 +118,7 @@ def test_a_type_that_only_other_words_describe_is_the_same(
     ingest_extended_data(client, ingested.provider, [], tmp_path, described, **FAST)
 
 
-def test_workers_with_another_version_of_a_type_are_told(client, world, tmp_path, monkeypatch):
+def test_workers_with_another_version_of_a_type_are_refused(client, world, tmp_path, monkeypatch):
     newer = msgspec.defstruct("Payload", [("data", dict[str, int])], module="ingested")
     monkeypatch.setattr(ingested, "Payload", newer)
     with pytest.raises(TypeError, match=r"ingested\.Payload has other fields on this worker"):
@@ -128,14 +128,14 @@ def test_workers_with_another_version_of_a_type_are_told(client, world, tmp_path
     assert not list(tmp_path.glob("part-*"))
 
 
-def test_a_place_that_client_and_workers_do_not_share_is_told(client, platform, world):
+def test_a_place_that_client_and_workers_do_not_share_is_refused(client, platform, world):
     with pytest.raises(ValueError, match=r"^destination must be the same place .* memory://out is"):
         ingest_extended_data(client, ingested.provider, world, "memory://out", **FAST)
     assert platform.arrived() == []
     assert Destination("memory://out").sizes() == {}
 
 
-def test_a_place_where_workers_cannot_write_is_told(client, world, tmp_path, monkeypatch):
+def test_a_place_where_workers_cannot_write_is_refused(client, world, tmp_path, monkeypatch):
     home = tmp_path / "out"
 
     def prepare_and_lose(self, prepare=Destination.prepare):

@@ -1,4 +1,4 @@
-"""Workers that fail or have all gone, and a scheduler that has: each is told, in time."""
+"""Workers that fail or have all gone, and a scheduler that has: each is reported in time."""
 
 import os
 import subprocess
@@ -160,7 +160,7 @@ def test_when_all_workers_have_gone_it_says_so(
         assert len(slow.arrived("list_extended_data")) == 12 - done
 
 
-def test_a_scheduler_that_has_gone_is_told_in_time(slow, slow_world, tmp_path):
+def test_a_scheduler_that_has_gone_is_reported_in_time(slow, slow_world, tmp_path):
     cluster = subprocess.Popen(
         [sys.executable, Path(__file__).with_name("scheduler.py")],
         env=os.environ | slow.environment,

@@ -1,7 +1,7 @@
 """Workers and drivers that are killed: nothing is lost, nothing twice, and never too many requests.
 
 Its scenarios wait for a minute each, the one that a share waits when it has moved. So they run
-beside each other, and the tests look at what came of them.
+beside each other, and the tests check the results.
 """
 
 import json

@@ -145,6 +145,6 @@ def test_the_wait_for_a_worker_has_an_end(caplog):
     timer.check(0, 79.0)
     with pytest.raises(ClusterLostError, match=r"no worker for 30 s \(max_idle is 30\)"):
         timer.check(0, 80.0)
-    said = [record.getMessage() for record in caplog.records]
+    messages = [record.getMessage() for record in caplog.records]
     waits = "The cluster has no worker; the job waits up to 30 s for one"
-    assert said == [waits, "The cluster has a worker again; the job goes on", waits]
+    assert messages == [waits, "The cluster has a worker again; the job goes on", waits]

@@ -12,6 +12,8 @@ from declared import GROUPS
 
 import itwin_async
 import itwin_async.emulator
+import itwin_async.export
+import itwin_async.telemetry
 from itwin_async import ITwinSession
 from itwin_async.emulator import Emulator
 
@@ -21,15 +23,15 @@ EXPECTED = {
     "ITwinSession", "ITwinSession.from_env", "ITwinSession.request", "Pager", "Pager.ahead",
     "Pager.pages", "Pager.resume", "merged", "Extensions.list_extensions", "IModels.list_imodels",
     "IModels.list_changesets", "IModels.list_extended_data", "IModels.get_extended_data",
-    "Emulator", "Emulator.sign_in_as", "Faults.add",
+    "Emulator", "Emulator.sign_in_as", "Faults.add", "export_extended_data", "Spans",
 }  # fmt: skip
 
 
 PUBLIC = {
     name: getattr(module, name)
-    for module in (itwin_async.emulator, itwin_async)
+    for module in (itwin_async.emulator, itwin_async.export, itwin_async)
     for name in module.__all__
-}
+} | {"Spans": itwin_async.telemetry.Spans}
 
 
 def documented():
@@ -56,7 +58,8 @@ def test_what_is_called_most_has_an_example():
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-async def test_example_runs(name, monkeypatch):
+async def test_example_runs(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # for the files that they write
     async with Emulator(imodels=3, changesets=8) as emulator:
         for variable, value in emulator.environment.items():
             monkeypatch.setenv(variable, value)

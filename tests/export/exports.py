@@ -41,11 +41,17 @@ async def held(itwin: ITwinSession, imodels: list[str]) -> list[Row]:
     return sorted(rows, key=lambda row: row[:2])
 
 
-def rows_of(output: Path) -> list[Row]:
+def records_of(output: Path) -> list[dict[str, Any]]:
+    """The rows of a file, in their order."""
     if output.suffix in {".jsonl", ".ndjson"}:
-        rows = [json.loads(line) for line in output.read_text().splitlines()]
-    else:
-        rows = [{**row, "data": as_object(row["data"])} for row in table_of(output).to_pylist()]
+        return [json.loads(line) for line in output.read_text().splitlines()]
+    return table_of(output).to_pylist()
+
+
+def rows_of(output: Path) -> list[Row]:
+    rows = records_of(output)
+    if output.suffix not in {".jsonl", ".ndjson"}:
+        rows = [{**row, "data": as_object(row["data"])} for row in rows]
     return sorted(
         ((*(row[name] for name in NAMES), row["data"]) for row in rows), key=lambda row: row[:2]
     )
@@ -79,7 +85,7 @@ def encoded(payload: bytes) -> str:
     return base64.b64encode(payload).decode()
 
 
-# Going on
+# Resuming
 
 
 async def stopped_after(

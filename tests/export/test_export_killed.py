@@ -1,6 +1,5 @@
 """Killed at any moment and started again, an export is the same set: nothing twice or missing."""
 
-import json
 import os
 import shutil
 import signal
@@ -10,9 +9,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from exports import records_of
 
 from itwin_async import ITwinSession
 from itwin_async.emulator import Emulator
@@ -58,14 +56,7 @@ class Killer:
 
 
 def rows_of(output: Path) -> list[tuple[str, int]]:
-    if output.suffix == ".parquet":
-        rows = pq.read_table(output).to_pylist()
-    elif output.suffix == ".arrow":
-        with pa.memory_map(str(output)) as file:
-            rows = pa.ipc.open_file(file).read_all().to_pylist()
-    else:
-        rows = [json.loads(line) for line in output.read_text().splitlines()]
-    return sorted((row["imodel_id"], row["changeset_index"]) for row in rows)
+    return sorted((row["imodel_id"], row["changeset_index"]) for row in records_of(output))
 
 
 @pytest.fixture

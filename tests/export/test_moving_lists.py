@@ -1,15 +1,13 @@
 """No row is lost and none is there twice, whatever is set in the lists or spoiled on disk."""
 
-import json
 import shutil
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import Any
 
 import anyio
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from exports import records_of
 
 from itwin_async import ITwinSession, NotFoundError
 from itwin_async.emulator import Edit, Emulator, Status
@@ -36,14 +34,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rows_of(output: Path) -> list[int]:
     """Of the iModel, as they lie in the file."""
-    if output.suffix == ".parquet":
-        rows = pq.read_table(output).to_pylist()
-    elif output.suffix == ".arrow":
-        with pa.memory_map(str(output)) as file:
-            rows = pa.ipc.open_file(file).read_all().to_pylist()
-    else:
-        rows = [json.loads(line) for line in output.read_text().splitlines()]
-    return [row["changeset_index"] for row in rows if row["imodel_id"] == ID]
+    return [row["changeset_index"] for row in records_of(output) if row["imodel_id"] == ID]
 
 
 async def on_the_platform(itwin: ITwinSession) -> list[int]:

@@ -2,10 +2,10 @@
 
     python benchmarks/clients.py raw '{"base": …, "lists": […], …}'
 
-prints one line of JSON: what the work took and what came of it. Every client gets the same lists,
+prints one line of JSON: what the work took, and its counts. Every client gets the same lists,
 the same bound of requests in flight and the same headers, decodes every payload, and counts what
-is in it. A client's own packages are imported when it is chosen, so that nobody's memory holds
-another's code. The client in TypeScript is `ts_client.mjs`; it takes and prints the same.
+is in it. A client's own packages are imported when it is chosen, so that no client's memory
+holds another's code. The client in TypeScript is `ts_client.mjs`; it takes and prints the same.
 
 The hand-written ones are what a competent engineer would write for this server and no other: no
 retries, no limits, no checks.
@@ -31,14 +31,14 @@ HEADERS = {
     "Accept": "application/vnd.bentley.itwin-platform.v2+json",
     "Authorization": "Bearer t",
 }
-PLENTY = 60.0  # seconds; no client may fail because it was made to wait
+HTTP_TIMEOUT = 60.0  # seconds; long enough for every client
 
 STATUS = Path("/proc/self/status")
 
 
 @dataclass(slots=True)
 class Spec:
-    """What the harness asks for."""
+    """The work that the harness asks for."""
 
     base: str
     lists: list[str]  # iModel ids, walked at once
@@ -53,7 +53,7 @@ class Spec:
 
 @dataclass(slots=True)
 class Tally:
-    """What came out: proof that the work was done, and when its first item was there."""
+    """Proof that the work was done, and the time of its first item."""
 
     entries: int = 0
     items: int = 0
@@ -87,7 +87,7 @@ def entry_url(spec: Spec, imodel_id: str, index: int) -> str:
     return f"{spec.base}/imodels/{imodel_id}/changesets/{index}/extendeddata"
 
 
-def gate_of(spec: Spec) -> asyncio.Semaphore | None:
+def semaphore_of(spec: Spec) -> asyncio.Semaphore | None:
     """Bound the requests in flight as hand-written code does. A single list needs no bound."""
     return asyncio.Semaphore(spec.bound) if len(spec.lists) > 1 else None
 
@@ -119,7 +119,7 @@ async def raw(spec: Spec) -> AsyncIterator[tuple[Work, Get]]:
     decode_page = msgspec.json.Decoder(Page).decode
     decode_one = msgspec.json.Decoder(One).decode
     decode = msgspec.json.Decoder().decode
-    gate = gate_of(spec)
+    semaphore = semaphore_of(spec)
     connector = aiohttp.TCPConnector(limit=max(100, spec.bound))
     async with aiohttp.ClientSession(headers=HEADERS, connector=connector) as session:
 
@@ -132,10 +132,10 @@ async def raw(spec: Spec) -> AsyncIterator[tuple[Work, Get]]:
             entries = items = indexes = 0
             url: str | None = list_url(spec, imodel_id)
             while url:
-                if gate is None:
+                if semaphore is None:
                     page = decode_page(await body(url))
                 else:
-                    async with gate:
+                    async with semaphore:
                         content = await body(url)
                     page = decode_page(content)
                 for entry in page.extendedData:
@@ -163,7 +163,7 @@ async def plain_json(spec: Spec) -> AsyncIterator[tuple[Work, Get]]:
     """Loop over aiohttp by hand with what the standard library has: json and base64."""
     import aiohttp  # noqa: PLC0415
 
-    gate = gate_of(spec)
+    semaphore = semaphore_of(spec)
     connector = aiohttp.TCPConnector(limit=max(100, spec.bound))
     async with aiohttp.ClientSession(headers=HEADERS, connector=connector) as session:
 
@@ -176,10 +176,10 @@ async def plain_json(spec: Spec) -> AsyncIterator[tuple[Work, Get]]:
             entries = items = indexes = 0
             url: str | None = list_url(spec, imodel_id)
             while url:
-                if gate is None:
+                if semaphore is None:
                     page = await body(url)
                 else:
-                    async with gate:
+                    async with semaphore:
                         page = await body(url)
                 for entry in page["extendedData"]:
                     data = json.loads(b64decode(entry["data"]))["data"]
@@ -226,10 +226,10 @@ async def pydantic(spec: Spec) -> AsyncIterator[tuple[Work, Get]]:
     class One(BaseModel):
         extended_data: Entry = Field(alias="extendedData")
 
-    gate = gate_of(spec)
+    semaphore = semaphore_of(spec)
     # Its default pool, 100 connections of which 20 are kept, is its fastest: with one as large as
     # the bound it spends two to five times as long, walking the list of all connections.
-    async with httpx.AsyncClient(headers=HEADERS, timeout=PLENTY) as http:
+    async with httpx.AsyncClient(headers=HEADERS, timeout=HTTP_TIMEOUT) as http:
 
         async def body(url: str) -> bytes:
             response = await http.get(url)
@@ -240,10 +240,10 @@ async def pydantic(spec: Spec) -> AsyncIterator[tuple[Work, Get]]:
             entries = items = indexes = 0
             url: str | None = list_url(spec, imodel_id)
             while url:
-                if gate is None:
+                if semaphore is None:
                     page = Page.model_validate_json(await body(url))
                 else:
-                    async with gate:
+                    async with semaphore:
                         content = await body(url)
                     page = Page.model_validate_json(content)
                 for entry in page.extended_data:
@@ -333,7 +333,7 @@ CLIENTS: dict[str, tuple[Client, tuple[str, ...]]] = {
 
 
 async def heartbeat(stalls: list[float]) -> None:
-    """Note how much later than asked each millisecond's sleep ended: others' time on the loop."""
+    """Note how much later than asked each sleep of a millisecond ended: the loop's stalls."""
     while True:
         before = time.perf_counter()
         await asyncio.sleep(0.001)
@@ -357,12 +357,12 @@ async def single(get: Get, imodel_id: str, indexes: range, at_once: int, tally: 
 
 
 async def measure(client: Client, spec: Spec) -> dict[str, Any]:
-    """Warm up, do the work, and say what it took."""
+    """Warm up, do the work, and measure what it took."""
     before = memory("VmRSS")
     tally = Tally()
     stalls: list[float] = []
     async with client(spec) as (work, get):
-        # Connections, decoders and caches are made once in a program's life. Not counted.
+        # A program creates connections, decoders and caches once: they are not measured.
         if spec.requests:
             await single(get, spec.lists[0], range(1, spec.bound + 1), spec.bound, Tally())
         else:
@@ -415,7 +415,7 @@ def forget_peak() -> None:
 
 
 def main(name: str, argument: str) -> None:
-    """Run one client, or with `versions` say whether it can run at all."""
+    """Run one client, or with `versions` print the versions of what it needs."""
     client, packages = CLIENTS[name]
     for package in packages:
         import_module(package)

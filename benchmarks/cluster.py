@@ -3,7 +3,7 @@
     python benchmarks/cluster.py [--rounds 3] [--workers 1 2 4] [--write]
 
 The same iModels are ingested by clusters of 1, 2 and 4 worker processes, and by one process without
-a cluster; who is first changes from round to round, and ratios are taken within a round. Payloads
+a cluster; each round starts with another of them, and ratios are taken within a round. Payloads
 are nested JSON of some 20 KB that becomes a struct. The emulator is a process of its own that takes
 its part of the cores: its CPU time is measured too, and each configuration's in all. Loopback only.
 """
@@ -53,7 +53,7 @@ def payload() -> str:
 
 
 async def serve() -> None:
-    """The emulator, with these payloads in the place of its own."""
+    """Run the emulator with these payloads instead of its own."""
     data = payload()
 
     def edit(body: Any) -> Any:
@@ -76,14 +76,14 @@ async def serve() -> None:
 
 
 def spent(server: Any) -> float:
-    """Seconds of CPU that the emulator has taken."""
+    """Seconds of CPU that the emulator has used."""
     server.stdin.write("\n")
     server.stdin.flush()
     return float(server.stdout.readline())
 
 
 def count_of(paths: list[str]) -> int:
-    """How many there are in all rows: that they were decoded."""
+    """The number of elements in all rows, which proves that they were decoded."""
     tables = [parquet.read_table(path, columns=["data"]) for path in paths]
     return sum(
         pc.sum(pc.list_value_length(pc.struct_field(t["data"], "elements"))).as_py() for t in tables
@@ -101,11 +101,11 @@ def with_cluster(
         tempfile.TemporaryDirectory() as home,
     ):
 
-        def run(some: list[str], name: str) -> Any:
+        def run(imodel_ids: list[str], name: str) -> Any:
             return ingest_extended_data(
                 client,
                 ClientCredentials.from_env,
-                some,
+                imodel_ids,
                 Path(home, name),
                 Model,
                 per_minute=100_000,
@@ -115,14 +115,14 @@ def with_cluster(
             )
 
         run(ids[:workers], "warm")
-        cpu, fed = sum(client.run(time.process_time).values()), spent(server)
+        cpu, served = sum(client.run(time.process_time).values()), spent(server)
         began = time.perf_counter()
         found = run(ids, "out")
         wall = time.perf_counter() - began
         assert (found.rows, found.failures) == (IMODELS * ENTRIES, {})
         assert count_of(found.paths) == IMODELS * ENTRIES * ELEMENTS
         cpu = sum(client.run(time.process_time).values()) - cpu
-        return {"wall": wall, "cpu": cpu, "server": spent(server) - fed}
+        return {"wall": wall, "cpu": cpu, "server": spent(server) - served}
 
 
 async def alone(server: Any, env: dict[str, str], ids: list[str]) -> dict[str, float]:
@@ -130,13 +130,13 @@ async def alone(server: Any, env: dict[str, str], ids: list[str]) -> dict[str, f
     async with ITwinSession.from_env(limiter=Limiter(4)) as itwin:
         with tempfile.TemporaryDirectory() as home:
             await export_extended_data(itwin, ids[:1], Path(home, "warm.parquet"), Model)
-            me, fed, began = time.process_time(), spent(server), time.perf_counter()
+            me, served, began = time.process_time(), spent(server), time.perf_counter()
             found = await export_extended_data(itwin, ids, Path(home, "out.parquet"), Model)
             wall = time.perf_counter() - began
             cpu = time.process_time() - me
             assert count_of([str(found.output)]) == IMODELS * ENTRIES * ELEMENTS
     assert found.rows == IMODELS * ENTRIES
-    return {"wall": wall, "cpu": cpu, "server": spent(server) - fed}
+    return {"wall": wall, "cpu": cpu, "server": spent(server) - served}
 
 
 def report(rounds: list[dict[str, dict[str, float]]], load: float) -> str:
@@ -150,12 +150,14 @@ def report(rounds: list[dict[str, dict[str, float]]], load: float) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name in rounds[0]:
-        runs = [each[name] for each in rounds]
-        ratios = sorted(each["1 worker"]["wall"] / each[name]["wall"] for each in rounds)
-        wall, cpu, server = (
-            statistics.median(each[field] for each in runs) for field in ("wall", "cpu", "server")
+        runs = [measured[name] for measured in rounds]
+        ratios = sorted(
+            measured["1 worker"]["wall"] / measured[name]["wall"] for measured in rounds
         )
-        used = statistics.median((each["cpu"] + each["server"]) / each["wall"] for each in runs)
+        wall, cpu, server = (
+            statistics.median(run[field] for run in runs) for field in ("wall", "cpu", "server")
+        )
+        used = statistics.median((run["cpu"] + run["server"]) / run["wall"] for run in runs)
         lines.append(
             f"| {name} | {entries / wall:,.0f} | **{statistics.median(ratios):.2f}** "
             f"({ratios[0]:.2f} to {ratios[-1]:.2f}) | {cpu:.1f} s | {server:.1f} s | {used:.2f} |"
@@ -180,19 +182,19 @@ def main() -> None:
         stdout=subprocess.PIPE,
         text=True,
     ) as server:
-        world = json.loads(server.stdout.readline())
-        names = {f"{each} worker{'s' if each > 1 else ''}": each for each in options.workers}
+        facts = json.loads(server.stdout.readline())
+        names = {f"{count} worker{'s' if count > 1 else ''}": count for count in options.workers}
         configurations = ["one process, no cluster", *names]
         rounds = []
         for number in range(options.rounds):
             turn = number % len(configurations)
             found = {}
             for name in configurations[turn:] + configurations[:turn]:
-                given = server, world["env"], world["ids"]
+                platform = server, facts["env"], facts["ids"]
                 found[name] = (
-                    with_cluster(names[name], *given)
+                    with_cluster(names[name], *platform)
                     if name in names
-                    else asyncio.run(alone(*given))
+                    else asyncio.run(alone(*platform))
                 )
                 print(
                     number + 1, name, {k: round(v, 2) for k, v in found[name].items()}, flush=True

@@ -1,7 +1,7 @@
-"""The benchmark's data: seeded, made when first needed, named by the iModel id itself.
+"""The benchmark's data: seeded, built when first needed, and named by the iModel id itself.
 
 An iModel id spells out its data set (payload size, latency, length, number), so the server keeps
-no table, every client is told nothing but an id, and two runs anywhere see the same bytes.
+no table, a client needs nothing but an id, and two runs on any machine see the same bytes.
 """
 
 import json
@@ -80,8 +80,8 @@ def payloads(size: int, names_only: bool) -> list[tuple[bytes, int]]:  # noqa: F
     """Make the distinct payloads of one size: at least 100, at most 1,000."""
     rng = random.Random(f"{size} {names_only}")
     count = max(100, min(1000, POOL_BYTES // size))
-    made = [_payload(rng, size, names_only=names_only) for _ in range(count)]
-    return [(b64encode(body), items) for body, items in made]
+    bodies = [_payload(rng, size, names_only=names_only) for _ in range(count)]
+    return [(b64encode(body), items) for body, items in bodies]
 
 
 def _payload(rng: random.Random, size: int, *, names_only: bool) -> tuple[bytes, int]:

@@ -41,7 +41,7 @@ async def imodels(itwin: ITwinSession) -> AsyncIterator[str]:
 async def measure(kind: str, total: int) -> int:
     marks: list[float] = []
 
-    def look(progress: ExportProgress) -> None:
+    def note_memory(progress: ExportProgress) -> None:
         while progress.rows >= (len(marks) + 1) * total / 10:
             marks.append(resident())
 
@@ -49,7 +49,9 @@ async def measure(kind: str, total: int) -> int:
         output = Path(home) / f"all.{kind}"
         async with ITwinSession.from_env() as itwin:
             since, cpu = time.perf_counter(), time.process_time()
-            exported = await export_extended_data(itwin, imodels(itwin), output, on_progress=look)
+            exported = await export_extended_data(
+                itwin, imodels(itwin), output, on_progress=note_memory
+            )
             seconds, cpu = time.perf_counter() - since, time.process_time() - cpu
             pages = itwin.stats.requests
         size = output.stat().st_size

@@ -1,13 +1,13 @@
 """The benchmark's server: `GET …/changesets/extendeddata` and little else, as fast as may be.
 
-A process of its own, so that the client's core does nothing but the client's work. Every answer
+A process of its own, so that the client's core does nothing but the client's work. Every response
 is built once, headers included, and found again by the bytes of the request line, so that an
-answer costs a few dictionary look-ups and the kernel's share. It speaks just enough HTTP/1.1 for
+response costs a few dictionary look-ups and the kernel's share. It speaks just enough HTTP/1.1 for
 clients that are known to be well-behaved: no request bodies, no chunks, always keep-alive.
 
 Control paths, for the harness alone:
 
-    POST /_prepare?imodel=ID&lists=N&top=T   forget all answers, build those of N lists
+    POST /_prepare?imodel=ID&lists=N&top=T   drop all responses, build those of N lists
     POST /_prepare?imodel=ID&single=1        the same for the single entries of one iModel
     POST /_reset                             set the counts to zero
     GET  /_stats                             the counts since then
@@ -28,7 +28,7 @@ CHUNK = 256 << 10  # large bodies are written in pieces of this size, none of th
 
 
 @dataclass(slots=True)
-class Answer:
+class Response:
     """A whole response: what is written at once, what follows, and what it counts as."""
 
     first: bytes
@@ -51,28 +51,28 @@ class Stats:
 
 @dataclass(slots=True)
 class Site:
-    """All answers given so far, and the counts."""
+    """All responses built so far, and the counts."""
 
     stats: Stats = field(default_factory=Stats)
-    answers: dict[tuple[bytes, bytes], Answer] = field(default_factory=dict)
+    responses: dict[tuple[bytes, bytes], Response] = field(default_factory=dict)
     blocks: dict[tuple[Dataset, int, int], bytes] = field(default_factory=dict)
 
-    def build(self, target: bytes, host: bytes) -> Answer:
-        """Make the answer for a request target that was not asked for before."""
+    def build(self, target: bytes, host: bytes) -> Response:
+        """Build the response for a request target that is requested for the first time."""
         path, _, query = target.decode().partition("?")
         match path.split("/"):
             case ["", "imodels", imodel_id, "changesets", "extendeddata"]:
-                answer = self.page(imodel_id, dict(parse_qsl(query)), host.decode())
+                response = self.page(imodel_id, dict(parse_qsl(query)), host.decode())
             case ["", "itwins", ""]:  # for the command line
-                answer = as_json({"iTwins": [], "_links": {}})
+                response = as_json({"iTwins": [], "_links": {}})
             case ["", "imodels", imodel_id, "changesets", index, "extendeddata"]:
-                answer = self.single(imodel_id, index)
+                response = self.single(imodel_id, index)
             case _:
-                answer = error(404, "NotFound")
-        self.answers[target, host] = answer
-        return answer
+                response = error(404, "NotFound")
+        self.responses[target, host] = response
+        return response
 
-    def page(self, imodel_id: str, query: dict[str, str], host: str) -> Answer:
+    def page(self, imodel_id: str, query: dict[str, str], host: str) -> Response:
         """One page of a list, with the links that the documents show."""
         try:
             data = Dataset.from_id(imodel_id)
@@ -99,13 +99,13 @@ class Site:
             block = b",".join(data.entry(index + 1) for index in range(skip, last))
             self.blocks[shared] = block
         tail = f'],"_links":{json.dumps(links, separators=(",", ":"))}}}'.encode()
-        answer = respond(b'{"extendedData":[', block, tail)
-        answer.latency = data.latency_ms / 1000
-        answer.past_the_end = skip >= data.total
-        answer.counted = data != WARM_UP
-        return answer
+        response = respond(b'{"extendedData":[', block, tail)
+        response.latency = data.latency_ms / 1000
+        response.past_the_end = skip >= data.total
+        response.counted = data != WARM_UP
+        return response
 
-    def single(self, imodel_id: str, index: str) -> Answer:
+    def single(self, imodel_id: str, index: str) -> Response:
         """One entry, in the envelope that the documents show."""
         try:
             data = Dataset.from_id(imodel_id)
@@ -113,12 +113,12 @@ class Site:
             return error(404, "iModelNotFound")
         if not (index.isdecimal() and 0 < int(index) <= data.total):
             return error(404, "ChangesetExtendedDataNotFound")
-        answer = respond(b'{"extendedData":', data.entry(int(index)), b"}")
-        answer.latency = data.latency_ms / 1000
-        return answer
+        response = respond(b'{"extendedData":', data.entry(int(index)), b"}")
+        response.latency = data.latency_ms / 1000
+        return response
 
-    def control(self, method: bytes, target: bytes, host: bytes) -> Answer:
-        """Answer the harness."""
+    def control(self, method: bytes, target: bytes, host: bytes) -> Response:
+        """Response the harness."""
         path, _, query = target.decode().partition("?")
         match method, path:
             case b"POST", "/_prepare":
@@ -132,15 +132,15 @@ class Site:
             case _:
                 return error(404, "NotFound")
 
-    def prepare(self, query: dict[str, str], host: bytes) -> Answer:
-        """Build what the next scenario asks for, and say what it must come to."""
-        self.answers.clear()
+    def prepare(self, query: dict[str, str], host: bytes) -> Response:
+        """Build the responses of the next scenario; returns the counts that a client must reach."""
+        self.responses.clear()
         self.blocks.clear()
         data = Dataset.from_id(query["imodel"])
         size = 0
         for target in targets(data, query):
-            answer = self.build(target, host)
-            size += len(answer.first) + sum(map(len, answer.rest))
+            response = self.build(target, host)
+            size += len(response.first) + sum(map(len, response.rest))
         lists = int(query.get("lists", "1"))
         return as_json(
             {
@@ -166,31 +166,31 @@ def targets(data: Dataset, query: dict[str, str]) -> Iterator[bytes]:
             yield f"{base}?$skip={skip}&$top={top}".encode()
 
 
-def respond(head: bytes, block: bytes, tail: bytes, status: str = "200 OK") -> Answer:
+def respond(head: bytes, block: bytes, tail: bytes, status: str = "200 OK") -> Response:
     """Put headers before a body; what is long is kept as it is and sent in pieces."""
     length = len(head) + len(block) + len(tail)
     headers = (
         f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     ).encode()
     if length <= CHUNK:
-        return Answer(headers + head + block + tail)
+        return Response(headers + head + block + tail)
     view = memoryview(block)
     pieces = [view[at : at + CHUNK] for at in range(CHUNK, len(block), CHUNK)]
-    return Answer(headers + head + block[:CHUNK], (*pieces, memoryview(tail)))
+    return Response(headers + head + block[:CHUNK], (*pieces, memoryview(tail)))
 
 
-def as_json(value: dict[str, object], status: str = "200 OK") -> Answer:
-    """Answer with a small JSON object."""
+def as_json(value: dict[str, object], status: str = "200 OK") -> Response:
+    """Response with a small JSON object."""
     return respond(b"", json.dumps(value).encode(), b"", status)
 
 
-def error(status: int, code: str) -> Answer:
-    """Answer with the platform's error envelope."""
+def error(status: int, code: str) -> Response:
+    """Response with the platform's error envelope."""
     return as_json({"error": {"code": code, "message": code}}, f"{status} Error")
 
 
 class Connection(asyncio.Protocol):
-    """One connection: reads request lines, writes answers."""
+    """One connection: reads request lines, writes responses."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -237,25 +237,25 @@ class Connection(asyncio.Protocol):
         if target.startswith(b"/_"):
             self.transport.write(site.control(method, target, host).first)
             return
-        answer = site.answers.get((target, host)) or site.build(target, host)
+        response = site.responses.get((target, host)) or site.build(target, host)
         stats = site.stats
-        if answer.counted:
+        if response.counted:
             stats.requests += 1
-            stats.past_the_end += answer.past_the_end
+            stats.past_the_end += response.past_the_end
         self.open += 1
         stats.in_flight += 1
         stats.max_in_flight = max(stats.max_in_flight, stats.in_flight)
-        if answer.latency:
-            self.loop.call_later(answer.latency, self.send, answer)
+        if response.latency:
+            self.loop.call_later(response.latency, self.send, response)
         else:
-            self.send(answer)
+            self.send(response)
 
-    def send(self, answer: Answer) -> None:
+    def send(self, response: Response) -> None:
         if self.transport.is_closing():  # connection_lost has counted this request, or will
             return
-        self.transport.write(answer.first)
-        if answer.rest:
-            self.unsent.extend(answer.rest)
+        self.transport.write(response.first)
+        if response.rest:
+            self.unsent.extend(response.rest)
             self.pump()
         else:
             self.done()

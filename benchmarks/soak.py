@@ -1,9 +1,9 @@
-"""A long job over a bad network, against a platform that throttles, breaks off and ends tokens.
+"""A long job over a bad network, against a platform that throttles, resets and expires tokens.
 
     python benchmarks/soak.py [--seed 1] [--rounds 12] [--write]
 
 A process of its own holds the emulator and, in front of it, the proxy of the tests; both misbehave
-at random from the seed. Here a crowd of 10,500 tasks waits at one limiter, among lists, and then
+at random from the seed. Here 10,500 tasks wait at one limiter, among lists, and then
 rounds of lists follow. Loopback only; about three minutes. The exit code is 1 when an
 entry was missing or there twice, when memory grew or when the limiter was unfair.
 """
@@ -43,7 +43,7 @@ from itwin_async.emulator import Cut, Delay, Emulator, Fault, RequestRecord, Res
 
 RESULT = Path(__file__).parent.parent / "docs" / "soak.md"
 SLOTS = 256
-CROWD, LISTS_IN_CROWD = 10_500, 200
+CALLS, LISTS_AMONG_CALLS = 10_500, 200
 LISTS_IN_ROUND = 240
 CHANGESETS, PAGE = 120, 50
 BROKEN_AT_ONCE = 40  # connections
@@ -52,53 +52,53 @@ TIME_LIMIT = 600.0  # seconds, then the job has failed
 FAULTS: dict[str, tuple[float, Fault]] = {
     "429 with Retry-After: 1": (0.9, Throttle(1)),
     "429 with rubbish in Retry-After": (0.1, Throttle("soon")),
-    "reset before the answer": (0.4, Reset()),
+    "reset before the response": (0.4, Reset()),
     "page cut, then FIN": (0.4, Cut(2_000)),
     "page cut, then RST": (0.4, Cut(9_000, reset=True)),
-    "slow answer": (1.0, Delay(0.5)),
+    "slow response": (1.0, Delay(0.5)),
 }
 
 
-# The other process: the platform, and the network in front of it
+# The server process: the emulator, and a proxy as the network in front of it
 
 
 async def serve(seed: int) -> None:
-    """Serve until SIGTERM; SIGUSR1 ends all tokens. Says where it is, and at last what it did."""
-    dice = random.Random(seed)
+    """Serve until SIGTERM; SIGUSR1 expires all tokens. Prints its URL, and at last its counts."""
+    rng = random.Random(seed)
     done: Counter[str] = Counter()
     chosen = ""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
 
-    def meets(name: str, record: RequestRecord) -> bool:
-        """Whether a request meets this fault. The dice fall once, before the first is asked for."""
+    def is_chosen(name: str, record: RequestRecord) -> bool:
+        """Whether a request meets this fault, chosen once a request when the first one is tried."""
         nonlocal chosen
         if name == next(iter(FAULTS)):
             names = [*FAULTS, ""]
             shares = [share for share, _ in FAULTS.values()]
-            chosen = dice.choices(names, [*shares, 100 - sum(shares)])[0]
+            chosen = rng.choices(names, [*shares, 100 - sum(shares)])[0]
         if name != chosen or record.operation == "token":
             return False
         done[name] += 1
         return True
 
     def expire() -> None:
-        done["tokens ended"] += 1
+        done["tokens expired"] += 1
         emulator.expire_tokens()
 
-    async def spoil(proxy: Proxy) -> None:
-        """A few seconds of each weather."""
+    async def disturb(proxy: Proxy) -> None:
+        """Change the quality of the network every few seconds."""
         while True:
-            weather = dice.choice(("fine", "fine", "far", "sliced", "thin", "broken"))
+            quality = rng.choice(("good", "good", "slow", "sliced", "narrow", "broken"))
             proxy.line = {
-                "far": Line(latency=0.02),
+                "slow": Line(latency=0.02),
                 "sliced": Line(slice=500),
-                "thin": Line(rate=500_000, slice=4_000),
-            }.get(weather, Line())
-            done[f"line {weather}"] += 1
-            if weather == "broken":
-                proxy.drop(dice.choice(("FIN", "RST")), most=BROKEN_AT_ONCE)
-            await asyncio.sleep(dice.uniform(0.5, 2.0))
+                "narrow": Line(rate=500_000, slice=4_000),
+            }.get(quality, Line())
+            done[f"line {quality}"] += 1
+            if quality == "broken":
+                proxy.drop(rng.choice(("FIN", "RST")), most=BROKEN_AT_ONCE)
+            await asyncio.sleep(rng.uniform(0.5, 2.0))
 
     emulator = Emulator(
         imodels=LISTS_IN_ROUND,
@@ -108,25 +108,25 @@ async def serve(seed: int) -> None:
         record=False,
     )
     for name, (_, fault) in FAULTS.items():
-        emulator.faults.add(lambda record, name=name: meets(name, record), fault, times=None)
+        emulator.faults.add(lambda record, name=name: is_chosen(name, record), fault, times=None)
     loop.add_signal_handler(signal.SIGUSR1, expire)
     async with emulator, Proxy(emulator.url) as proxy:
         imodels = [str(key) for key in emulator._state.imodels]  # noqa: SLF001
         credentials = emulator.credentials
-        told = [proxy.url, credentials.client_id, credentials.client_secret, imodels]
-        print(json.dumps(told), flush=True)
-        spoiling = asyncio.create_task(spoil(proxy))
+        facts = [proxy.url, credentials.client_id, credentials.client_secret, imodels]
+        print(json.dumps(facts), flush=True)
+        disturbing = asyncio.create_task(disturb(proxy))
         await stop.wait()
-        spoiling.cancel()
+        disturbing.cancel()
         done["connections"] = proxy.opened
     print(json.dumps(done), flush=True)
 
 
-# This process: the job
+# The client process: the job
 
 
 class Watched(RateLimiter):
-    """Knows how long it kept whom waiting, and who was overtaken by whom."""
+    """A limiter that measures waits, and how often a waiter overtakes an earlier one."""
 
     def __init__(self, concurrency: int) -> None:
         super().__init__(concurrency, None, None)
@@ -193,19 +193,21 @@ class Soak:
         if got != list(range(1, CHANGESETS + 1)):
             self.problems.append(f"list of {imodel}: {len(got)} entries, or not in order")
 
-    async def one_of_crowd(self, number: int) -> None:
-        """One call among ten thousand."""
+    async def one_call(self, number: int) -> None:
+        """One of the ten thousand calls."""
         index = number % CHANGESETS + 1
         imodel = self.imodels[number % len(self.imodels)]
         entry = await self.itwin.imodels.get_extended_data(imodel, index)
         if entry.changeset_index != index:
-            self.problems.append(f"asked for entry {index}, got {entry.changeset_index}")
+            self.problems.append(f"requested entry {index}, got {entry.changeset_index}")
         self.entries += 1
 
-    async def crowd(self) -> None:
-        """Everybody at once, with lists among them."""
-        tasks = [asyncio.create_task(self.one_of_crowd(number)) for number in range(CROWD)]
-        tasks += [asyncio.create_task(self.list_once(number)) for number in range(LISTS_IN_CROWD)]
+    async def all_calls(self) -> None:
+        """All calls at once, with lists among them."""
+        tasks = [asyncio.create_task(self.one_call(number)) for number in range(CALLS)]
+        tasks += [
+            asyncio.create_task(self.list_once(number)) for number in range(LISTS_AMONG_CALLS)
+        ]
         while any(not task.done() for task in tasks):
             self.limiter.most_waiting = max(self.limiter.most_waiting, self.limiter.waiting)
             await asyncio.wait(tasks, timeout=0.5)
@@ -227,9 +229,9 @@ class Soak:
 
 
 def judge(soak: Soak) -> tuple[int, int, int, int]:
-    """Memory in the first quarter of the rounds and in the last: blocks of Python, bytes in all."""
+    """Memory in the first and the last quarter of the rounds: Python's blocks, resident bytes."""
     quarter = max(1, len(soak.blocks) // 4)
-    first, last = soak.blocks[1 : quarter + 1], soak.blocks[-quarter:]
+    first, last = soak.blocks[1 : quarter + 1] or soak.blocks, soak.blocks[-quarter:]
     blocks = int(statistics.median(first)), int(statistics.median(last))
     early, late = max(soak.resident[:quarter]), max(soak.resident[-quarter:])
     if blocks[1] > blocks[0] * 1.02 + 500:
@@ -253,14 +255,14 @@ async def main(seed: int, rounds: int) -> tuple[str, int]:
     )
     if server.stdout is None:
         raise RuntimeError("no pipe")
-    told: Counter[str] = Counter()
+    events: Counter[str] = Counter()
     longest_pause = 0.0
 
     def listen(event: Event) -> None:
         nonlocal longest_pause
-        told[type(event).__name__] += 1
+        events[type(event).__name__] += 1
         if isinstance(event, ResponseReceived) and event.status == 401:
-            told["401"] += 1
+            events["401"] += 1
         if isinstance(event, RateLimited):
             longest_pause = max(longest_pause, event.seconds)
 
@@ -278,8 +280,8 @@ async def main(seed: int, rounds: int) -> tuple[str, int]:
             ) as itwin,
         ):
             soak = Soak(itwin, watched, imodels)
-            await soak.crowd()
-            crowd_took = time.monotonic() - began
+            await soak.all_calls()
+            calls_took = time.monotonic() - began
             for number in range(rounds):
                 if number % 4 == 2:
                     server.send_signal(signal.SIGUSR1)
@@ -298,9 +300,9 @@ async def main(seed: int, rounds: int) -> tuple[str, int]:
         "TokenRenewed": stats.renewals,
     }
     for kind, count in counts.items():
-        if told[kind] != count:
-            soak.problems.append(f"{kind}: {told[kind]} events, but {count} counted")
-    wanted = CROWD + (LISTS_IN_CROWD + rounds * LISTS_IN_ROUND) * CHANGESETS
+        if events[kind] != count:
+            soak.problems.append(f"{kind}: {events[kind]} events, but {count} counted")
+    wanted = CALLS + (LISTS_AMONG_CALLS + rounds * LISTS_IN_ROUND) * CHANGESETS
     if soak.entries != wanted:
         soak.problems.append(f"{soak.entries:,} entries instead of {wanted:,}")
     took = time.monotonic() - began
@@ -310,23 +312,23 @@ async def main(seed: int, rounds: int) -> tuple[str, int]:
         "tasks that waited at the limiter at once": f"{watched.most_waiting:,}",
         "requests": f"{stats.requests:,}",
         "retries": f"{stats.retries:,}",
-        "answers of 429": f"{stats.throttled:,}",
+        "responses of 429": f"{stats.throttled:,}",
         "pauses for all": f"{stats.pauses:,}, the longest {longest_pause:.1f} s",
-        "answers of 401": f"{told['401']:,}",
+        "responses of 401": f"{events['401']:,}",
         "token renewals": f"{stats.renewals:,}",
-        "worst wait for a slot": f"{watched.worst_wait:.1f} s (all tasks took {crowd_took:.0f} s)",
+        "worst wait for a slot": f"{watched.worst_wait:.1f} s (the calls took {calls_took:.0f} s)",
         "overtaken in the queue by at most": f"{watched.overtaken} of {SLOTS} slots",
         "bytes received": f"{stats.bytes_received:,}",
         "live blocks, first quarter and last": f"{memory[0]:,} · {memory[1]:,}",
         "resident memory, first quarter and last": f"{memory[2] >> 20} · {memory[3] >> 20} MiB",
         "time": f"{took:.0f} s",
     }
-    met = "; ".join(f"{name}: {count:,}" for name, count in sorted(json.loads(rest).items()))
-    return report(seed, rounds, rows, met, soak.problems), len(soak.problems)
+    faults = "; ".join(f"{name}: {count:,}" for name, count in sorted(json.loads(rest).items()))
+    return report(seed, rounds, rows, faults, soak.problems), len(soak.problems)
 
 
-def report(seed: int, rounds: int, rows: dict[str, str], met: str, problems: list[str]) -> str:
-    """What is printed, and kept in docs/soak.md."""
+def report(seed: int, rounds: int, rows: dict[str, str], faults: str, problems: list[str]) -> str:
+    """The text that is printed, and kept in docs/soak.md."""
     where = (
         f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, "
         f"aiohttp {version('aiohttp')}, {os.cpu_count()} cores shared with the server"
@@ -336,7 +338,7 @@ def report(seed: int, rounds: int, rows: dict[str, str], met: str, problems: lis
         [
             "# A long job over a bad network",
             "",
-            "`make soak` runs it again; `benchmarks/soak.py` says what it does.",
+            "`make soak` runs it again; `benchmarks/soak.py` describes it.",
             "",
             f"Last result: seed {seed}, {rounds} rounds; {where}.",
             "",
@@ -344,7 +346,7 @@ def report(seed: int, rounds: int, rows: dict[str, str], met: str, problems: lis
             "| --- | --- |",
             *(f"| {name} | {value} |" for name, value in rows.items()),
             "",
-            f"Met on the way: {met}.",
+            f"Faults on the way: {faults}.",
             "",
             *([f"**{len(problems)} problems**", "", *wrong] if problems else ["Nothing was lost."]),
             "",

@@ -1,7 +1,8 @@
 """A web backend on the iTwin Platform: JSON, a stream with backpressure, errors, health, a page.
 
-One session serves the app for life. A client that goes away ends what was asked for upstream on its
-behalf; a client that reads slowly slows the platform's answer down, and nothing piles up here.
+One session serves the app for its whole life. When a client disconnects, the app cancels the
+requests it sent on its behalf; when a client reads slowly, the app reads the platform's responses
+slowly, and buffers nothing.
 
     python -m itwin_async.emulator --port 8080     # in another terminal; export what it prints
     uvicorn --app-dir examples fastapi_app:app     # then open http://127.0.0.1:8000
@@ -43,7 +44,7 @@ from itwin_async import (
 )
 
 T = TypeVar("T")
-PATIENCE: Final = Retry(3, max_throttled=10)  # somebody waits for the answer
+RETRY: Final = Retry(3, max_throttled=10)  # fewer than by default: a user is waiting
 PAGE: Final = Path(__file__).parent / "static"
 
 
@@ -56,7 +57,7 @@ class State(TypedDict):
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncGenerator[State]:
     """Open the session with the app, in its event loop, and close it with the app."""
-    async with ITwinSession.from_env(retry=PATIENCE, timeout=20) as itwin:
+    async with ITwinSession.from_env(retry=RETRY, timeout=20) as itwin:
         yield {"itwin": itwin}
 
 
@@ -69,21 +70,21 @@ async def the_session(request: Request) -> ITwinSession:
 Session: TypeAlias = Annotated[ITwinSession, Depends(the_session)]
 
 
-class CancelWhenGone:
-    """Cancels the handling of a request when its client goes, which ASGI servers do not do.
+class CancelOnDisconnect:
+    """Cancels the handling of a request when its client disconnects, which ASGI servers do not do.
 
-    What runs after the whole response was sent, such as a background task, is left alone.
+    What runs after the complete response, such as a background task, goes on.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request as long as its client is there."""
+        """Handle a request, and cancel that when its client disconnects."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        inbox: asyncio.Queue[Message] = asyncio.Queue(1)  # an upload comes as fast as it is read
+        inbox: asyncio.Queue[Message] = asyncio.Queue(1)  # an upload is read as fast as it is used
 
         async def watch() -> None:
             while (message := await receive())["type"] != "http.disconnect":
@@ -104,12 +105,12 @@ class CancelWhenGone:
 
 
 app = FastAPI(title="Changesets, live", lifespan=lifespan)
-app.add_middleware(CancelWhenGone)
+app.add_middleware(CancelOnDisconnect)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What a client gets instead of an answer (RFC 9457), or as the last line of a stream."""
+    """An error as a client gets it (RFC 9457): as a response, or as the last line of a stream."""
 
     status: int
     title: str
@@ -117,7 +118,7 @@ class Problem:
     request_id: str | None
 
 
-# 502 where not named: it is the platform's answer, or our credentials, but nothing of the client's.
+# 502 for the rest: the platform or our credentials are at fault, and not the client.
 STATUS: Final[dict[type[ITwinError], int]] = {
     InvalidRequestError: 400,
     ForbiddenError: 403,
@@ -128,7 +129,7 @@ STATUS: Final[dict[type[ITwinError], int]] = {
 
 
 def problem_of(error: ITwinError) -> Problem:
-    """An error as its client may see it: errors show no token, secret or signed URL."""
+    """The problem to show for an error; errors hold no token, secret or signed URL."""
     status = STATUS.get(type(error), 502)
     if isinstance(error, TransportError) and error.reason == "timeout":
         status = 504
@@ -136,8 +137,8 @@ def problem_of(error: ITwinError) -> Problem:
 
 
 @app.exception_handler(ITwinError)
-async def refuse(_request: Request, error: ITwinError) -> JSONResponse:
-    """Every error of the platform that a handler does not deal with itself."""
+async def problem_response(_request: Request, error: ITwinError) -> JSONResponse:
+    """Respond with a problem for every error that a handler does not deal with itself."""
     problem = problem_of(error)
     headers: dict[str, str] = {}
     if isinstance(error, RateLimitError) and error.retry_after is not None:
@@ -147,7 +148,7 @@ async def refuse(_request: Request, error: ITwinError) -> JSONResponse:
 
 @dataclass(frozen=True)
 class Named:
-    """An extension, iTwin or iModel, as much of it as the page shows."""
+    """What the page shows of an extension, iTwin or iModel."""
 
     id: str
     name: str
@@ -158,7 +159,7 @@ Limit: TypeAlias = Annotated[int, Query(ge=1, le=100)]
 
 
 async def first(pager: Pager[T], count: int) -> list[T]:
-    """The first items of a list; no page is asked for beyond them."""
+    """The first items of a list, without requesting a page beyond them."""
     items: list[T] = []
     async for item in pager:
         items.append(item)
@@ -171,39 +172,39 @@ async def first(pager: Pager[T], count: int) -> list[T]:
 async def extensions(itwin: Session, search: str = "", limit: Limit = 50) -> list[Named]:
     """Public extensions with these letters in their name."""
     found = itwin.extensions.list_extensions(search=search or None, page_size=limit)
-    return [Named(each.id, each.name, each.description) for each in await first(found, limit)]
+    return [Named(item.id, item.name, item.description) for item in await first(found, limit)]
 
 
 @app.get("/api/itwins")
 async def itwins(itwin: Session, limit: Limit = 100) -> list[Named]:
     """The iTwins this app may see."""
     found = await first(itwin.itwins.list_itwins(page_size=limit), limit)
-    return [Named(each.id, each.display_name or each.id) for each in found]
+    return [Named(item.id, item.display_name or item.id) for item in found]
 
 
 @app.get("/api/itwins/{itwin_id}/imodels")
 async def imodels(itwin: Session, itwin_id: UUID, limit: Limit = 100) -> list[Named]:
     """The iModels of an iTwin."""
     found = await first(itwin.imodels.list_imodels(str(itwin_id), page_size=limit), limit)
-    return [Named(each.id, each.display_name or each.id) for each in found]
+    return [Named(item.id, item.display_name or item.id) for item in found]
 
 
 @app.get("/health")
 async def health(itwin: Session) -> dict[str, str | int]:
-    """That the app runs, and what its session has done. Asks nothing of the platform."""
-    under_way = {"in_use": itwin.limiter.in_use, "waiting": itwin.limiter.waiting}
-    return {"status": "ok", **asdict(itwin.stats), **under_way}
+    """Show that the app runs, and the counts of its session. Sends no request to the platform."""
+    slots = {"in_use": itwin.limiter.in_use, "waiting": itwin.limiter.waiting}
+    return {"status": "ok", **asdict(itwin.stats), **slots}
 
 
 class Changes(msgspec.Struct, rename="camel"):
-    """Which files a changeset changed, and in which task."""
+    """The files that a changeset changed, and the task that did."""
 
     changed_files: list[str]
     task_id: str
 
 
 class Payload(msgspec.Struct):
-    """What the extended data of a changeset holds."""
+    """The extended data of a changeset."""
 
     data: Changes
 
@@ -212,7 +213,7 @@ Item: TypeAlias = Changeset | ExtendedData[Payload]
 
 
 class Line(msgspec.Struct, tag_field="kind", tag=str.lower, omit_defaults=True):
-    """A line of the stream: what one of the two lists says of a changeset."""
+    """A line of the stream: what one of the two lists holds about a changeset."""
 
     index: int
 
@@ -227,7 +228,7 @@ class Pushed(Line):
 
 
 class Files(Line):
-    """What it changed, or the problem with its extended data, which costs only itself."""
+    """The files it changed, or what is wrong with its extended data; the stream goes on."""
 
     files: list[str] | None = None
     problem: str | None = None
@@ -259,13 +260,13 @@ async def both_lists(itwin: Session, imodel_id: UUID) -> AsyncIterator[Merged[It
 @app.get("/api/imodels/{imodel_id}/changes")
 async def changes(items: Annotated[Merged[Item], Depends(both_lists)]) -> StreamingResponse:
     """An iModel's changesets and the files they changed, as lines of JSON while they arrive."""
-    beginning = await anext(items, None)  # an error up to here still has a status of its own
+    first_item = await anext(items, None)  # an error up to here still has its own status
 
     async def lines() -> AsyncIterator[bytes]:
         try:
-            if beginning is not None:
-                yield line_of(beginning)
-            async for item in items:  # asks for more only after the line before was taken
+            if first_item is not None:
+                yield line_of(first_item)
+            async for item in items:  # requests more only when the line before was sent
                 yield line_of(item)
         except ITwinError as error:
             yield msgspec.json.encode({"error": problem_of(error)}) + b"\n"

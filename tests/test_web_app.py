@@ -1,4 +1,4 @@
-"""The web example over HTTP: what it gives, how it fails, and what it lets go of."""
+"""The web example over HTTP: its responses, its errors, and what it cancels."""
 
 import asyncio
 import io
@@ -31,8 +31,8 @@ CHANGES = f"/api/imodels/{SUN_CITY}/changes"
 
 @asynccontextmanager
 async def web_client(emulator, monkeypatch):
-    """A client of the example, which runs in front of this emulator and tries again soon."""
-    monkeypatch.setattr(fastapi_app, "PATIENCE", Retry(3, base=0.001, max_throttled=10))
+    """A client of the example, which runs in front of this emulator and retries soon."""
+    monkeypatch.setattr(fastapi_app, "RETRY", Retry(3, base=0.001, max_throttled=10))
     for name, value in emulator.environment.items():
         monkeypatch.setenv(name, value)
     async with serving(fastapi_app.app) as url, aiohttp.ClientSession(url) as http:
@@ -45,41 +45,41 @@ async def client(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
         yield browser
 
 
-async def lines(answer):
-    return [json.loads(line) async for line in answer.content]
+async def lines(response):
+    return [json.loads(line) async for line in response.content]
 
 
 async def test_search_gives_what_the_platform_holds(client, itwin):
-    async with client.get("/api/extensions", params={"search": "VIEWER"}) as answer:
-        shown = await answer.json()
-    found = [each async for each in itwin.extensions.list_extensions(search="VIEWER")]
+    async with client.get("/api/extensions", params={"search": "VIEWER"}) as response:
+        shown = await response.json()
+    found = [e async for e in itwin.extensions.list_extensions(search="VIEWER")]
     assert found
     assert shown == [{"id": e.id, "name": e.name, "description": e.description} for e in found]
 
 
 async def test_a_limit_costs_one_request(client, emulator):
-    async with client.get("/api/extensions", params={"limit": 3}) as answer:
-        assert len(await answer.json()) == 3
+    async with client.get("/api/extensions", params={"limit": 3}) as response:
+        assert len(await response.json()) == 3
     assert [each.query["$top"] for each in emulator.requests if each.query] == ["3"]
-    async with client.get("/api/extensions", params={"limit": 0}) as answer:
-        assert answer.status == 422
+    async with client.get("/api/extensions", params={"limit": 0}) as response:
+        assert response.status == 422
 
 
 async def test_itwins_lead_to_imodels(client):
-    async with client.get("/api/itwins") as answer:
-        ids = [each["id"] for each in await answer.json()]
+    async with client.get("/api/itwins") as response:
+        ids = [each["id"] for each in await response.json()]
     names = []
     for id in ids:
-        async with client.get(f"/api/itwins/{id}/imodels") as answer:
-            names += [each["name"] for each in await answer.json()]
+        async with client.get(f"/api/itwins/{id}/imodels") as response:
+            names += [each["name"] for each in await response.json()]
     assert len(names) == 6
     assert "Sun City Renewable-energy Plant" in names
 
 
 async def test_every_changeset_and_its_files_come_once_and_in_order(client, emulator):
-    async with client.get(CHANGES) as answer:
-        assert answer.content_type == "application/x-ndjson"
-        found = await lines(answer)
+    async with client.get(CHANGES) as response:
+        assert response.content_type == "application/x-ndjson"
+        found = await lines(response)
     for kind in ("pushed", "files"):
         assert [each["index"] for each in found if each["kind"] == kind] == list(range(1, 26))
     first = next(each for each in found if each["kind"] == "files")
@@ -87,13 +87,13 @@ async def test_every_changeset_and_its_files_come_once_and_in_order(client, emul
     assert emulator.count("token") == 1
 
 
-async def test_a_bad_payload_costs_itself(client, emulator):
+async def test_a_bad_payload_costs_only_its_line(client, emulator):
     def spoil(page):
         page["extendedData"][3]["data"] = "no base64!"
 
     emulator.faults.add("list_extended_data", Edit(spoil))
-    async with client.get(CHANGES) as answer:
-        files = [each for each in await lines(answer) if each["kind"] == "files"]
+    async with client.get(CHANGES) as response:
+        files = [each for each in await lines(response) if each["kind"] == "files"]
     assert len(files) == 25
     assert [each["index"] for each in files if "problem" in each] == [4]
     assert "changeset 4 " in files[3]["problem"]
@@ -113,10 +113,10 @@ async def test_a_bad_payload_costs_itself(client, emulator):
 )
 async def test_an_error_becomes_a_problem(client, emulator, fault, status, title):
     emulator.faults.add("list_extensions", fault, times=None)
-    async with client.get("/api/extensions") as answer:
-        assert answer.status == status
-        assert answer.content_type == "application/problem+json"
-        problem = await answer.json()
+    async with client.get("/api/extensions") as response:
+        assert response.status == status
+        assert response.content_type == "application/problem+json"
+        problem = await response.json()
     assert problem["title"] == title
     assert problem["detail"]
     assert problem["request_id"] == emulator.requests[-1].headers["X-Correlation-Id"]
@@ -140,18 +140,18 @@ def test_what_is_not_the_clients_fault_is_a_5xx(error, status):
 
 async def test_a_long_throttle_becomes_a_503_at_once(client, emulator):
     emulator.faults.add("list_extensions", Throttle(retry_after=60), times=None)
-    async with client.get("/api/extensions") as answer:
-        assert answer.status == 503
-        assert 60 <= int(answer.headers["Retry-After"]) <= 70  # the limiter adds a little
+    async with client.get("/api/extensions") as response:
+        assert response.status == 503
+        assert 60 <= int(response.headers["Retry-After"]) <= 70  # the limiter adds a little
     assert emulator.count("list_extensions") == 1
 
 
-async def test_a_stream_that_cannot_begin_has_a_status(client):
-    async with client.get("/api/imodels/00000000-0000-0000-0000-000000000000/changes") as answer:
-        assert answer.status == 404
-        assert (await answer.json())["title"] == "NotFoundError"
-    async with client.get("/api/imodels/none/changes") as answer:
-        assert answer.status == 422
+async def test_a_stream_that_cannot_start_has_a_status(client):
+    async with client.get("/api/imodels/00000000-0000-0000-0000-000000000000/changes") as response:
+        assert response.status == 404
+        assert (await response.json())["title"] == "NotFoundError"
+    async with client.get("/api/imodels/none/changes") as response:
+        assert response.status == 422
 
 
 async def test_an_error_in_mid_stream_is_the_last_line(monkeypatch):
@@ -161,38 +161,38 @@ async def test_an_error_in_mid_stream_is_the_last_line(monkeypatch):
     ):
         emulator.faults.add("list_changesets", Status(403), after=2)
         emulator.faults.add("list_extended_data", Delay(FOREVER))
-        async with client.get(CHANGES) as answer:
-            assert answer.status == 200
-            *before, last = await lines(answer)
+        async with client.get(CHANGES) as response:
+            assert response.status == 200
+            *before, last = await lines(response)
         assert [each["index"] for each in before] == list(range(1, 11))
         assert last["error"]["title"] == "ForbiddenError"
         assert last["error"]["status"] == 403
         await until(lambda: not under_way(emulator, "list_extended_data"))
 
 
-async def test_health_asks_nothing_of_the_platform(client, emulator):
-    async with client.get("/health") as answer:
-        before = await answer.json()
+async def test_health_sends_nothing_to_the_platform(client, emulator):
+    async with client.get("/health") as response:
+        before = await response.json()
     assert before["status"] == "ok"
     assert not emulator.requests
-    async with client.get("/api/itwins") as answer:
-        assert answer.ok
-    async with client.get("/health") as answer:
-        after = await answer.json()
+    async with client.get("/api/itwins") as response:
+        assert response.ok
+    async with client.get("/health") as response:
+        after = await response.json()
     assert (before["requests"], after["requests"], after["renewals"]) == (0, 1, 1)
     assert after["in_use"] == after["waiting"] == 0
     assert len(emulator.requests) == 2
 
 
-async def test_the_page_may_load_nothing_from_elsewhere(client):
-    async with client.get("/") as answer:
-        assert answer.content_type == "text/html"
-        text = await answer.text()
+async def test_the_page_may_load_nothing_from_other_origins(client):
+    async with client.get("/") as response:
+        assert response.content_type == "text/html"
+        text = await response.text()
     assert "default-src 'self'" in text
     for name in ("app.js", "style.css"):
-        async with client.get(f"/{name}") as answer:
-            assert answer.ok
-            text += await answer.text()
+        async with client.get(f"/{name}") as response:
+            assert response.ok
+            text += await response.text()
     elsewhere = text.replace("http://www.w3.org/2000/svg", "")
     assert "http:" not in elsewhere
     assert "https:" not in elsewhere
@@ -204,7 +204,7 @@ async def test_the_page_may_load_nothing_from_elsewhere(client):
     [("/api/extensions", "list_extensions"), (CHANGES, "list_changesets")],
     ids=["json", "stream before its beginning"],
 )
-async def test_a_client_that_leaves_ends_the_request_upstream(client, emulator, path, operation):
+async def test_a_disconnect_ends_the_request_upstream(client, emulator, path, operation):
     for name in (operation, "list_extended_data"):
         emulator.faults.add(name, Delay(FOREVER))
     asking = asyncio.create_task(client.get(path))
@@ -212,28 +212,28 @@ async def test_a_client_that_leaves_ends_the_request_upstream(client, emulator, 
     asking.cancel()
     await until(lambda: not under_way(emulator, operation))
     await until(lambda: not under_way(emulator, "list_extended_data"))
-    async with client.get("/health") as answer:  # and the session still serves
-        assert (await answer.json())["in_use"] == 0
-    async with client.get(path) as answer:
-        assert answer.ok
+    async with client.get("/health") as response:  # and the session still serves
+        assert (await response.json())["in_use"] == 0
+    async with client.get(path) as response:
+        assert response.ok
 
 
-async def test_a_client_that_leaves_in_mid_stream_ends_it_upstream(client, emulator):
+async def test_a_disconnect_in_mid_stream_ends_it_upstream(client, emulator):
     emulator.faults.add("list_extended_data", Slow(1))
-    async with client.get(CHANGES) as answer:
+    async with client.get(CHANGES) as response:
         for _ in range(25):
-            assert json.loads(await answer.content.readline())["index"]
+            assert json.loads(await response.content.readline())["index"]
         await until(lambda: under_way(emulator, "list_extended_data"))
-        answer.close()
+        response.close()
     await until(lambda: not under_way(emulator, "list_extended_data"))
-    async with client.get(CHANGES) as answer:
-        assert len(await lines(answer)) == 50
+    async with client.get(CHANGES) as response:
+        assert len(await lines(response)) == 50
 
 
 async def test_a_page_that_is_cut_short_is_not_noticed_downstream(client, emulator):
     emulator.faults.add("list_extended_data", Cut(700))
-    async with client.get(CHANGES) as answer:
-        found = await lines(answer)
+    async with client.get(CHANGES) as response:
+        found = await lines(response)
     assert [each["index"] for each in found if each["kind"] == "files"] == list(range(1, 26))
 
 
@@ -315,9 +315,9 @@ async def test_a_stalled_client_that_leaves_ends_the_stream(stalled):
     assert emulator.count("list_extended_data") < 30
 
 
-async def test_what_follows_the_answer_is_not_cancelled():
+async def test_what_follows_the_response_is_not_cancelled():
     app, done, cancelled = FastAPI(), asyncio.Event(), asyncio.Event()
-    app.add_middleware(fastapi_app.CancelWhenGone)
+    app.add_middleware(fastapi_app.CancelOnDisconnect)
 
     async def afterwards():
         await asyncio.sleep(0.05)
@@ -336,8 +336,8 @@ async def test_what_follows_the_answer_is_not_cancelled():
             cancelled.set()
 
     async with serving(app) as url, aiohttp.ClientSession(url) as client:
-        async with client.post("/upload", data=io.BytesIO(bytes(3_000_000))) as answer:
-            assert await answer.json() == 3_000_000
+        async with client.post("/upload", data=io.BytesIO(bytes(3_000_000))) as response:
+            assert await response.json() == 3_000_000
         async with asyncio.timeout(10):
             await done.wait()
         with pytest.raises(TimeoutError):

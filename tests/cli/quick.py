@@ -1,4 +1,4 @@
-"""The command with short waits, for tests of what it does and not of how patient it is."""
+"""The command with short waits, for tests of what it does and not of how long it waits."""
 
 from itwin_async import Retry
 from itwin_async.cli import _emulated, main

@@ -60,9 +60,9 @@ def in_terminal(
     react: Callable[[str], bytes | None] = lambda _: None,
     command: Sequence[str] = COMMAND,
 ) -> tuple[int, str]:
-    """Exit code and screen in a terminal; ``react`` is given the screen and gives keys to press.
+    """Exit code and screen in a terminal; ``react`` gets the screen and returns keys to press.
 
-    Blocks: an emulator in the same loop does not answer meanwhile.
+    Blocks: an emulator in the same loop does not respond meanwhile.
     """
     child, screen = pty.fork()
     if child == 0:

@@ -122,19 +122,19 @@ try:
 except OSError as error:
     print(error.filename)
 """
-    output = tmp_path / "answer.json"
+    output = tmp_path / "response.json"
     output.write_bytes(b"of yesterday")
     ended = subprocess.run(
         [sys.executable, "-c", limited, str(output)], capture_output=True, check=True, text=True
     )
     assert ended.stdout.strip() == str(output)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
-        "answer.json": b"of yesterday"
+        "response.json": b"of yesterday"
     }
 
 
 def test_an_output_is_replaced_where_a_link_leads_and_keeps_its_mode(tmp_path):
-    output, link = tmp_path / "answer.json", tmp_path / "link"
+    output, link = tmp_path / "response.json", tmp_path / "link"
     output.write_bytes(b"of yesterday")
     output.chmod(0o640)
     link.symlink_to(output)
@@ -150,13 +150,13 @@ def test_request_sends_a_body(lines, form, tmp_path, monkeypatch):
     body = json.dumps({"name": "mine", "iTwinId": ACCOUNT})
     (tmp_path / "body.json").write_text(body)
     monkeypatch.setattr(sys, "stdin", io.StringIO(body))
-    given = {"JSON": body, "file": f"@{tmp_path}/body.json", "stdin": "-"}[form]
-    (found,) = lines("request", "post", "/extensions/", "--body", given)
+    argument = {"JSON": body, "file": f"@{tmp_path}/body.json", "stdin": "-"}[form]
+    (found,) = lines("request", "post", "/extensions/", "--body", argument)
     assert found["extension"]["name"] == "mine"
 
 
 def test_request_writes_bytes_to_a_file(command, tmp_path):
-    output = tmp_path / "answer"
+    output = tmp_path / "response"
     code, out, _ = command("request", "GET", "/itwins/", "--output", str(output), "--emulator")
     assert (code, out) == (0, b"")
     assert len(json.loads(output.read_bytes())["iTwins"]) == 5
@@ -180,7 +180,7 @@ def test_completion_is_installed_where_the_shell_looks(command, monkeypatch, tmp
     assert where in (tmp_path / ".bashrc").read_text()
 
 
-def test_help_tells_exit_codes_and_common_options(command):
+def test_help_shows_exit_codes_and_common_options(command):
     _, out, _ = command("--help")
     assert b"Exit codes: 0 done" in out
     _, out, _ = command("imodels", "list", "--help")

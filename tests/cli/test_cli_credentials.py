@@ -87,7 +87,7 @@ async def test_mark_that_windows_begins_a_file_with_is_no_part_of_a_secret(
 
 
 @pytest.mark.parametrize(
-    ("variables", "arguments", "said"),
+    ("variables", "arguments", "message"),
     [
         ({}, (), "no client id (ITWIN_CLIENT_ID or --client-id)"),
         ({}, ("--client-id", "me"), "no client secret (ITWIN_CLIENT_SECRET or --client-secret-f"),
@@ -96,10 +96,10 @@ async def test_mark_that_windows_begins_a_file_with_is_no_part_of_a_secret(
         ({}, ("--token-file", "-"), "--token-file - must hold one word"),
     ],
 )
-async def test_missing_credentials_are_named(variables, arguments, said):
+async def test_missing_credentials_are_named(variables, arguments, message):
     ended = await run("itwins", "list", *arguments, variables=variables)
     assert ended.code == 4
-    assert ended.err.startswith(f"itwin-async: {said}")
+    assert ended.err.startswith(f"itwin-async: {message}")
     assert ended.err.count("\n") == 1
 
 

@@ -1,4 +1,4 @@
-"""The demo shows what it says, and fails where that is not so."""
+"""The demo succeeds, and fails when an entry is missing."""
 
 import pytest
 from terminal import run

@@ -25,13 +25,13 @@ NOWHERE = "http://127.0.0.1:9"  # the port of a service that discards
 LIST = ("extended-data", "list", IMODEL)
 
 
-def failed(ended: Ended, code: int, said: str) -> None:
+def failed(ended: Ended, code: int, message: str) -> None:
     assert ended.code == code
-    assert re.fullmatch(rf"itwin-async: {said}[^\n]*\n", ended.err), ended.err
+    assert re.fullmatch(rf"itwin-async: {message}[^\n]*\n", ended.err), ended.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         # The words are cyclopts'.
         (["nope"], ".*nope"),
@@ -63,18 +63,18 @@ def failed(ended: Ended, code: int, said: str) -> None:
         (["extended-data", "export", "--output", "x.doc", "--imodel", "a", "--emulator"], "output"),
     ],
 )
-def test_wrong_usage_is_a_line_and_code_2(arguments, said, capfd, monkeypatch):
+def test_wrong_usage_is_a_line_and_code_2(arguments, message, capfd, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     out, err = capfd.readouterr()
-    failed(Ended(ended.value.code, out, err), 2, said.removesuffix("\n"))
-    assert err.endswith(said) or not said.endswith("\n")
+    failed(Ended(ended.value.code, out, err), 2, message.removesuffix("\n"))
+    assert err.endswith(message) or not message.endswith("\n")
     assert out == ""
     assert "canary" not in err
 
 
-def test_no_command_at_all_gives_the_help(capfd):
+def test_no_command_prints_the_help(capfd):
     with pytest.raises(SystemExit) as ended:
         main([])
     out, err = capfd.readouterr()
@@ -82,7 +82,7 @@ def test_no_command_at_all_gives_the_help(capfd):
     assert "extended-data" in out
 
 
-def test_what_is_said_holds_no_control_characters(capfd):
+def test_messages_hold_no_control_characters(capfd):
     with pytest.raises(SystemExit) as ended:
         main(["request", "GET", "/x", "--query", "a\x1b[31m\x9b31m\u202e\nb https://h/a'b?canary"])
     err = capfd.readouterr().err
@@ -95,7 +95,7 @@ def test_what_is_said_holds_no_control_characters(capfd):
 
 
 @pytest.mark.parametrize(
-    ("fault", "code", "said"),
+    ("fault", "code", "message"),
     [
         (Status(400), 1, "400 "),
         (Status(401), 4, "401 "),
@@ -107,7 +107,7 @@ def test_what_is_said_holds_no_control_characters(capfd):
         (Garbage(), 1, "GET"),
     ],
 )
-async def test_failure_is_a_line_and_a_code(emulator, fault, code, said):
+async def test_failure_is_a_line_and_a_code(emulator, fault, code, message):
     emulator.faults.add("get_imodel", fault, times=None)
     ended = await run("imodels", "show", IMODEL, variables=emulator.environment, command=QUICK)
     assert ended.code == code
@@ -123,7 +123,7 @@ async def test_rate_limit_says_when_to_try_again(emulator):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("imodels", "list", "White River"), 1, "422 .* 'White River' is not a valid 'iTwinId'"),
         (("imodels", "show", "x"), 3, "404 .* /imodels/x is missing, or not visible to this cal"),
@@ -134,13 +134,13 @@ async def test_rate_limit_says_when_to_try_again(emulator):
         ),
     ],
 )  # fmt: skip
-def test_a_refusal_says_what_was_wrong(arguments, code, said, capfd, tmp_path):
+def test_a_refusal_names_what_was_wrong(arguments, code, message, capfd, tmp_path):
     with pytest.raises(SystemExit) as ended:
-        main([*(each.format(tmp_path) for each in arguments), "--emulator"])
-    failed(Ended(ended.value.code, *capfd.readouterr()), code, said)
+        main([*(a.format(tmp_path) for a in arguments), "--emulator"])
+    failed(Ended(ended.value.code, *capfd.readouterr()), code, message)
 
 
-async def test_a_download_is_gone_on_with_where_that_is_wished(emulator, tmp_path):
+async def test_a_download_is_resumed_on_request(emulator, tmp_path):
     content = bytes(range(256)) * 1_000
     emulator.publish("41d94bd4-46b8-48e9-a29a-7c7704a7e662", "9.0.0", {"a.bin": content})
     words = ("extensions", "download", "41d94bd4-46b8-48e9-a29a-7c7704a7e662", "9.0.0")
@@ -156,7 +156,7 @@ async def test_a_download_is_gone_on_with_where_that_is_wished(emulator, tmp_pat
     assert emulator.requests[-1].headers["Range"] == "bytes=100000-"
 
 
-async def test_nobody_there_is_code_1():
+async def test_no_server_is_code_1():
     ended = await run(
         "itwins", "list",
         variables={"ITWIN_BASE_URL": NOWHERE, "ITWIN_TOKEN_URL": f"{NOWHERE}/token",
@@ -282,19 +282,19 @@ def test_signal_ends_a_write_that_nobody_reads(number, code):
 
 STUCK = """
 import socket, time
-socket.getaddrinfo = lambda *_, **__: (print("asked", flush=True), time.sleep(30))
+socket.getaddrinfo = lambda *_, **__: (print("looking up", flush=True), time.sleep(30))
 from itwin_async.cli import main
 main(["itwins", "list"])
 """
 
 
-def test_signal_does_not_wait_for_a_name_that_is_looked_up():
+def test_signal_does_not_wait_for_a_name_look_up():
     variables = {"ITWIN_CLIENT_ID": "me", "ITWIN_CLIENT_SECRET": "secret"}
     process = subprocess.Popen(
         [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, env=environment(variables)
     )
     with ending(process):
-        assert process.stdout.readline() == b"asked\n"
+        assert process.stdout.readline() == b"looking up\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(AT_ONCE) == 130
 
@@ -310,7 +310,7 @@ def test_a_background_job_that_ignores_ctrl_c_goes_on():
 
 
 @pytest.mark.parametrize("arguments", [LIST, (*LIST, "--json")])
-def test_ctrl_c_in_a_terminal_says_so_in_a_word(arguments):
+def test_ctrl_c_in_a_terminal_prints_a_word(arguments):
     pressed = []
 
     def press(screen: str) -> bytes | None:
@@ -325,7 +325,7 @@ def test_ctrl_c_in_a_terminal_says_so_in_a_word(arguments):
     assert "Traceback" not in screen
 
 
-def test_ctrl_c_at_a_prompt_says_so_in_a_word():
+def test_ctrl_c_at_a_prompt_prints_a_word():
     code, screen = in_terminal(
         "itwins", "list", "--client-id", "me", "--ask-secret",
         react=lambda screen: b"\x03" if screen.endswith("secret: ") else None,

@@ -33,8 +33,8 @@ async def test_every_imodel_of_an_itwin_goes_to_one_file(emulator, tmp_path):
         *EXPORT, "--itwin", ITWIN, "--output", str(output), variables=emulator.environment
     )
     assert (ended.code, ended.err) == (0, "")
-    said = {"output": str(output), "rows": 150, "bad": 0, "imodels": 6, "bad_rows": None}
-    assert json.loads(ended.out) == said
+    record = {"output": str(output), "rows": 150, "bad": 0, "imodels": 6, "bad_rows": None}
+    assert json.loads(ended.out) == record
     found = rows(output)
     assert len({(row["imodel_id"], row["changeset_id"]) for row in found}) == 150
     assert list(found[0]) == ["imodel_id", "changeset_index", "changeset_id", "data"]
@@ -100,7 +100,7 @@ async def test_bad_payload_is_counted_and_code_6(emulator, tmp_path):
     assert len(rows(output)) == 24
 
 
-async def test_an_imodel_that_fails_is_left_out_where_that_is_wished(emulator, tmp_path):
+async def test_an_imodel_that_fails_is_left_out_with_keep_going(emulator, tmp_path):
     path = f"/imodels/{IMODEL}/"
     emulator.faults.add(lambda request: request.path.startswith(path), Status(403), times=None)
     output = tmp_path / "rows.jsonl"
@@ -120,7 +120,7 @@ async def test_an_imodel_that_fails_is_left_out_where_that_is_wished(emulator, t
     [(Status(503), 1), (Throttle(3_600), 5), (Status(401), 4), (Reset(), 1)],
     ids=lambda value: type(value).__name__,
 )
-async def test_what_would_befall_every_imodel_is_never_left_out(emulator, tmp_path, fault, code):
+async def test_an_error_of_every_imodel_is_never_left_out(emulator, tmp_path, fault, code):
     path = f"/imodels/{IMODEL}/"
     emulator.faults.add(lambda request: request.path.startswith(path), fault, times=None)
     output = tmp_path / "rows.jsonl"
@@ -162,7 +162,7 @@ async def test_a_second_export_to_the_same_file_is_a_line(emulator, tmp_path):
         (Status(403), 4, False),
     ],
 )
-async def test_error_says_how_to_go_on_where_that_helps(emulator, tmp_path, fault, code, advice):
+async def test_error_advises_to_go_on_where_that_helps(emulator, tmp_path, fault, code, advice):
     emulator.faults.add("list_extended_data", fault, times=None)
     ended = await run(
         *EXPORT, "--imodel", IMODEL, "--output", str(tmp_path / "rows.jsonl"),
@@ -208,7 +208,7 @@ def test_terminal_shows_how_far_it_is(tmp_path):
     assert "2000" in screen.splitlines()[-3]
 
 
-def test_meter_tells_rate_pauses_and_time(monkeypatch):
+def test_meter_shows_rate_pauses_and_time(monkeypatch):
     def itwin(pauses: int):
         return SimpleNamespace(stats=Stats(pauses=pauses))
 

@@ -1,4 +1,4 @@
-"""What is imported, and what is said when it cannot be."""
+"""What is imported, and the message when that fails."""
 
 import subprocess
 import sys

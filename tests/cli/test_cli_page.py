@@ -1,4 +1,4 @@
-"""The page on the command line is true: its commands run, its table is what `main` says."""
+"""The page on the command line is true: its commands run, its exit codes are those of `main`."""
 
 import os
 import re
@@ -40,12 +40,12 @@ async def test_commands_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "documented",
     [
         dict(re.findall(r"^\| (\d+) \| ([^|]+) \|$", PAGE, re.MULTILINE)),
         dict(re.findall(r"^(\d+) +(.+)$", itwin_async.cli.__doc__, re.MULTILINE)),
     ],
 )
-def test_exit_codes_are_told(told):
-    assert list(told) == ["0", "1", "2", "3", "4", "5", "6", "130", "141", "143"]
-    assert told["6"] == "done, but some extended data was left out"
+def test_exit_codes_are_documented(documented):
+    assert list(documented) == ["0", "1", "2", "3", "4", "5", "6", "130", "141", "143"]
+    assert documented["6"] == "done, but some extended data was left out"

@@ -36,7 +36,7 @@ async def test_a_proxy_that_refuses_is_code_1_and_a_line_without_its_password(em
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--proxy", "me:canary-1@proxy"], "proxy must be an http or https URL such as"),
         (["--proxy=http://me:canary-1@proxy/path"], "proxy must be an http or https URL such as"),
@@ -47,7 +47,7 @@ async def test_a_proxy_that_refuses_is_code_1_and_a_line_without_its_password(em
         (["--emulator", "--ca-file", __file__], "--emulator brings its own platform"),
     ],
 )
-def test_what_cannot_be_used_is_wrong_usage(options, said, capfd, monkeypatch, tmp_path):
+def test_what_cannot_be_used_is_wrong_usage(options, message, capfd, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     if "--emulator" not in options:
         monkeypatch.setenv("ITWIN_CLIENT_ID", "me")
@@ -57,6 +57,6 @@ def test_what_cannot_be_used_is_wrong_usage(options, said, capfd, monkeypatch, t
         main()
     out, err = capfd.readouterr()
     assert (ended.value.code, out) == (2, "")
-    assert err.startswith(f"itwin-async: {said}")
+    assert err.startswith(f"itwin-async: {message}")
     assert err.count("\n") == 1
     assert "canary" not in err

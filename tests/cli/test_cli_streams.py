@@ -1,6 +1,6 @@
-"""Standard output and error as they may be: what is lost is no success, what is said changes none.
+"""Standard streams: output that is lost is an error, and messages never change the exit code.
 
-And a program that calls `main` is afterwards as it was before.
+A program that calls `main` is afterwards as it was before.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
 def platform(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small platform behind `--emulator`, without its waits, and with a city in its names."""
 
-    def made() -> Emulator:
+    def fast_emulator() -> Emulator:
         def rename(page):
             page["iTwins"][0]["displayName"] = "Zürich 🚆"
 
@@ -50,7 +50,7 @@ def platform(monkeypatch: pytest.MonkeyPatch) -> None:
         emulator.faults.add("list_itwins", Edit(rename), times=None)
         return emulator
 
-    monkeypatch.setattr(_emulated, "emulator", made)
+    monkeypatch.setattr(_emulated, "emulator", fast_emulator)
 
 
 def called(*arguments: str) -> int:
@@ -137,7 +137,7 @@ def test_a_file_that_may_not_grow_is_no_success(unbuffered, tmp_path):
     )
 
 
-def test_a_file_system_that_says_so_at_the_close_is_heard(platform, monkeypatch, capfd):
+def test_an_error_that_a_file_system_reports_at_the_close_counts(platform, monkeypatch, capfd):
     def full(_: int) -> int:
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
@@ -270,8 +270,8 @@ def test_a_path_that_is_no_text_is_shown_with_escapes(platform, tmp_path, capfd)
     output = os.fsdecode(os.fsencode(tmp_path) + b"/Z\xfcrich.jsonl")
     arguments = ("extended-data", "export", "--imodel", IMODEL, "--emulator", "--output", output)
     assert called(*arguments) == 0
-    said = json.loads(capfd.readouterr().out)
-    assert said["output"].endswith(r"/Z\xfcrich.jsonl")
+    record = json.loads(capfd.readouterr().out)
+    assert record["output"].endswith(r"/Z\xfcrich.jsonl")
     assert Path(output).exists()
 
 
@@ -340,11 +340,11 @@ def test_a_full_pipe_of_messages_that_does_not_block_changes_no_exit_code():
 
 
 def test_a_progress_bar_that_cannot_be_drawn_changes_nothing(platform, monkeypatch, capfd):
-    class Gone(io.TextIOWrapper):
+    class Closed(io.TextIOWrapper):
         def isatty(self) -> bool:
             return True
 
-    with Gone(Path("/dev/full").open("wb", buffering=0), "utf-8") as stderr:
+    with Closed(Path("/dev/full").open("wb", buffering=0), "utf-8") as stderr:
         monkeypatch.setattr(sys, "stderr", stderr)
         assert called(*LIST, "--emulator") == 0
     assert len(capfd.readouterr().out.splitlines()) == 400
@@ -377,8 +377,8 @@ def test_a_current_directory_that_is_gone_is_named(platform, monkeypatch, tmp_pa
     assert len(capfd.readouterr().out.splitlines()) == 5
     export = ("extended-data", "export", "--imodel", IMODEL, "--emulator", "--output", "x.jsonl")
     assert called(*export) == 1
-    said = "itwin-async: the current directory: No such file or directory\n"
-    assert capfd.readouterr().err == said
+    message = "itwin-async: the current directory: No such file or directory\n"
+    assert capfd.readouterr().err == message
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -400,7 +400,7 @@ def state() -> dict[str, object]:
         "handlers": list(logger.handlers),
         "level": logger.level,
         "root": (list(logging.root.handlers), logging.root.level),
-        "signals": {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)},
+        "signals": {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)},
         "warnings": list(warnings.filters),
         "streams": (sys.stdin, sys.stdout, sys.stderr),
         "hooks": (sys.excepthook, threading.excepthook, sys.unraisablehook),
@@ -458,9 +458,9 @@ def test_main_runs_in_a_thread(platform, capfd):
     assert state() == before
 
 
-async def test_main_says_that_it_is_not_for_a_running_loop(platform, capfd):
+async def test_main_refuses_to_run_in_an_event_loop(platform, capfd):
     assert called("itwins", "list", "--emulator") == 1
-    said = "itwin-async: the command line cannot run inside an event loop: use the library, or"
-    assert capfd.readouterr().err.startswith(said)
+    message = "itwin-async: the command line cannot run inside an event loop: use the library, or"
+    assert capfd.readouterr().err.startswith(message)
     await asyncio.to_thread(called, "itwins", "list", "--emulator")
     assert len(capfd.readouterr().out.splitlines()) == 5

@@ -1,4 +1,4 @@
-"""What a terminal is given: whole ids at any width, nothing it obeys, no signature."""
+"""What a terminal gets: whole ids at any width, no control characters, no signature."""
 
 import base64
 import io
@@ -23,7 +23,7 @@ ITWIN = "dc914a84-e0c9-40e2-9d14-faf5ed84147f"
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
 CHANGESET = "78c09f3337370b26acabead1790d77b2a6ebc6ee"
 HOSTILE = "a\x1b[31m\x9b31m\u202eb\u2066"
-OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 SIGNED = [
     "https://h/a?sig=canary",
     "HTTPS://h/a?sig=canary",
@@ -59,7 +59,7 @@ def test_ids_are_whole_at_any_width(width):
     assert sum(IMODEL in line for line in text) == 2
     assert max(map(len, text)) <= width
     record = shown(record_table({"id": CHANGESET, "imodel_id": IMODEL, "name": "x"}, width), width)
-    assert sum(each in line for line in record for each in (CHANGESET, IMODEL)) == 2
+    assert sum(id in line for line in record for id in (CHANGESET, IMODEL)) == 2
 
 
 def test_a_table_folds_names_and_cuts_descriptions():
@@ -177,7 +177,7 @@ def hostile(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture
 def test_nothing_reaches_a_terminal_that_it_would_obey(hostile, arguments):
     screen = re.sub(r"\x1b\[[0-9;]*m", "", hostile(*arguments))
     assert "31m" in screen
-    assert not OBEYED.search(screen)
+    assert not CONTROL.search(screen)
     if arguments[0] == "request":
         (found,) = json.loads(screen)["iTwins"]
         assert found["displayName"] == HOSTILE

@@ -8,7 +8,9 @@ import msgspec
 import pytest
 from declared import GROUPS, OPERATIONS
 
+from itwin_async import ITwinSession
 from itwin_async.emulator import ROUTES, Edit
+from itwin_async.users import GET_ME
 
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
 ITWIN = "dc914a84-e0c9-40e2-9d14-faf5ed84147f"
@@ -100,6 +102,13 @@ async def test_no_field_of_a_response_is_lost(itwin, name):
     sent = msgspec.json.decode(text)
     decoded = msgspec.json.decode(msgspec.json.encode(OPERATIONS[name].decode(text)))
     assert lost(sent, decoded) == []
+
+
+async def test_no_field_of_the_caller_is_lost(itwin: ITwinSession) -> None:
+    data = await itwin.request(GET_ME.method, GET_ME.path, returns=bytes)
+    sent = msgspec.json.decode(data)
+    assert len(sent["user"]) == 12
+    assert lost(sent, msgspec.json.decode(msgspec.json.encode(GET_ME.decode(data)))) == []
 
 
 @pytest.mark.parametrize("name", ["list_imodels", "list_changesets", "list_itwins"])

@@ -44,31 +44,31 @@ def ingest_extended_data(
     failure, the same call does what is missing.
 
     Args:
-        client: of a cluster where this library is installed on every worker.
-        token_provider: a function that makes the provider where it is used, such as
-            ``ClientCredentials.from_env``. Workers import it by name: no secret leaves them.
+        client: of a cluster that has this library on every worker.
+        token_provider: a function without arguments that returns a provider, such as
+            ``ClientCredentials.from_env``. Workers import it by name, so no secret is sent.
         imodel_ids: the iModels.
         destination: a directory, or an fsspec URL without credentials, that client and workers can
-            write to. Nothing but the parts that the manifest there names counts, and nothing but
-            what an ingest wrote there is ever removed.
+            write to. Only the parts that its manifest names count, and only files that an ingest
+            wrote there are ever removed.
         data_type: as in `IModels.list_extended_data`; importable by the workers.
         per_minute: requests of the whole cluster in any 60 seconds. On a destination that was used
-            before, the first of them waits a minute: nobody knows what was sent in the last one.
-        itwin_ids: iTwins of which every iModel is taken as well.
-        concurrency: requests of the whole cluster at once.
-        batch_entries: entries in a batch, going by the index of each iModel's last changeset.
+            before, the first one waits for a minute, since an earlier run may have sent some.
+        itwin_ids: iTwins whose iModels are read as well.
+        concurrency: requests of the whole cluster at a time.
+        batch_entries: entries in a batch, estimated by the index of each iModel's last changeset.
         base_url: as of `ITwinSession`; from the worker's environment where None.
-        resume: False begins anew, and removes the parts that an ingest wrote there.
+        resume: False starts over, and removes the parts that an ingest wrote there.
         on_progress: called with `IngestProgress` as batches are done, in the client's event loop.
             Its first error is logged, and the ingest goes on without calling it again.
         show_progress: a bar, in a terminal or a notebook.
         max_idle: seconds to wait for a worker while the cluster has none.
 
-    Raises `TypeError` or `ValueError` for invalid arguments, such as a destination that client and
-    workers do not see alike, or one with parts of another type; the error of a discovery that
-    failed, or of the last batch, where batch after batch fails on every worker; `RuntimeError` when
-    the scheduler has gone, or all workers have for ``max_idle`` seconds; `OSError` when parts are
-    not there in the end. What was done before is kept.
+    Raises `TypeError` or `ValueError` for invalid arguments, such as a destination that is not the
+    same for client and workers, or has parts of another type; the error of the list of iModels if
+    that fails, and of the last batch if batch after batch fails on every worker; `RuntimeError` if
+    the scheduler has gone, or all workers have for ``max_idle`` seconds; `OSError` if parts are
+    missing at the end. What was done before is kept.
     """
     if not isinstance(client, Client):
         raise TypeError(f"client must be a distributed.Client, not {type(client).__name__}")

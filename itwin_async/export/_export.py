@@ -60,33 +60,32 @@ async def export_extended_data(
     """Write the extended data of iModels to one file, which appears when all of it is there.
 
     A row has ``imodel_id``, ``changeset_index``, ``changeset_id`` and ``data``: the payload's JSON
-    as it came, or the fields of ``data_type``. Rows of an iModel keep their order. After it was
-    killed at any moment, the same call resumes: rows lie in ``<output>.parts`` until the end, and
-    at most five seconds of work are done again. An entry with a
-    bad payload, or a value that its column cannot hold, goes to ``<output>.bad.jsonl`` with its
-    changeset, the reason, and what came.
+    as received, or the fields of ``data_type``. Rows of an iModel keep their order. If the process
+    is killed, at any moment, the same call resumes: rows are kept in ``<output>.parts`` until the
+    end, and at most five seconds of work are repeated. An entry with a bad payload, or with a value
+    that its column cannot hold, goes to ``<output>.bad.jsonl`` with its changeset, the reason, and
+    the payload.
 
-    Each changeset has one row, also where extended data is set for earlier changesets while the
-    export runs or between a stop and its resume: what is set in a list that is still being read is
-    found, and its rows come last. Stored parts that have changed are read again.
+    Each changeset has one row, even if extended data is set for earlier changesets while the export
+    runs, or between a stop and its resume: an entry that is added to a list that is still being
+    read is found, and its row comes last. Stored parts that have changed are read again.
 
-    The output is replaced by a rename. Where none can be (it is a mount of its own, or
-    ``<output>.parts`` a link to another file system), it is written in place at the end, and until
-    then another process may see a part of it; interrupted, the next call does it again. A directory
-    or file with the name of one of these that no export made is never touched: that is a
-    `ValueError`.
+    The output is replaced by a rename. If that is impossible (it is a mount of its own, or
+    ``<output>.parts`` a link to another file system), it is written in place at the end. Another
+    process may then see a part of it, and if it is interrupted, the next call does it again. A file
+    or directory with one of these names that no export made is never touched: it is a `ValueError`.
 
     Args:
         itwin: a session; its limiter bounds the requests.
         imodel_ids: one id, several, or an async iterable of ids, read as workers get to them.
-        output: a local file, replaced if it is there; its directory must be there. ``~`` is not
+        output: a local file, replaced if it exists; its directory must exist. ``~`` is not
             expanded.
         data_type: what a payload is decoded to, as in `IModels.list_extended_data`. In Parquet and
-            Arrow a struct becomes a nested column, a decimal has 18 digits behind the point of its
-            38, a field of several scalar types is text, and one of no fixed type JSON text. A
-            ``datetime`` is in UTC, and one without an offset a bad row, unless its field is
+            Arrow a struct becomes a nested column, a decimal has 38 digits with 18 behind the
+            point, a field of several scalar types is text, and one of no fixed type is JSON text.
+            A ``datetime`` is in UTC, and one without an offset makes a bad row, unless its field is
             ``Annotated[datetime, msgspec.Meta(tz=False)]``.
-        resume: False forgets what an unfinished export has stored.
+        resume: False drops what an unfinished export has stored.
         on_progress: called with `ExportProgress` as rows arrive, in the event loop. Its first error
             is logged, and the export goes on without calling it again.
         on_error: called with the id and the error of an iModel that failed, and decides: if it
@@ -94,12 +93,12 @@ async def export_extended_data(
             it the export ends with the iModel's error, and may be resumed.
         format: by the output's suffix where None: ``.jsonl``, ``.ndjson``, ``.parquet``,
             ``.arrow``, ``.feather``. Parquet and Arrow need the extra ``arrow``.
-        since: only entries of changesets with a higher index. An output that an earlier export
-            finished is added to: each list is read on from where it ended, and nothing that is
-            there is stored again. Where an iModel got data for earlier changesets meanwhile, its
-            list has moved, which is seen, and is read as a whole.
-        workers: lists at once.
-        page_size: entries asked for at once, at most 1,000.
+        since: only entries of changesets with a higher index. They are added to an output that an
+            earlier export finished: each list is read from where it ended, and no entry is stored
+            twice. If data was set for earlier changesets of an iModel meanwhile, its list has
+            moved; this is noticed, and the whole list is read.
+        workers: lists that are read at a time.
+        page_size: entries in a page, at most 1,000.
 
     Example::
 
@@ -107,8 +106,8 @@ async def export_extended_data(
         exported = await export_extended_data(itwin, ids, "changes.parquet")
         print(exported.rows, "rows,", exported.bad, "bad ones in", exported.bad_rows)
 
-    Raises `ITwinError`, `ValueError` or `TypeError` for invalid arguments, `RuntimeError` when the
-    same export is running elsewhere, `OSError`, and `ImportError` without the extra.
+    Raises `ITwinError`, `ValueError` or `TypeError` for invalid arguments, `RuntimeError` while
+    another process exports to the same output, `OSError`, and `ImportError` without the extra.
     """
     path = check_local(output)
     file_format = _format_of(path, format)

@@ -97,20 +97,6 @@ class Emulator:
         seed: int = 0,
         record: bool = True,
     ) -> None:
-        _arguments.check_str("host", host)
-        _arguments.check_int("port", port, 0, 65_535)
-        bounds = {"per_minute": per_minute, "max_top": max_top, "max_items": max_items}
-        for name, bound in bounds.items():
-            _arguments.check_int(name, bound, 1, optional=True)
-        _arguments.check_number("latency", latency)
-        lifetimes = {
-            "token_lifetime": token_lifetime,
-            "refresh_token_lifetime": refresh_token_lifetime,
-            "download_lifetime": download_lifetime,
-        }
-        for name, lifetime in lifetimes.items():
-            _arguments.check_number(name, lifetime, above=True)
-        _arguments.check_bool("record", record)
         size = Size(
             seed=seed,
             itwins=itwins,

@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from itwin_async._aio.threads import completed
+from itwin_async.emulator._arguments import check_int, check_str
 from itwin_async.emulator._pipeline import Pipeline
 
 # Clients do not send a token to the address of all interfaces.
@@ -19,6 +20,8 @@ class Listener:
     """Serves a pipeline on a host and a port, once at a time."""
 
     def __init__(self, pipeline: Pipeline, host: str, port: int) -> None:
+        check_str("host", host)
+        check_int("port", port, 0, 65_535)
         self._pipeline = pipeline
         self._address = host, port
         self._http: web.Server | None = None

@@ -14,6 +14,7 @@ from aiohttp import web
 from itwin_async.emulator._api.request import Request
 from itwin_async.emulator._api.route import Access, Route
 from itwin_async.emulator._api.url_signing import UrlSigner
+from itwin_async.emulator._arguments import check_bool, check_int, check_number
 from itwin_async.emulator._faults.inject import apply_edits, short_circuit
 from itwin_async.emulator._faults.plan import BrokenFaultError, Faults
 from itwin_async.emulator._faults.record import RequestRecord
@@ -48,6 +49,12 @@ class Pipeline:
     in_flight: int = 0
     max_in_flight: int = 0
     broken: BrokenFaultError | None = None  # the first one, until it was raised
+
+    def __post_init__(self) -> None:
+        check_number("latency", self.latency)
+        check_int("max_top", self.max_top, 1, optional=True)
+        check_int("max_items", self.max_items, 1, optional=True)
+        check_bool("record", self.keeps_records)
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one request of the HTTP server."""

@@ -6,6 +6,7 @@ from collections import deque
 from typing import Final
 
 from itwin_async.emulator._api.route import Route
+from itwin_async.emulator._arguments import check_int
 from itwin_async.emulator._identity.clients import SERVICE_CLIENT_ID
 from itwin_async.emulator._response import Response, error_response
 
@@ -34,6 +35,7 @@ class RateLimit:
     """A sliding window: no sixty seconds hold more admitted requests; refused ones do not count."""
 
     def __init__(self, per_minute: int | None) -> None:
+        check_int("per_minute", per_minute, 1, optional=True)
         self._per_minute = per_minute
         self._admitted: deque[float] = deque()
         self._closed_until = 0.0

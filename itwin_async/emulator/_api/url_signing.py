@@ -7,11 +7,14 @@ import time
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, quote
 
+from itwin_async.emulator._arguments import check_number
+
 
 class UrlSigner:
     """Signs the path of a file for some seconds, and checks what it signed."""
 
     def __init__(self, seed: int, lifetime: float) -> None:
+        check_number("download_lifetime", lifetime, above=True)
         self._key = f"blobs {seed}".encode()
         self._lifetime = lifetime
 

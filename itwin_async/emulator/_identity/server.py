@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
-from itwin_async.emulator._arguments import check_str
+from itwin_async.emulator._arguments import check_number, check_str
 from itwin_async.emulator._identity.authorization import AuthorizationRequest, NoRedirectError
 from itwin_async.emulator._identity.clients import (
     API_SCOPE,
@@ -43,6 +43,8 @@ class IdentityServer:
         token_lifetime: float,
         refresh_token_lifetime: float,
     ) -> None:
+        check_number("token_lifetime", token_lifetime, above=True)
+        check_number("refresh_token_lifetime", refresh_token_lifetime, above=True)
         self.users = parse_users(users)
         self.clients = register_clients(redirect_uris)
         self.access_tokens = IssuedTokens[User](token_lifetime)

@@ -77,8 +77,9 @@ class MemoryTokenStore:
 class FileTokenStore:
     """Keeps refresh tokens in a file that only its owner may read, and nothing else in it.
 
-    Without ``path`` the file is ``tokens.json`` in `config_directory`. It is replaced as a whole;
-    the lock is on a file beside it, so that processes share a rotating token. A file that others
+    Without ``path`` the file is ``tokens.json`` in the user's directory for configuration, such as
+    ``~/.config/itwin-async``. It is replaced as a whole; the lock is on a file beside it, so that
+    processes share a rotating token. A file that others
     may read is mended, with a warning in the log; one that belongs to somebody else is a
     `PermissionError`; a damaged one counts as empty, with a warning. Raises `OSError` where the
     file cannot be read or written, and `TimeoutError` where another process keeps the lock.

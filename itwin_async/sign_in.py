@@ -7,7 +7,6 @@ import inspect
 import logging
 import os
 import sys
-import webbrowser
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from html import escape
@@ -536,6 +535,8 @@ async def in_browser(url: str) -> bool:
 
 
 def _in_browser(url: str) -> bool:
+    import webbrowser  # noqa: PLC0415 - only a sign-in needs it, and not each import of the library
+
     if "BROWSER" not in os.environ:
         with contextlib.suppress(webbrowser.Error):
             if type(webbrowser.get()) is webbrowser.GenericBrowser:

@@ -29,7 +29,7 @@ coverage: $(READY)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
-# Small changes of the modules whose arithmetic decides, and whether a test fails. ONLY="limits urls"
+# Small changes of the modules whose arithmetic decides, and whether a test fails. ONLY="limiter urls"
 # takes some of them.
 mutation: $(READY)
 	$(BIN)/python scripts/mutation.py $(ONLY)

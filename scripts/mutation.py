@@ -45,12 +45,13 @@ TARGETS: Final = {
         "tests/http/test_outage_waiting.py",
     ),
     "itwin_async/_pagination/json_splitter.py": ("tests/pagination/test_json_splitter.py",),
-    "itwin_async/limits.py": (
-        "tests/test_limits.py",
-        "tests/test_pauses.py",
-        "tests/test_rate_windows.py",
+    "itwin_async/_http/rate_limiter.py": (
+        "tests/http/test_rate_limiter.py",
+        "tests/http/test_pauses.py",
+        "tests/http/test_rate_windows.py",
         "-k=not ten_thousand_waiters",
     ),
+    "itwin_async/limits.py": ("tests/test_limits.py",),
     "itwin_async/retries.py": (
         "tests/test_retries.py",
         "tests/http/test_retry_after.py",

@@ -293,7 +293,8 @@ def test_a_base_is_an_origin(url, origin):
         "https://api.bentley.com/v1", "https://api.bentley.com?x=1", "https://api.bentley.com/?",
         "https://api.bentley.com#x", "https://user@api.bentley.com", "https://a:b@api.bentley.com",
         "api.bentley.com", "//api.bentley.com", "", "ftp://api.bentley.com", "https://",
-        "https://api.bentley.com:0", "https://api.bentley.com:99999", "https://a b",
+        "https://api.bentley.com:0", "https://api.bentley.com:65536", "https://a b",
+        "https://api.bentley.com:99999",
         "https://api.bentley.com\n", "https://äpi.bentley.com", "https://[::1",
     ],
 )  # fmt: skip

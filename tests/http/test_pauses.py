@@ -9,6 +9,7 @@ from limiting import limited, settle, use
 from virtual_time import now, run
 
 from itwin_async import RateLimitError
+from itwin_async._http import rate_limiter
 
 # Pauses
 
@@ -165,13 +166,14 @@ def test_a_waiter_is_rejected_when_a_longer_pause_begins():
     run(main())
 
 
+@pytest.mark.parametrize("limit", ["max_wait", "max_total_wait"])
 @pytest.mark.parametrize("seconds", [1, 5, 120])
-def test_a_pause_as_long_as_the_longest_wait_is_waited_for(seconds):
+def test_a_pause_as_long_as_the_longest_wait_is_waited_for(seconds, limit):
     async def main():
         limiter = limited(1)
         for _ in range(20):
             limiter.pause(seconds)
-            (await limiter.acquire(max_wait=seconds)).release()
+            (await limiter.acquire(**{limit: seconds})).release()
             await asyncio.sleep(1_000)
 
     run(main())
@@ -204,6 +206,30 @@ def test_a_wait_within_the_total_is_waited():
         limiter.pause(10)
         with pytest.raises(RateLimitError):
             await limiter.acquire(max_total_wait=9)
+
+    run(main())
+
+
+@pytest.mark.parametrize(("seconds", "longest"), [(0, 0), (1, 1.1), (10, 11), (100, 101)])
+def test_a_pause_is_a_tenth_longer_than_asked_and_a_second_at_most(monkeypatch, seconds, longest):
+    monkeypatch.setattr(rate_limiter, "jitter", lambda _, most: most)
+
+    async def main():
+        limiter = limited(1)
+        limiter.pause(seconds)
+        assert limiter.paused_for() == pytest.approx(longest)
+
+    run(main())
+
+
+def test_the_jitter_of_a_pause_does_not_count_against_a_deadline(monkeypatch):
+    monkeypatch.setattr(rate_limiter, "jitter", lambda _, most: most)
+
+    async def main():
+        limiter = limited(1)
+        limiter.pause(10)
+        with anyio.fail_after(11.5):
+            (await limiter.acquire()).release()
 
     run(main())
 

@@ -182,6 +182,20 @@ def test_nothing_is_prefetched_during_a_pause_nor_for_a_while_after_it():
     run(main())
 
 
+def test_after_a_short_pause_nothing_is_prefetched_for_a_second():
+    async def main():
+        limiter = limited(8)
+        limiter.pause(0.1)
+        await asyncio.sleep(limiter.paused_for() + 0.9)
+        assert limiter.acquire_idle() is None
+        await asyncio.sleep(0.2)
+        prefetch = limiter.acquire_idle()
+        assert prefetch is not None
+        prefetch.release()
+
+    run(main())
+
+
 def test_nothing_is_prefetched_when_a_rate_window_is_nearly_full():
     async def main():
         limiter = limited(4, per_minute=20)
@@ -193,7 +207,7 @@ def test_nothing_is_prefetched_when_a_rate_window_is_nearly_full():
         for _ in range(20 - sent):
             (await limiter.acquire()).release()
         assert now() == start  # a part of the window was left to foreground requests
-        assert sent >= 10
+        assert sent == 16  # as many sends as there are slots
         (await limiter.acquire()).release()
         assert now() > start  # and prefetches were counted
 
@@ -386,6 +400,55 @@ def test_a_slot_given_back_while_another_is_granted_is_granted_in_its_turn():
         for slot in await asyncio.gather(*waiting):
             slot.release()
         assert (limiter.in_use, limiter.waiting, limiter._in_flight) == (0, 0, 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_cancelled_waiters_leave_the_queue_and_the_others_stay(read):
+    async def main():
+        limiter, served = limited(1), []
+        slot = await limiter.acquire()
+
+        async def wait(number):
+            waited = await (limiter.acquire_read() if read else limiter.acquire())
+            served.append(number)
+            waited.release()
+
+        tasks = [asyncio.create_task(wait(number)) for number in range(200)]
+        await settle()
+        for number, task in enumerate(tasks):
+            if number % 20:
+                task.cancel()
+        await settle()
+        assert limiter.waiting == 10
+        assert len(limiter._senders) + len(limiter._readers) < 80
+        slot.release()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert served == list(range(0, 200, 20))
+
+    run(main())
+
+
+def test_a_request_that_is_dropped_as_the_timer_is_set_sets_it_again():
+    async def main():
+        limiter = limited(3, per_minute=2)
+        one, other = await limiter.acquire(), await limiter.acquire()
+        first = asyncio.create_task(limiter.acquire())
+        await settle()
+        original = limiter._wake_at
+
+        def collect(when):  # a collector runs, and drops a request in flight
+            original(when)
+            one.release()
+
+        limiter._wake_at = collect
+        second = asyncio.create_task(limiter.acquire())
+        start = now()
+        (await asyncio.wait_for(first, 100)).release()
+        assert now() - start == pytest.approx(60)
+        other.release()
+        (await second).release()
 
     run(main())
 

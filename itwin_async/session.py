@@ -22,6 +22,7 @@ from itwin_async._http.executor import RequestExecutor
 from itwin_async._http.transport import ClientSession, Transport
 from itwin_async._pagination.list_context import ListContext, ReadAheadBudget
 from itwin_async._pagination.operation_group import GroupAttribute
+from itwin_async._sign_in.browser import check_open_browser
 from itwin_async.auth import ClientCredentials, Token, TokenProvider, TokenSource, environment
 from itwin_async.environment import provider_of_environment
 from itwin_async.events import OnEvent, Stats
@@ -31,7 +32,7 @@ from itwin_async.itwins import ITwins
 from itwin_async.limits import Limiter, rate_limiter_of
 from itwin_async.packages import Packages
 from itwin_async.retries import Retry
-from itwin_async.sign_in import OpenBrowser, SignInFlow, UserSignIn, check_open_browser
+from itwin_async.sign_in import OpenBrowser, SignInFlow, UserSignIn
 from itwin_async.users import GET_ME, User
 
 T = TypeVar("T")

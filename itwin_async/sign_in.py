@@ -1,22 +1,17 @@
 """Signing in as a person: the provider, the page in a browser, and the address that comes back."""
 
 import asyncio
-import contextlib
 import errno
-import inspect
 import logging
 import os
-import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
-from html import escape
-from typing import Any, Final, NoReturn, TypeAlias, cast
+from typing import Final, NoReturn
 
 from itwin_async._aio.loops import background
 from itwin_async._aio.threads import DedicatedThread, completed
 from itwin_async._core.oauth import (
     AuthorizationRequest,
-    ForeignStateError,
     authorization_request,
     check_authority,
     check_redirect,
@@ -30,12 +25,15 @@ from itwin_async._core.oauth import (
 from itwin_async._core.secrets import SecretStr, SecretValue
 from itwin_async._core.urls import split
 from itwin_async._core.validation import check_text
-from itwin_async._http.loopback import LoopbackServer
+from itwin_async._sign_in.browser import OpenBrowser, in_browser, link_html, open_address
+from itwin_async._sign_in.page import SharedSignIn, SignInPage
+from itwin_async._sign_in.store_entry import StoreEntry
 from itwin_async.auth import Token, TokenRequester, parse_token, sign_in_host
-from itwin_async.errors import ServerError, TransportError, UnauthorizedError, is_own, own_copy
+from itwin_async.errors import ServerError, TransportError, UnauthorizedError
 from itwin_async.token_store import MemoryTokenStore, TokenStore
 
-OpenBrowser: TypeAlias = bool | Callable[[str], object]
+__all__ = ["OpenBrowser", "SignInFlow", "UserSignIn", "in_browser"]
+
 _logger = logging.getLogger("itwin_async")
 _SCOPE: Final = "itwin-platform offline_access"
 _REDIRECTS: Final = ("http://localhost:3000/signin-callback",)
@@ -97,7 +95,7 @@ class UserSignIn:
         self._secret: Final = None if secret.value is None else SecretStr(secret.value)
         self._store: Final[TokenStore] = MemoryTokenStore() if store is None else store
         self._unsaved: dict[str, SecretStr] = {}  # newer than what the store could keep
-        self._under_way: _UnderWay | None = None
+        self._under_way: SharedSignIn | None = None
 
     def __repr__(self) -> str:
         if not hasattr(self, "_under_way"):  # a report of an error in its making
@@ -146,7 +144,7 @@ class UserSignIn:
         """The access token of who signs in with a browser. All that call it meanwhile share it."""
         under_way = self._under_way
         if under_way is None or not under_way.joinable():
-            under_way = self._under_way = _UnderWay()
+            under_way = self._under_way = SharedSignIn()
             under_way.begin(self._listen_and_redeem(requester, open_browser, under_way))
         return await under_way.wait(seconds)
 
@@ -166,10 +164,10 @@ class UserSignIn:
         return f"{self.authority_at(requester.base_url)} {self.client_id} {self.scope}"
 
     @asynccontextmanager
-    async def _locked(self, key: str) -> "AsyncGenerator[_Entry]":
+    async def _locked(self, key: str) -> "AsyncGenerator[StoreEntry]":
         """What the store keeps under a key, locked for all others."""
         thread = DedicatedThread("token store")
-        entry = _Entry(self._store, self._unsaved, key, thread)
+        entry = StoreEntry(self._store, self._unsaved, key, thread)
         try:
             try:
                 await entry.enter()
@@ -179,7 +177,7 @@ class UserSignIn:
         finally:
             thread.close()
 
-    async def _renew(self, requester: TokenRequester, entry: "_Entry") -> Token:
+    async def _renew(self, requester: TokenRequester, entry: "StoreEntry") -> Token:
         refused: UnauthorizedError | None = None
         used: SecretStr | None = None
         try:
@@ -202,7 +200,7 @@ class UserSignIn:
             refused = None  # it leads to this frame
 
     async def _refresh(
-        self, requester: TokenRequester, entry: "_Entry", refresh_token: SecretStr
+        self, requester: TokenRequester, entry: "StoreEntry", refresh_token: SecretStr
     ) -> Token:
         form = refresh_form(self.client_id, refresh_token, self._secret)
         answer = SecretValue(await requester.post(self._token_url(requester), form))
@@ -235,13 +233,13 @@ class UserSignIn:
         return f"{self.authority_at(requester.base_url)}/connect/token"
 
     async def _listen_and_redeem(
-        self, requester: TokenRequester, open_browser: OpenBrowser, under_way: "_UnderWay"
+        self, requester: TokenRequester, open_browser: OpenBrowser, under_way: "SharedSignIn"
     ) -> Token:
         async with self._locked(self._key(requester)) as entry:
             await entry.load()  # a store that cannot be used is refused before anybody signs in
         listener = await self._listen(requester)
         async with listener.server:
-            opening = background(_open(open_browser, listener.request.url), "browser")
+            opening = background(open_address(open_browser, listener.request.url), "browser")
             answer = background(listener.server.wait(), "answer of the browser")
             try:
                 await asyncio.wait([opening, answer], return_when=asyncio.FIRST_COMPLETED)
@@ -259,14 +257,14 @@ class UserSignIn:
         under_way.answered.set()
         return await self.redeem(requester, listener.request, listener.take())
 
-    async def _listen(self, requester: TokenRequester) -> "_Listener":
+    async def _listen(self, requester: TokenRequester) -> "SignInPage":
         """Listen on the first redirect address on loopback whose port is free."""
         reasons: list[str] = []
         for uri in self.redirect_uris:
             origin = check_redirect(uri)
             if origin.scheme != "http":
                 continue
-            listener = _Listener(self.begin(requester, uri))
+            listener = SignInPage(self.begin(requester, uri))
             try:
                 await listener.server.start()
             except OSError as error:
@@ -283,162 +281,6 @@ class UserSignIn:
             errno.EADDRINUSE,
             f"no address of redirect_uris can be listened on: {', '.join(reasons)}",
         )
-
-
-class _Entry:
-    """What a store keeps under one key. All calls of the store come from one thread."""
-
-    def __init__(
-        self,
-        store: TokenStore,
-        unsaved: dict[str, SecretStr],
-        key: str,
-        thread: DedicatedThread,
-    ) -> None:
-        self._store = store
-        self._unsaved = unsaved
-        self._key = key
-        self._thread = thread
-        self._lock: AbstractContextManager[object] | None = None
-
-    def __repr__(self) -> str:
-        return "_Entry()"
-
-    async def enter(self) -> None:
-        """Take the lock. A cancellation does not wait for it: `leave` frees it once it came."""
-        await self._thread.start(self._enter)
-
-    async def leave(self) -> None:
-        """Free the lock, or give up the wait for it."""
-        left = self._thread.start(self._leave)
-        if self._lock is not None:
-            await completed(left)
-
-    async def load(self) -> SecretStr | None:
-        """The refresh token that is kept, or None."""
-        if self._key in self._unsaved:
-            return self._unsaved[self._key]
-        token: object = (await completed(self._thread.start(self._load))).value
-        if token is None or isinstance(token, SecretStr):
-            return token
-        if not isinstance(token, str):
-            raise TypeError(f"load of a token store must give a str, not {type(token).__name__}")
-        return SecretStr(token) if token else None
-
-    async def save(self, token: SecretStr) -> None:
-        """Keep a refresh token; in memory as well where the store raises."""
-        self._unsaved[self._key] = token
-        await completed(self._thread.start(self._store.save, self._key, token))
-        del self._unsaved[self._key]
-
-    async def clear(self) -> None:
-        """Keep none any more."""
-        self._unsaved.pop(self._key, None)
-        await completed(self._thread.start(self._store.clear, self._key))
-
-    # In the thread
-
-    def _enter(self) -> None:
-        lock = self._store.lock(self._key)
-        lock.__enter__()
-        self._lock = lock
-
-    def _load(self) -> SecretValue:
-        return SecretValue(self._store.load(self._key))
-
-    def _leave(self) -> None:
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            lock.__exit__(None, None, None)
-
-
-class _Listener:
-    """A server that waits for the answer to one request."""
-
-    def __init__(self, request: AuthorizationRequest) -> None:
-        self.request: Final = request
-        self.server: Final = LoopbackServer(request.redirect_uri, self._answer)
-        self._outcome: SecretStr | Exception | None = None
-
-    def _answer(self, query: SecretStr) -> tuple[str, str] | None:
-        try:
-            self._outcome = parse_redirect(self.request, query)
-        except ForeignStateError:
-            return None
-        except (UnauthorizedError, ValueError) as error:
-            self._outcome = error.with_traceback(None)
-            return "Not signed in", f"{error}. You can close this page.".replace("..", ".")
-        return "Signed in", "You can close this page and go back to where you came from."
-
-    def take(self) -> SecretStr:
-        """The code, once the server has its answer."""
-        outcome, self._outcome = self._outcome, None
-        if isinstance(outcome, SecretStr):
-            return outcome
-        if isinstance(outcome, UnauthorizedError):
-            raise outcome
-        raise UnauthorizedError(str(outcome)) from None
-
-
-class _UnderWay:
-    """A sign-in that all who call `sign_in` meanwhile share; without anybody left it ends."""
-
-    def __init__(self) -> None:
-        self.answered: Final = asyncio.Event()
-        self._waiters = 0
-
-    def begin(self, work: Any) -> None:
-        """Begin it."""
-        self._task: asyncio.Task[Token | Exception] = background(_outcome(work), "sign-in")
-
-    def joinable(self) -> bool:
-        """Whether it goes on, in this event loop."""
-        return (
-            self._task.get_loop() is asyncio.get_running_loop()
-            and not self._task.done()
-            and not self._task.cancelling()
-        )
-
-    async def wait(self, seconds: float) -> Token:
-        """The token; `TransportError` where no browser came back within so many ``seconds``."""
-        self._waiters += 1
-        answered = background(self.answered.wait(), "sign-in")
-        try:
-            await asyncio.wait(
-                [self._task, answered], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            if not self._task.done() and not self.answered.is_set():
-                raise TransportError(
-                    f"nobody signed in within {seconds:g} s: where the browser runs on another "
-                    "machine, use `flow = itwin.begin_sign_in()`",
-                    "timeout",
-                )
-            await asyncio.wait([self._task])
-            if self._task.cancelled():
-                raise RuntimeError("the sign-in was cancelled: begin another")
-        finally:
-            answered.cancel()
-            self._waiters -= 1
-            if not self._waiters and not self._task.done():
-                self._task.cancel()
-                await completed(background(_ended(self._task), "end of a sign-in"))
-        outcome = self._task.result()
-        if isinstance(outcome, Token):
-            return outcome
-        if is_own(outcome):
-            raise own_copy(outcome) from outcome.__cause__
-        raise outcome
-
-
-async def _ended(task: "asyncio.Task[Any]") -> None:
-    await asyncio.wait([task])
-
-
-async def _outcome(work: Awaitable[Token]) -> Token | Exception:
-    try:
-        return await work
-    except Exception as error:  # noqa: BLE001 - raised to each waiter
-        return error
 
 
 class SignInFlow:
@@ -463,8 +305,8 @@ class SignInFlow:
 
     def _repr_html_(self) -> str:
         return (
-            f"{_link(self.url)}<p>then <code>await flow.finish(address)</code> with the address "
-            "that the browser was sent to</p>"
+            f"{link_html(self.url)}<p>then <code>await flow.finish(address)</code> with the "
+            "address that the browser was sent to</p>"
         )
 
     @property
@@ -494,76 +336,3 @@ class SignInFlow:
                 self._over = False  # the code may still be good
                 raise
             self._signed_in(token)
-
-
-class _Link:
-    """What a notebook shows where no browser was opened."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def __repr__(self) -> str:
-        return f"Open this address to sign in: {self._url}"
-
-    def _repr_html_(self) -> str:
-        return _link(self._url)
-
-
-def _link(url: str) -> str:
-    return f'<a href="{escape(url)}" target="_blank" rel="noopener noreferrer">Sign in</a>'
-
-
-async def _open(open_browser: OpenBrowser, url: str) -> None:
-    """Open an address as it is wished; where nothing opens, show it."""
-    if callable(open_browser):
-        opened = open_browser(url)
-        if isinstance(opened, asyncio.Future):
-            await asyncio.shield(cast("asyncio.Future[object]", opened))  # its owner's
-        elif inspect.isawaitable(opened):
-            await opened
-    elif not (open_browser and await in_browser(url)):
-        await _show(url)
-
-
-async def in_browser(url: str) -> bool:
-    """Open an address in the user's browser; whether there is one."""
-    thread = DedicatedThread("browser")
-    try:
-        return await thread.start(_in_browser, url)
-    finally:
-        thread.close()
-
-
-def _in_browser(url: str) -> bool:
-    import webbrowser  # noqa: PLC0415 - only a sign-in needs it, and not each import of the library
-
-    if "BROWSER" not in os.environ:
-        with contextlib.suppress(webbrowser.Error):
-            if type(webbrowser.get()) is webbrowser.GenericBrowser:
-                return False  # one for terminals, which would take ours
-    return webbrowser.open(url)
-
-
-async def _show(url: str) -> None:
-    ipython: Any = sys.modules.get("IPython")
-    if ipython is not None and ipython.get_ipython() is not None:
-        ipython.display.display(_Link(url))
-        return
-    stderr: Any = sys.stderr
-    if stderr is None:
-        return
-    thread = DedicatedThread("link")
-    try:
-        await thread.start(stderr.write, f"{_Link(url)!r}\n")
-    finally:
-        thread.close()
-
-
-def check_open_browser(open_browser: OpenBrowser) -> None:
-    """`TypeError` unless this is a bool or callable."""
-    given: object = open_browser
-    if not isinstance(given, bool) and not callable(given):
-        raise TypeError(
-            f"open_browser must be a bool or a callable that takes the address, not "
-            f"{type(given).__name__}"
-        )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from itwin_async._core.jitter import jitter
+from itwin_async._core.validation import check_count, check_seconds
 from itwin_async.errors import (
     DecodeError,
     ITwinError,
@@ -49,19 +50,10 @@ class Retry:
     max_outage: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        attempts: object = self.attempts
-        if not isinstance(attempts, int) or isinstance(attempts, bool):
-            raise TypeError(f"attempts must be an int, not {type(attempts).__name__}")
-        if attempts < 1:
-            raise ValueError(f"attempts must be at least 1, not {attempts}")
-        for name in ("base", "cap", "max_retry_after", "max_throttled", "max_outage"):
-            seconds: object = getattr(self, name)
-            if seconds is None and name == "max_outage":
-                continue
-            if not isinstance(seconds, int | float) or isinstance(seconds, bool):
-                raise TypeError(f"{name} must be a number of seconds, not {type(seconds).__name__}")
-            if not seconds >= 0:
-                raise ValueError(f"{name} must be 0 seconds or more, not {seconds}")
+        check_count("attempts", self.attempts)
+        for name in ("base", "cap", "max_retry_after", "max_throttled"):
+            check_seconds(name, getattr(self, name), finite=False, zero=True)
+        check_seconds("max_outage", self.max_outage, finite=False, zero=True, optional=True)
 
     def backoff(self, fault: int) -> float:
         """Seconds to wait after the *fault*-th fault: exponential, with jitter."""

@@ -68,11 +68,17 @@ def check_count(
         raise ValueError(f"{name} must be {limits}, not {value}")
 
 
-def check_seconds(name: str, value: object, *, finite: bool = True) -> None:
-    """`TypeError` or `ValueError` unless the value is a number of more than 0 seconds."""
+def check_seconds(
+    name: str, value: object, *, finite: bool = True, zero: bool = False, optional: bool = False
+) -> None:
+    """`TypeError` or `ValueError` unless the value is a number of seconds: more than 0, or 0."""
+    if value is None and optional:
+        return
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if not value > 0 or (finite and value == math.inf):
+    if zero and not value >= 0:
+        raise ValueError(f"{name} must be 0 seconds or more, not {value}")
+    if (not zero and not value > 0) or (finite and value == math.inf):
         raise ValueError(f"{name} must be more than 0 seconds, not {value}")
 
 

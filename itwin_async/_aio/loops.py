@@ -1,4 +1,4 @@
-"""The event loop and the process that something belongs to, and how it is reached from outside."""
+"""Event loops: the one that an object is bound to, and calls to it from other threads."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class LoopBinding:
-    """The event loop and the process in which something was first used."""
+    """The event loop and the process in which an object was first used."""
 
     __slots__ = ("_loop", "_pid")
 
@@ -35,27 +35,27 @@ class LoopBinding:
 
     @property
     def lost(self) -> bool:
-        """Whether nothing may be done with the loop any more: it is closed, or the parent's."""
+        """Whether the loop must not be touched any more: it is closed, or the parent process's."""
         return self._loop is not None and (self._loop.is_closed() or self._pid != os.getpid())
 
     def check(self, what: str) -> None:
-        """Bind to the running loop, or `RuntimeError` where ``what`` belongs to another one."""
+        """Bind to the running loop; `RuntimeError` if it is bound to another loop or process."""
+        loop = asyncio.get_running_loop()
+        if self._loop is loop and self._pid == os.getpid():
+            return
         if self.forked:
             raise RuntimeError(f"this {what} was used before a fork: make one per process")
-        loop = asyncio.get_running_loop()
-        if self._loop is loop:
-            return
         if self._loop is not None:
             raise RuntimeError(f"this {what} belongs to another event loop: make one per loop")
-        # Its first call imports anyio's backend: not on an error path, where files may be short.
+        # Its first call imports anyio's backend, which fails when the process is out of files.
         anyio.current_effective_deadline()
         self._loop, self._pid = loop, os.getpid()
 
     def call(self, function: Callable[[], object]) -> None:
-        """Call a function that touches the loop, from a finalizer, which runs in any thread.
+        """Call a function that touches the loop, from any thread, such as in a finalizer.
 
-        At once in the loop's thread, or where the loop does not run; soon where it runs in another
-        thread; never in a forked child.
+        At once in the loop's thread or if the loop does not run; soon if it runs in another thread;
+        never in a forked child.
         """
         if self.forked:
             return
@@ -68,7 +68,7 @@ class LoopBinding:
 
 
 def background(work: Coroutine[Any, Any, T], name: str) -> "asyncio.Task[T]":
-    """A task that its owner ends. A loop that is closed before that is no reason to complain."""
+    """A task that its owner ends; asyncio does not warn if the loop is closed before that."""
     task = asyncio.create_task(work, name=f"itwin_async {name}")
     with contextlib.suppress(AttributeError):  # of another loop's task
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001

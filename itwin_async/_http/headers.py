@@ -34,7 +34,7 @@ class RequestHeaders:
 class CorrelationIds:
     """Ids in the form of a UUID: random for the session, then counted.
 
-    A `uuid4` for each request cost 5 to 17 µs of a page's 200. The random part is drawn at the
+    A `uuid4` for each request cost 5 to 17 µs, of 200 for a page. The random part is drawn at the
     first use, so that sessions made before a fork differ in its children.
     """
 

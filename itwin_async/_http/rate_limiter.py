@@ -238,6 +238,8 @@ class RateLimiter:
 
     def _sendable_at(self, now: float) -> float:
         """When a request may be sent, as far as pauses and rate windows are concerned."""
+        if not self._windows and now >= self._paused_until + _RAMP:
+            return now  # as nearly always
         at = max(
             self._paused_until, self._next_send if now < self._paused_until + _RAMP else -math.inf
         )

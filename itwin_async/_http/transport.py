@@ -131,7 +131,7 @@ class _HttpResponse:
         if failure is not None:  # raised here, its context is not the foreign error
             self.close()
             raise failure
-        self._count(len(piece))
+        self._bytes_left -= len(piece)
         if self._bytes_left < 0:
             self.close()
             del piece  # no frame of an error shows what a body holds
@@ -143,10 +143,11 @@ class _HttpResponse:
         if content.at_eof():  # aiohttp has released the connection
             self.ended = True
             self._release()
+        else:
+            self._count_progress(len(piece))
         return piece
 
-    def _count(self, size: int) -> None:
-        self._bytes_left -= size
+    def _count_progress(self, size: int) -> None:
         self._since_progress += size
         if self._since_progress >= PROGRESS and self._timeout is not None:
             self._since_progress = 0

@@ -1,4 +1,4 @@
-"""What every request of a session carries, and what is counted and told of it."""
+"""What every request of a session carries, and what is counted and reported of it."""
 
 import logging
 import uuid

@@ -36,9 +36,9 @@ async def every(pager):
     return [item async for item in pager]
 
 
-def value(nth: int) -> dict[str, str]:
+def value(index: int) -> dict[str, str]:
     """A row as the emulator makes it."""
-    return {"Field1": f"value{2 * nth + 1}", "Field2": f"value{2 * nth + 2}"}
+    return {"Field1": f"value{2 * index + 1}", "Field2": f"value{2 * index + 2}"}
 
 
 def targets(emulator) -> list[str]:
@@ -56,7 +56,7 @@ LIST = "list_entities"
 @pytest.mark.parametrize("page_size", [None, 7, 25, 250, 251])
 async def test_all_rows_come_once_and_in_order(emulator, itwin, page_size, ahead):
     found = await every(rows_of(itwin, page_size=page_size).ahead(ahead))
-    assert found == [value(nth) for nth in range(250)]
+    assert found == [value(index) for index in range(250)]
 
 
 async def test_a_list_ends_with_an_empty_page(emulator, itwin):
@@ -77,7 +77,7 @@ async def test_a_server_that_gives_fewer_rows_than_asked_loses_none():
         client(emulator) as itwin,
     ):
         found = await every(rows_of(itwin, page_size=100))
-        assert found == [value(nth) for nth in range(250)]
+        assert found == [value(index) for index in range(250)]
         assert targets(emulator)[1] == "$top=100&$skip=30"
 
 
@@ -118,11 +118,11 @@ async def test_a_list_goes_on_behind_its_cursor(itwin):
             await anext(items)
         cursor = items.cursor
     rest = await every(pager.resume(cursor))
-    assert rest == [value(nth) for nth in range(33, 250)]
+    assert rest == [value(index) for index in range(33, 250)]
     pages = [page async for page in pager.pages()]
     assert [len(page) for page in pages] == [20] * 12 + [10, 0]
     assert await every(pager.resume(pages[-1].cursor)) == []
-    assert await every(pager.resume(pages[2].cursor)) == [value(nth) for nth in range(60, 250)]
+    assert await every(pager.resume(pages[2].cursor)) == [value(index) for index in range(60, 250)]
 
 
 async def test_a_fault_on_the_way_loses_no_row(emulator):
@@ -130,7 +130,7 @@ async def test_a_fault_on_the_way_loses_no_row(emulator):
     emulator.faults.add(LIST, Status(503), after=2)
     async with client(emulator) as itwin:
         found = await every(rows_of(itwin, page_size=50))
-    assert found == [value(nth) for nth in range(250)]
+    assert found == [value(index) for index in range(250)]
 
 
 async def test_a_set_that_is_not_there_is_told(itwin):

@@ -81,8 +81,8 @@ def compare(said: Any, found: Any, place: str) -> None:
             compare(value, getattr(found, snake(name)), f"{place}.{name}")
     elif isinstance(said, list):
         assert len(said) == len(found), place
-        for nth, (one, other) in enumerate(zip(said, found, strict=True)):
-            compare(one, other, f"{place}[{nth}]")
+        for index, (one, other) in enumerate(zip(said, found, strict=True)):
+            compare(one, other, f"{place}[{index}]")
     elif isinstance(found, datetime):
         assert abs((datetime.fromisoformat(said) - found).total_seconds()) < 2e-6, place
     else:

@@ -81,20 +81,20 @@ async def test_an_error_ends_the_other_lists_at_once():
 
 
 async def test_on_error_leaves_the_failing_lists_out():
-    told = []
+    reported = []
     async with (
         PageServer(failing({1, 4}, 500, after=3)) as server,
         client(server, retry=Retry(attempts=1)) as itwin,
     ):
         pagers = lists(itwin, 6)
 
-        def tell(pager, error) -> None:
-            told.append((pagers.index(pager), error))
+        def report(pager, error) -> None:
+            reported.append((pagers.index(pager), error))
 
-        async with merged(pagers, on_error=tell) as items:
+        async with merged(pagers, on_error=report) as items:
             got = pairs([item async for item in items])
-    assert sorted(name for name, _ in told) == [1, 4]
-    assert {type(error) for _, error in told} == {ServerError}
+    assert sorted(name for name, _ in reported) == [1, 4]
+    assert {type(error) for _, error in reported} == {ServerError}
     for name in range(6):
         expected = list(range(3 if name in {1, 4} else 9))
         assert [index for of, index in got if of == name] == expected

@@ -28,8 +28,8 @@ def chain(*pages: tuple[int, object]):
     """Pages by number of items and next link; a link ``->n`` leads to page n."""
 
     async def answer(call) -> None:
-        _, _, nth = call.target.partition("page=")
-        at = int(nth or 0)
+        _, _, number = call.target.partition("page=")
+        at = int(number or 0)
         count, following = pages[at]
         if isinstance(following, str) and following.startswith("->"):
             following = f"{call.server.url}{PATH}?page={following[2:]}"

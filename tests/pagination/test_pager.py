@@ -33,9 +33,9 @@ async def test_nothing_is_requested_before_iteration(emulator, itwin):
 
 async def test_a_page_is_requested_when_its_first_item_is_wanted(emulator, itwin):
     items = aiter(itwin.imodels.list_extended_data(IMODEL, page_size=5))
-    for nth in range(25):
+    for number in range(25):
         await anext(items)
-        assert emulator.count(LIST) == nth // 5 + 1
+        assert emulator.count(LIST) == number // 5 + 1
 
 
 async def test_a_pager_starts_from_the_beginning_each_time(emulator, itwin):
@@ -115,9 +115,9 @@ async def test_a_list_in_a_list_works_with_one_slot(emulator, ahead):
 async def test_more_open_lists_than_slots_do_not_wait_for_each_other(emulator):
     async with client(emulator, limiter=Limiter(concurrency=2)) as itwin, asyncio.timeout(20):
         lists = [aiter(itwin.imodels.list_extended_data(IMODEL, page_size=5)) for _ in range(40)]
-        for nth in range(25):
+        for number in range(25):
             got = numbers([await anext(items) for items in lists])
-            assert got == [nth + 1] * 40
+            assert got == [number + 1] * 40
     assert emulator.max_in_flight <= 2
 
 

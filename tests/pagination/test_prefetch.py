@@ -37,10 +37,10 @@ async def test_windows_double_up_to_their_most(most, windows):
         client(server, limiter=Limiter(concurrency=32)) as itwin,
     ):
         items = aiter(itwin.imodels.list_extended_data(IMODEL).ahead(most))
-        for nth, window in enumerate(windows):
+        for index, window in enumerate(windows):
             await anext(items)
-            await until(lambda nth=nth, window=window: len(server.calls) >= nth + 1 + window)
-            assert await at_rest(server) == nth + 1 + window
+            await until(lambda index=index, window=window: len(server.calls) >= index + 1 + window)
+            assert await at_rest(server) == index + 1 + window
             for _ in range(4):
                 await anext(items)
         await items.aclose()
@@ -48,7 +48,9 @@ async def test_windows_double_up_to_their_most(most, windows):
 
 @pytest.mark.parametrize("first", [5, 10])
 async def test_guesses_leave_the_last_slot_free(first):
-    answer = Held(first=first)  # at 10, guesses are also made without a request of their list's own
+    answer = Held(
+        first=first
+    )  # at 10, pages are also prefetched without a request of their list's own
     async with (
         PageServer(answer) as server,
         client(server, limiter=Limiter(concurrency=4)) as itwin,
@@ -87,11 +89,11 @@ async def test_one_slot_is_none_to_guess_with():
         client(server, limiter=Limiter(concurrency=1)) as itwin,
     ):
         items = aiter(itwin.imodels.list_extended_data(IMODEL).ahead(16))
-        for nth in range(50):
-            assert (await anext(items)).changeset_index == nth
-            assert len(server.calls) == nth // 5 + 1
-            if nth % 20 == 0:
-                assert await at_rest(server) == nth // 5 + 1
+        for index in range(50):
+            assert (await anext(items)).changeset_index == index
+            assert len(server.calls) == index // 5 + 1
+            if index % 20 == 0:
+                assert await at_rest(server) == index // 5 + 1
 
 
 async def test_no_guess_is_made_while_anyone_waits():
@@ -276,10 +278,10 @@ async def test_continuation_tokens_are_read_one_page_ahead(most):
 
     async with PageServer(answer) as server, client(server) as itwin:
         items = aiter(itwin.imodels.list_extended_data(IMODEL).ahead(most))
-        for nth in range(10):
+        for index in range(10):
             for _ in range(5):
                 await anext(items)
-            sent = min(nth + 2, 10)
+            sent = min(index + 2, 10)
             await until(lambda sent=sent: len(server.calls) >= sent)
             assert await at_rest(server) == sent
 

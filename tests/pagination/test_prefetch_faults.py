@@ -155,7 +155,7 @@ async def test_a_throttled_guess_closes_the_door_and_ends_guessing_for_a_while()
 
             going = asyncio.create_task(some(60))
             await until(lambda: itwin.limiter.waiting == 1)
-            assert await at_rest(server) == closed  # nothing is sent at a closed door
+            assert await at_rest(server) == closed  # nothing is sent during a pause
             clock.forward(23)
             await going
             await at_rest(server)

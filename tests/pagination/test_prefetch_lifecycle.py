@@ -30,10 +30,10 @@ async def test_guesses_fit_in_buffer_bytes():
         client(server, buffer_bytes=70_000, limiter=Limiter(concurrency=32)) as itwin,
     ):
         items = aiter(itwin.imodels.list_extended_data(IMODEL).ahead(16))
-        for nth in range(12):
+        for index in range(12):
             for _ in range(5):
                 await anext(items)
-            assert await at_rest(server) <= nth + 1 + 3  # a page has 20,6 KB
+            assert await at_rest(server) <= index + 1 + 3  # a page has 20,6 KB
         assert len(server.calls) == 15
         await items.aclose()
 
@@ -56,11 +56,11 @@ async def test_all_lists_together_fit_in_buffer_bytes():
 async def test_without_room_nothing_is_guessed():
     async with PageServer(listing(50, 5)) as server, client(server, buffer_bytes=0) as itwin:
         items = aiter(itwin.imodels.list_extended_data(IMODEL).ahead(16))
-        for nth in range(50):
-            assert (await anext(items)).changeset_index == nth
-            assert len(server.calls) == nth // 5 + 1
-            if nth % 20 == 0:
-                assert await at_rest(server) == nth // 5 + 1
+        for index in range(50):
+            assert (await anext(items)).changeset_index == index
+            assert len(server.calls) == index // 5 + 1
+            if index % 20 == 0:
+                assert await at_rest(server) == index // 5 + 1
 
 
 @pytest.mark.parametrize("room", [2_000, 60_000, 400_000])

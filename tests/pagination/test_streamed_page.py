@@ -130,8 +130,8 @@ async def test_many_large_pages_may_be_open_with_one_slot():
         asyncio.timeout(20),
     ):
         lists = [aiter(itwin.imodels.list_extended_data(IMODEL)) for _ in range(10)]
-        for nth in range(8):
-            assert numbers([await anext(items) for items in lists]) == [nth] * 10
+        for number in range(8):
+            assert numbers([await anext(items) for items in lists]) == [number] * 10
 
 
 async def test_reading_on_waits_for_a_slot():

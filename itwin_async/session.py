@@ -3,11 +3,11 @@
 import os
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Final, NoReturn, Self, TypedDict, TypeVar, Unpack, cast, overload
 
 from itwin_async._core.custom_request import custom_request
 from itwin_async._core.operation import Method, QueryValue
-from itwin_async._core.secrets import SecretDict, SecretValue
+from itwin_async._core.secrets import SecretDict, SecretStr, SecretValue
 from itwin_async._core.urls import PRODUCTION, base_origin, secure_origin
 from itwin_async._core.validation import (
     check_callback,
@@ -364,6 +364,8 @@ class ITwinSession:
             extensions = await itwin.request("GET", "/extensions/", query={"$top": 1})
             print(extensions["extensions"][0]["name"])
         """
+        if isinstance(cast("object", path), str):
+            path = SecretStr(path)  # somebody may try a signed URL, and errors show their frames
         request = custom_request(self._executor.base, method, path, query, body, version, returns)
 
         async def decode(response: Body) -> Any:

@@ -38,10 +38,10 @@ def client(platform: Platform) -> Iterator[Client]:
 
 
 @pytest.fixture
-def world(platform: Platform) -> list[str]:
+def imodel_ids(platform: Platform) -> list[str]:
     """The ids of all iModels; and no faults, no requests of earlier tests."""
     platform.ask("forget")
-    found = [each["id"] for each in platform.ask("world")]
+    found = [each["id"] for each in platform.ask("imodels")]
     platform.ask("forget")
     return found
 

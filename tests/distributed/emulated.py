@@ -100,7 +100,7 @@ def _imodel(record: RequestRecord) -> str:
     return parts[2] if len(parts) > 2 else ""
 
 
-async def _world(emulator: Emulator) -> list[dict[str, str]]:
+async def _imodels(emulator: Emulator) -> list[dict[str, str]]:
     from itwin_async import ITwinSession  # noqa: PLC0415 - the script alone needs it
 
     async with ITwinSession(emulator.credentials, base_url=emulator.url) as itwin:
@@ -162,7 +162,9 @@ async def _serve(options: dict[str, Any]) -> None:
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             asked = json.loads(line)
             what = asked.pop("what")
-            response = await _world(emulator) if what == "world" else _handle(emulator, what, asked)
+            response = (
+                await _imodels(emulator) if what == "imodels" else _handle(emulator, what, asked)
+            )
             respond(response)
 
 

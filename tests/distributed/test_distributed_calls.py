@@ -30,12 +30,12 @@ from itwin_async.distributed import IngestProgress, ingest_extended_data
 FAST = {"per_minute": 6_000, "batch_entries": 90, "show_progress": False}
 
 
-def test_every_row_is_in_the_parts_once(client, world, tmp_path):
+def test_every_row_is_in_the_parts_once(client, imodel_ids, tmp_path):
     reports: list[IngestProgress] = []
     found = ingest_extended_data(
         client,
         ClientCredentials.from_env,
-        world,
+        imodel_ids,
         tmp_path / "out",
         on_progress=reports.append,
         **FAST,
@@ -43,7 +43,7 @@ def test_every_row_is_in_the_parts_once(client, world, tmp_path):
     assert (found.rows, found.bad, found.imodels, found.failures) == (360, 0, 12, {})
     assert len(found.paths) == 4
     rows = rows_of(found.paths)
-    assert keys_of(rows) == [(each, index) for each in sorted(world) for index in range(1, 31)]
+    assert keys_of(rows) == [(each, index) for each in sorted(imodel_ids) for index in range(1, 31)]
     assert rows.schema.names == ["imodel_id", "changeset_index", "changeset_id", "data"]
     assert json.loads(rows["data"][0].as_py())["data"]["changedFiles"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
@@ -55,12 +55,12 @@ def test_every_row_is_in_the_parts_once(client, world, tmp_path):
 
 
 def test_imodels_are_found_by_their_itwins_and_payloads_become_columns(
-    client, platform, world, tmp_path
+    client, platform, imodel_ids, tmp_path
 ):
-    itwins = {each["itwin_id"] for each in platform.ask("world")}
+    itwins = {each["itwin_id"] for each in platform.ask("imodels")}
     url = (tmp_path / "out").as_uri()
     found = ingest_extended_data(
-        client, ingested.provider, world[:1], url, Payload, itwin_ids=itwins, **FAST
+        client, ingested.provider, imodel_ids[:1], url, Payload, itwin_ids=itwins, **FAST
     )
     assert (found.rows, found.imodels) == (360, 12)
     assert all(path.startswith(f"{url}/part-") for path in found.paths)
@@ -68,9 +68,9 @@ def test_imodels_are_found_by_their_itwins_and_payloads_become_columns(
     assert rows["data"][0].as_py()["data"]["changedFiles"]
 
 
-def test_a_relative_path_is_the_drivers(client, world, tmp_path, monkeypatch):
+def test_a_relative_path_is_the_drivers(client, imodel_ids, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the workers have other ones
-    found = ingest_extended_data(client, ingested.provider, world[:1], "out", **FAST)
+    found = ingest_extended_data(client, ingested.provider, imodel_ids[:1], "out", **FAST)
     assert Path(found.paths[0]).parent == tmp_path / "out"
     assert pq.read_table(found.paths[0]).num_rows == 30
 
@@ -80,9 +80,9 @@ def test_nothing_is_an_empty_job(client, tmp_path):
     assert (found.rows, found.imodels, found.paths, found.failures) == (0, 0, [], {})
 
 
-async def test_an_asynchronous_client_awaits(client, world, tmp_path):
+async def test_an_asynchronous_client_awaits(client, imodel_ids, tmp_path):
     async with Client(client.scheduler.address, asynchronous=True, set_as_default=False) as own:
-        found = await ingest_extended_data(own, ingested.provider, world, tmp_path, **FAST)
+        found = await ingest_extended_data(own, ingested.provider, imodel_ids, tmp_path, **FAST)
     assert (found.rows, found.imodels) == (360, 12)
 
 
@@ -99,7 +99,7 @@ def quiet_after(platform, seconds: float = 1.0) -> bool:
 
 
 async def test_a_cancelled_task_leaves_no_crawl(slow, slow_client, tmp_path, cancel_kind):
-    ids = [each["id"] for each in slow.ask("world")]
+    ids = [each["id"] for each in slow.ask("imodels")]
     slow.ask("forget")
     async with Client(slow_client.scheduler.address, asynchronous=True) as own:
         job = Running(
@@ -132,7 +132,7 @@ def slow_client(slow: Platform) -> Iterator[Client]:
 
 
 def test_ctrl_c_leaves_no_crawl(slow, slow_client, tmp_path):
-    ids = [each["id"] for each in slow.ask("world")]
+    ids = [each["id"] for each in slow.ask("imodels")]
     slow.ask("forget")
     how = {"scheduler": slow_client.scheduler.address, "imodel_ids": ids, "concurrency": 4}
     driver = subprocess.Popen(
@@ -146,19 +146,18 @@ def test_ctrl_c_leaves_no_crawl(slow, slow_client, tmp_path):
     )
     slow.wait_for(4)
     driver.send_signal(signal.SIGINT)
-    interrupted = time.monotonic()
     errors = driver.communicate(timeout=30)[1]
-    assert time.monotonic() - interrupted < 9
+    assert "did not stop within" not in errors  # it waits for the workers, and they stop
     assert driver.returncode != 0
     assert "KeyboardInterrupt" in errors
     assert quiet_after(slow)
     assert all(not names for names in slow_client.run(plugins_of).values())
 
 
-def test_a_terminal_shows_the_bar(client, world, tmp_path):
+def test_a_terminal_shows_the_bar(client, imodel_ids, tmp_path):
     how = {
         "scheduler": client.scheduler.address,
-        "imodel_ids": world,
+        "imodel_ids": imodel_ids,
         "destination": str(tmp_path),
         "per_minute": 6_000,
         "batch_entries": 90,
@@ -169,7 +168,7 @@ def test_a_terminal_shows_the_bar(client, world, tmp_path):
     assert re.search(r"batches .* 4/4 .*360 rows", screen), screen
 
 
-async def test_a_notebook_shows_the_bar(client, world, tmp_path):
+async def test_a_notebook_shows_the_bar(client, imodel_ids, tmp_path):
     cell = f"""
 import sys
 sys.path.append({str(Path(__file__).parent)!r})
@@ -178,7 +177,7 @@ from itwin_async import ClientCredentials
 from itwin_async.distributed import ingest_extended_data
 client = Client({client.scheduler.address!r})
 found = ingest_extended_data(
-    client, ClientCredentials.from_env, {world!r}, {str(tmp_path)!r},
+    client, ClientCredentials.from_env, {imodel_ids!r}, {str(tmp_path)!r},
     per_minute=6_000, batch_entries=90,
 )
 client.close()
@@ -274,10 +273,10 @@ def with_secret(secret, dask_worker):
     os.environ["ITWIN_CLIENT_SECRET"] = secret
 
 
-def test_a_variable_that_workers_miss_is_named(client, world, tmp_path):
+def test_a_variable_that_workers_miss_is_named(client, imodel_ids, tmp_path):
     secret = next(iter(client.run(without_secret).values()))
     try:
         with pytest.raises(ValueError, match="ITWIN_CLIENT_SECRET"):
-            ingest_extended_data(client, ingested.provider, world, tmp_path, **FAST)
+            ingest_extended_data(client, ingested.provider, imodel_ids, tmp_path, **FAST)
     finally:
         client.run(with_secret, secret)

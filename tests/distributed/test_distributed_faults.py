@@ -23,11 +23,11 @@ FAST = {"per_minute": 6_000, "batch_entries": 90, "show_progress": False}
 
 
 def test_bad_payloads_go_to_bad_files_and_are_counted(
-    client, platform, world, tmp_path, short_minute
+    client, platform, imodel_ids, tmp_path, short_minute
 ):
-    spoilt = world[2:4]
+    spoilt = imodel_ids[2:4]
     platform.ask("spoil", imodels=spoilt, entries=[0, 7])
-    found = ingest_extended_data(client, ingested.provider, world, tmp_path, **FAST)
+    found = ingest_extended_data(client, ingested.provider, imodel_ids, tmp_path, **FAST)
     assert (found.rows, found.bad, found.imodels, found.failures) == (356, 4, 12, {})
     bad = [
         json.loads(line) for path in found.bad_paths for line in Path(path).read_text().splitlines()
@@ -39,7 +39,7 @@ def test_bad_payloads_go_to_bad_files_and_are_counted(
     # Healed, and begun anew: no bad file is left.
     platform.ask("forget")
     found = ingest_extended_data(
-        client, ingested.provider, world[:1], tmp_path, resume=False, **FAST
+        client, ingested.provider, imodel_ids[:1], tmp_path, resume=False, **FAST
     )
     assert (found.rows, found.bad, found.bad_paths) == (30, 0, [])
     assert sorted(path.name.partition("-")[0] for path in tmp_path.iterdir()) == [
@@ -48,32 +48,34 @@ def test_bad_payloads_go_to_bad_files_and_are_counted(
 
 
 def test_an_imodel_that_fails_is_reported_and_tried_again(
-    client, platform, world, tmp_path, short_minute
+    client, platform, imodel_ids, tmp_path, short_minute
 ):
-    platform.ask("refuse", operation="list_extended_data", imodels=world[:1], status=403)
-    platform.ask("refuse", operation="list_changesets", imodels=world[1:2], status=404)
-    platform.ask("refuse", operation="list_extended_data", imodels=world[1:2], status=404)
-    found = ingest_extended_data(client, ingested.provider, world, tmp_path, **FAST)
-    assert set(found.failures) == set(world[:2])
-    assert found.failures[world[0]].startswith("403 ")
-    assert found.failures[world[1]].startswith("404 ")
+    platform.ask("refuse", operation="list_extended_data", imodels=imodel_ids[:1], status=403)
+    platform.ask("refuse", operation="list_changesets", imodels=imodel_ids[1:2], status=404)
+    platform.ask("refuse", operation="list_extended_data", imodels=imodel_ids[1:2], status=404)
+    found = ingest_extended_data(client, ingested.provider, imodel_ids, tmp_path, **FAST)
+    assert set(found.failures) == set(imodel_ids[:2])
+    assert found.failures[imodel_ids[0]].startswith("403 ")
+    assert found.failures[imodel_ids[1]].startswith("404 ")
     assert (found.rows, found.imodels) == (300, 10)
-    assert set(rows_of(found.paths)["imodel_id"].to_pylist()) == set(world[2:])
+    assert set(rows_of(found.paths)["imodel_id"].to_pylist()) == set(imodel_ids[2:])
     platform.ask("forget")
-    found = ingest_extended_data(client, ingested.provider, world, tmp_path, **FAST)
+    found = ingest_extended_data(client, ingested.provider, imodel_ids, tmp_path, **FAST)
     assert (found.rows, found.imodels, found.failures) == (360, 12, {})
     # Only the batches of the two were run again.
     again = {each.imodel_id for each in platform.arrived("list_extended_data")}
-    assert set(world[:2]) <= again < set(world)
+    assert set(imodel_ids[:2]) <= again < set(imodel_ids)
     assert platform.arrived("list_changesets") == []
 
 
 def test_what_is_done_is_not_done_again_but_what_has_gone_is(
-    client, platform, world, tmp_path, short_minute
+    client, platform, imodel_ids, tmp_path, short_minute
 ):
-    first = ingest_extended_data(client, ingested.provider, world[:6], tmp_path, **FAST)
+    first = ingest_extended_data(client, ingested.provider, imodel_ids[:6], tmp_path, **FAST)
     platform.ask("forget")
-    assert ingest_extended_data(client, ingested.provider, world[:6], tmp_path, **FAST) == first
+    assert (
+        ingest_extended_data(client, ingested.provider, imodel_ids[:6], tmp_path, **FAST) == first
+    )
     assert platform.arrived() == []
     run = json.loads(Path(first.manifest).read_text())["run"]
     ours = {f"part-{run}-0123.parquet", f"bad-{run}-0123.jsonl", f"new-{run}-0123"}
@@ -81,29 +83,35 @@ def test_what_is_done_is_not_done_again_but_what_has_gone_is(
     for name in ours | others:
         (tmp_path / name).touch()
     Path(first.paths[0]).unlink()
-    found = ingest_extended_data(client, ingested.provider, world, tmp_path, **FAST)
+    found = ingest_extended_data(client, ingested.provider, imodel_ids, tmp_path, **FAST)
     assert set(first.paths) < set(found.paths)
     assert keys_of(rows_of(found.paths)) == [
-        (each, index) for each in sorted(world) for index in range(1, 31)
+        (each, index) for each in sorted(imodel_ids) for index in range(1, 31)
     ]
     names = {path.name for path in tmp_path.iterdir()}
     assert names >= others
     assert not names & ours
     with pytest.raises(ValueError, match=r"holds parts of None, not of ingested\.Payload"):
-        ingest_extended_data(client, ingested.provider, world, tmp_path, ingested.Payload, **FAST)
+        ingest_extended_data(
+            client, ingested.provider, imodel_ids, tmp_path, ingested.Payload, **FAST
+        )
     platform.ask("forget")
-    found = ingest_extended_data(client, ingested.provider, world, tmp_path, resume=False, **FAST)
+    found = ingest_extended_data(
+        client, ingested.provider, imodel_ids, tmp_path, resume=False, **FAST
+    )
     assert found.rows == 360
-    assert {each.imodel_id for each in platform.arrived("list_extended_data")} == set(world)
+    assert {each.imodel_id for each in platform.arrived("list_extended_data")} == set(imodel_ids)
 
 
-def test_a_listener_that_raises_changes_nothing_and_is_logged_once(client, world, tmp_path, caplog):
+def test_a_listener_that_raises_changes_nothing_and_is_logged_once(
+    client, imodel_ids, tmp_path, caplog
+):
     def listen(progress):
         if progress.done:
             raise KeyError("mine")
 
     found = ingest_extended_data(
-        client, ingested.provider, world, tmp_path, on_progress=listen, **FAST
+        client, ingested.provider, imodel_ids, tmp_path, on_progress=listen, **FAST
     )
     assert (found.rows, found.imodels, found.failures) == (360, 12, {})
     assert caplog.text.count("on_progress failed") == 1
@@ -116,7 +124,7 @@ def test_one_429_pauses_all_workers(tmp_path):
         Platform(imodels=120, changesets=1, latency=0.1) as slow,
         processes(slow, count) as client,
     ):
-        world = [each["id"] for each in slow.ask("world")]
+        imodel_ids = [each["id"] for each in slow.ask("imodels")]
         slow.ask("forget")
 
         def throttle():
@@ -128,7 +136,7 @@ def test_one_429_pauses_all_workers(tmp_path):
         found = ingest_extended_data(
             client,
             ingested.provider,
-            world,
+            imodel_ids,
             tmp_path,
             concurrency=4,
             per_minute=6_000,
@@ -175,8 +183,8 @@ def held(dask_scheduler):
 def test_no_secret_leaves_the_workers(tmp_path, caplog):
     shown: list[str] = []
     with Platform(imodels=12, changesets=200, latency=0.2) as platform:
-        world = [each["id"] for each in platform.ask("world")]
-        platform.ask("refuse", operation="list_extended_data", imodels=world[:1], status=403)
+        imodel_ids = [each["id"] for each in platform.ask("imodels")]
+        platform.ask("refuse", operation="list_extended_data", imodels=imodel_ids[:1], status=403)
         platform.ask("throttle one", seconds=1)
         with processes(platform, 2) as client:
             submit = client.submit
@@ -199,7 +207,7 @@ def test_no_secret_leaves_the_workers(tmp_path, caplog):
                 found = ingest_extended_data(
                     client,
                     ClientCredentials.from_env,
-                    world,
+                    imodel_ids,
                     tmp_path,
                     per_minute=6_000,
                     concurrency=4,

@@ -20,14 +20,14 @@ FAST = {"per_minute": 6_000, "batch_entries": 90, "show_progress": False}
 OTHERS = ("part-00000-1f.snappy.parquet", "bad-1.jsonl", "new-1", "_SUCCESS", "notes.txt")
 
 
-def test_files_of_others_stay(client, world, tmp_path, short_minute, caplog):
+def test_files_of_others_stay(client, imodel_ids, tmp_path, short_minute, caplog):
     for name in OTHERS:
         (tmp_path / name).write_text(name)
-    found = ingest_extended_data(client, ingested.provider, world, tmp_path, **FAST)
+    found = ingest_extended_data(client, ingested.provider, imodel_ids, tmp_path, **FAST)
     assert (found.rows, found.failures) == (360, {})
     assert [(tmp_path / name).read_text() for name in OTHERS] == list(OTHERS)
     assert f"{tmp_path} also holds 5 files of others, such as _SUCCESS" in caplog.text
-    ingest_extended_data(client, ingested.provider, world[:1], tmp_path, resume=False, **FAST)
+    ingest_extended_data(client, ingested.provider, imodel_ids[:1], tmp_path, resume=False, **FAST)
     assert [(tmp_path / name).read_text() for name in OTHERS] == list(OTHERS)
     ours = {path.name for path in tmp_path.iterdir()} - {*OTHERS, "manifest.json"}
     assert len(ours) == 1  # what an ingest wrote, and began anew without, is gone
@@ -56,8 +56,10 @@ def test_a_manifest_that_was_changed_is_not_believed():
         Manifest.decode(stored.replace(b'"version":2', b'"version":1'))
 
 
-def test_a_part_that_was_changed_is_made_again(client, platform, world, tmp_path, short_minute):
-    first = ingest_extended_data(client, ingested.provider, world, tmp_path, **FAST)
+def test_a_part_that_was_changed_is_made_again(
+    client, platform, imodel_ids, tmp_path, short_minute
+):
+    first = ingest_extended_data(client, ingested.provider, imodel_ids, tmp_path, **FAST)
     before = rows_of(first.paths)
     changed, cut = map(Path, first.paths[:2])
     data = bytearray(changed.read_bytes())
@@ -65,14 +67,14 @@ def test_a_part_that_was_changed_is_made_again(client, platform, world, tmp_path
     changed.write_bytes(data)
     cut.write_bytes(cut.read_bytes()[:-1])
     platform.ask("forget")
-    found = ingest_extended_data(client, ingested.provider, world, tmp_path, **FAST)
+    found = ingest_extended_data(client, ingested.provider, imodel_ids, tmp_path, **FAST)
     assert found.paths == first.paths
     assert rows_of(found.paths).equals(before)
     assert len(platform.arrived("list_extended_data")) == 6  # iModels of two batches
 
 
 def test_a_part_that_is_gone_in_the_end_is_no_success(
-    client, platform, world, tmp_path, short_minute, monkeypatch
+    client, platform, imodel_ids, tmp_path, short_minute, monkeypatch
 ):
     async def disturbed(self, stopped_at, end=Job._end):
         await asyncio.to_thread(lambda: next(tmp_path.glob("part-*")).unlink())
@@ -81,16 +83,16 @@ def test_a_part_that_is_gone_in_the_end_is_no_success(
     with monkeypatch.context() as disturbing:
         disturbing.setattr(Job, "_end", disturbed)
         with pytest.raises(OSError, match=r"1 of 4 parts are not in .* as they were stored"):
-            ingest_extended_data(client, ingested.provider, world, tmp_path, **FAST)
+            ingest_extended_data(client, ingested.provider, imodel_ids, tmp_path, **FAST)
     platform.ask("forget")
-    found = ingest_extended_data(client, ingested.provider, world, tmp_path, **FAST)
+    found = ingest_extended_data(client, ingested.provider, imodel_ids, tmp_path, **FAST)
     assert len(keys_of(rows_of(found.paths))) == 360
     assert len(platform.arrived("list_extended_data")) == 3  # iModels of one batch
 
 
 @pytest.mark.parametrize("payload", ["field", "type", "default"])
 def test_a_type_of_the_same_name_with_other_fields_is_refused(
-    client, world, tmp_path, short_minute, monkeypatch, payload
+    client, imodel_ids, tmp_path, short_minute, monkeypatch, payload
 ):
     ingest_extended_data(client, ingested.provider, [], tmp_path, ingested.Payload, **FAST)
     before = (tmp_path / "manifest.json").read_bytes()
@@ -102,7 +104,7 @@ def test_a_type_of_the_same_name_with_other_fields_is_refused(
     changed = msgspec.defstruct("Payload", fields, module="ingested")
     monkeypatch.setattr(ingested, "Payload", changed)
     with pytest.raises(ValueError, match=r"parts of ingested\.Payload with other fields than it "):
-        ingest_extended_data(client, ingested.provider, world, tmp_path, changed, **FAST)
+        ingest_extended_data(client, ingested.provider, imodel_ids, tmp_path, changed, **FAST)
     assert (tmp_path / "manifest.json").read_bytes() == before
     assert not list(tmp_path.glob("part-*"))
 
@@ -118,24 +120,26 @@ def test_a_type_that_only_other_words_describe_is_the_same(
     ingest_extended_data(client, ingested.provider, [], tmp_path, described, **FAST)
 
 
-def test_workers_with_another_version_of_a_type_are_refused(client, world, tmp_path, monkeypatch):
+def test_workers_with_another_version_of_a_type_are_refused(
+    client, imodel_ids, tmp_path, monkeypatch
+):
     newer = msgspec.defstruct("Payload", [("data", dict[str, int])], module="ingested")
     monkeypatch.setattr(ingested, "Payload", newer)
     with pytest.raises(TypeError, match=r"ingested\.Payload has other fields on this worker"):
         ingest_extended_data(
-            client, ingested.provider, world, tmp_path, newer, **FAST | {"batch_entries": 30}
+            client, ingested.provider, imodel_ids, tmp_path, newer, **FAST | {"batch_entries": 30}
         )
     assert not list(tmp_path.glob("part-*"))
 
 
-def test_a_place_that_client_and_workers_do_not_share_is_refused(client, platform, world):
+def test_a_place_that_client_and_workers_do_not_share_is_refused(client, platform, imodel_ids):
     with pytest.raises(ValueError, match=r"^destination must be the same place .* memory://out is"):
-        ingest_extended_data(client, ingested.provider, world, "memory://out", **FAST)
+        ingest_extended_data(client, ingested.provider, imodel_ids, "memory://out", **FAST)
     assert platform.arrived() == []
     assert Destination("memory://out").sizes() == {}
 
 
-def test_a_place_where_workers_cannot_write_is_refused(client, world, tmp_path, monkeypatch):
+def test_a_place_where_workers_cannot_write_is_refused(client, imodel_ids, tmp_path, monkeypatch):
     home = tmp_path / "out"
 
     def prepare_and_lose(self, prepare=Destination.prepare):
@@ -144,7 +148,7 @@ def test_a_place_where_workers_cannot_write_is_refused(client, world, tmp_path, 
 
     monkeypatch.setattr(Destination, "prepare", prepare_and_lose)
     with pytest.raises(ValueError, match=r"^destination must be .* the worker at tcp://\S+ cannot"):
-        ingest_extended_data(client, ingested.provider, world, home, **FAST)
+        ingest_extended_data(client, ingested.provider, imodel_ids, home, **FAST)
 
 
 @pytest.mark.parametrize(

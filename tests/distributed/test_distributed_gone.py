@@ -41,18 +41,18 @@ def slow_client(slow: Platform) -> Iterator[Client]:
 
 
 @pytest.fixture
-def slow_world(slow: Platform) -> list[str]:
+def slow_imodel_ids(slow: Platform) -> list[str]:
     slow.ask("forget")
-    found = [each["id"] for each in slow.ask("world")]
+    found = [each["id"] for each in slow.ask("imodels")]
     slow.ask("forget")
     return found
 
 
 @pytest.mark.parametrize("secret", ["wrong", None], ids=["wrong", "missing"])
 def test_a_worker_without_tokens_takes_no_batch_from_the_other(
-    slow, slow_client, slow_world, tmp_path, secret, caplog
+    slow, slow_client, slow_imodel_ids, tmp_path, secret, caplog
 ):
-    itwins = {each["itwin_id"] for each in slow.ask("world")}
+    itwins = {each["itwin_id"] for each in slow.ask("imodels")}
     # The first one, which discovers the iModels too.
     bad = next(iter(slow_client.run(os.getpid)))
     before = slow_client.run(set_variable, "ITWIN_CLIENT_SECRET", secret, workers=[bad])[bad]
@@ -79,46 +79,48 @@ def test_a_worker_without_tokens_takes_no_batch_from_the_other(
     assert caplog.text.count("A batch failed at the worker") == 3
 
 
-def test_a_provider_may_fail_on_its_first_call(client, world, tmp_path, caplog):
+def test_a_provider_may_fail_on_its_first_call(client, imodel_ids, tmp_path, caplog):
     found = ingest_extended_data(
-        client, ingested.provider_that_fails_first, world, tmp_path, batch_entries=90, **FAST
+        client, ingested.provider_that_fails_first, imodel_ids, tmp_path, batch_entries=90, **FAST
     )
     assert (found.rows, found.imodels, found.failures) == (360, 12, {})
     assert "RuntimeError: the vault is away" in caplog.text
 
 
 def test_when_every_worker_fails_the_job_ends_with_the_reason(
-    client, platform, world, tmp_path, short_minute
+    client, platform, imodel_ids, tmp_path, short_minute
 ):
-    first = ingest_extended_data(client, ingested.provider, world[:2], tmp_path, **FAST)
+    first = ingest_extended_data(client, ingested.provider, imodel_ids[:2], tmp_path, **FAST)
     platform.ask("refuse", operation="list_extended_data", status=401)
     with pytest.raises(UnauthorizedError) as ended:
-        ingest_extended_data(client, ingested.provider, world, tmp_path, batch_entries=30, **FAST)
+        ingest_extended_data(
+            client, ingested.provider, imodel_ids, tmp_path, batch_entries=30, **FAST
+        )
     note = ended.value.__notes__[-1]
     assert note.startswith(
         f"This happened on every worker, 3 batches in a row. What was done is kept in {tmp_path}"
     )
     asked = {each.imodel_id for each in platform.arrived("list_extended_data")}
-    assert len(asked - set(world[:2])) <= 6  # of ten that were left
+    assert len(asked - set(imodel_ids[:2])) <= 6  # of ten that were left
     assert all(Path(path).exists() for path in first.paths)
     platform.ask("forget")
-    found = ingest_extended_data(client, ingested.provider, world, tmp_path, **FAST)
+    found = ingest_extended_data(client, ingested.provider, imodel_ids, tmp_path, **FAST)
     assert (found.rows, found.imodels, found.failures) == (360, 12, {})
     assert set(first.paths) < set(found.paths)
 
 
 def test_what_a_failing_worker_could_do_of_a_batch_is_kept(
-    client, platform, world, tmp_path, short_minute
+    client, platform, imodel_ids, tmp_path, short_minute
 ):
-    one_of_each = sorted(world)[::3]
+    one_of_each = sorted(imodel_ids)[::3]
     platform.ask("refuse", operation="list_extended_data", status=401, imodels=one_of_each)
     how = {"batch_entries": 90, **FAST}
     with pytest.raises(UnauthorizedError):  # every worker was stopped
-        ingest_extended_data(client, ingested.provider, world, tmp_path, **how)
+        ingest_extended_data(client, ingested.provider, imodel_ids, tmp_path, **how)
     kept = rows_of(tmp_path.glob("part-*"))
     assert kept.num_rows and not {*kept["imodel_id"].to_pylist()} & {*one_of_each}
     platform.ask("forget")
-    found = ingest_extended_data(client, ingested.provider, world, tmp_path, **how)
+    found = ingest_extended_data(client, ingested.provider, imodel_ids, tmp_path, **how)
     assert (found.rows, found.imodels, found.failures) == (360, 12, {})
 
 
@@ -128,7 +130,7 @@ def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_when_all_workers_have_gone_it_says_so(
-    slow, slow_world, tmp_path, short_looks, short_minute, caplog
+    slow, slow_imodel_ids, tmp_path, short_looks, short_minute, caplog
 ):
     with processes(slow, 1) as client:
 
@@ -143,7 +145,7 @@ def test_when_all_workers_have_gone_it_says_so(
             ingest_extended_data(
                 client,
                 ingested.provider,
-                slow_world,
+                slow_imodel_ids,
                 tmp_path,
                 on_progress=shrink,
                 max_idle=1,
@@ -155,12 +157,12 @@ def test_when_all_workers_have_gone_it_says_so(
         client.cluster.scale(1)
         client.wait_for_workers(1)
         slow.ask("forget")
-        found = ingest_extended_data(client, ingested.provider, slow_world, tmp_path, **how)
+        found = ingest_extended_data(client, ingested.provider, slow_imodel_ids, tmp_path, **how)
         assert (found.rows, found.failures) == (120, {})
         assert len(slow.arrived("list_extended_data")) == 12 - done
 
 
-def test_a_scheduler_that_has_gone_is_reported_in_time(slow, slow_world, tmp_path):
+def test_a_scheduler_that_has_gone_is_reported_in_time(slow, slow_imodel_ids, tmp_path):
     cluster = subprocess.Popen(
         [sys.executable, Path(__file__).with_name("scheduler.py")],
         env=os.environ | slow.environment,
@@ -181,7 +183,7 @@ def test_a_scheduler_that_has_gone_is_reported_in_time(slow, slow_world, tmp_pat
             ingest_extended_data(
                 client,
                 ingested.provider,
-                slow_world,
+                slow_imodel_ids,
                 tmp_path,
                 batch_entries=10,
                 concurrency=1,

@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "distributed.md"
 def test_the_page_s_local_cluster_runs(platform, tmp_path):
     (local,) = [each for each in snippets(PAGE, "{code-block}") if "LocalCluster" in each.text]
     (tmp_path / "local.py").write_text(local.text, encoding="utf-8")
-    itwin = platform.ask("world")[0]["itwin_id"]
+    itwin = platform.ask("imodels")[0]["itwin_id"]
     ran = subprocess.run(
         [sys.executable, tmp_path / "local.py", itwin, tmp_path / "out"],
         env=os.environ | platform.environment,

@@ -29,7 +29,7 @@ from itwin_async import ITwinSession, StaticToken
 from itwin_async.distributed import Ingested, ingest_extended_data
 from itwin_async.export import export_extended_data
 
-WORLD = {"imodels": 200, "changesets": 1_000, "itwins": 5}
+PLATFORM = {"imodels": 200, "changesets": 1_000, "itwins": 5}
 PER_MINUTE = 240
 
 
@@ -47,8 +47,8 @@ class Happened:
 def big(home: Path) -> Happened:
     """200 iModels of 1,000 entries, on three workers of which two are killed, with a pause."""
     at: dict[str, float] = {}
-    with Platform(**WORLD, latency=0.2) as platform, processes(platform, 3) as client:
-        itwins = {each["itwin_id"] for each in platform.ask("world")}
+    with Platform(**PLATFORM, latency=0.2) as platform, processes(platform, 3) as client:
+        itwins = {each["itwin_id"] for each in platform.ask("imodels")}
         platform.ask("forget")
 
         def disturb() -> None:
@@ -88,7 +88,7 @@ def lonely(home: Path) -> Happened:
     """The only worker is killed: another one takes its place, and its share."""
     at: dict[str, float] = {}
     with Platform(imodels=30, changesets=20, latency=0.2) as platform:
-        world = [each["id"] for each in platform.ask("world")]
+        imodel_ids = [each["id"] for each in platform.ask("imodels")]
         platform.ask("forget")
         with processes(platform, 1) as client:
 
@@ -102,7 +102,7 @@ def lonely(home: Path) -> Happened:
             found = ingest_extended_data(
                 client,
                 ingested.provider,
-                world,
+                imodel_ids,
                 home,
                 per_minute=6_000,
                 concurrency=2,
@@ -117,12 +117,12 @@ def driverless(home: Path) -> Happened:
     """The driver is killed, and another one started, while the cluster lives on."""
     at: dict[str, float] = {}
     with Platform(imodels=30, changesets=20, latency=0.2) as platform:
-        world = [each["id"] for each in platform.ask("world")]
+        imodel_ids = [each["id"] for each in platform.ask("imodels")]
         platform.ask("forget")
         with processes(platform, 2) as client:
             how = {
                 "scheduler": client.scheduler.address,
-                "imodel_ids": world,
+                "imodel_ids": imodel_ids,
                 "destination": str(home),
                 "per_minute": 6_000,
                 "concurrency": 2,
@@ -192,9 +192,9 @@ def test_no_minute_at_the_server_holds_more_than_the_limit(big_one, capsys):
 
 
 async def test_the_rows_are_byte_for_byte_those_of_one_process(big_one, tmp_path):
-    with Platform(**WORLD) as platform:
+    with Platform(**PLATFORM) as platform:
         base = platform.environment["ITWIN_BASE_URL"]
-        ids = [each["id"] for each in platform.ask("world")]
+        ids = [each["id"] for each in platform.ask("imodels")]
         token = platform.ask("token")
         async with ITwinSession(StaticToken(token), base_url=base) as itwin:
             exported = await export_extended_data(itwin, ids, tmp_path / "one.parquet")

@@ -17,12 +17,12 @@ def test_throughput(workers, tmp_path, capsys):
         Platform(imodels=16, changesets=1_000, payload_bytes=2_000) as platform,
         processes(platform, workers) as client,
     ):
-        world = [each["id"] for each in platform.ask("world")]
+        imodel_ids = [each["id"] for each in platform.ask("imodels")]
         began = time.monotonic()
         found = ingest_extended_data(
             client,
             ingested.provider,
-            world,
+            imodel_ids,
             tmp_path,
             ingested.Payload,
             per_minute=6_000,

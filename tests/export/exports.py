@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +22,15 @@ ITWIN = "dc914a84-e0c9-40e2-9d14-faf5ed84147f"
 
 
 Row = tuple[str, int, str, Any]
+
+
+class Changes(msgspec.Struct, rename="camel"):
+    changed_files: list[str]
+    task_id: str
+
+
+class Payload(msgspec.Struct):
+    data: Changes
 
 
 async def every_imodel(itwin: ITwinSession) -> list[str]:

@@ -6,21 +6,12 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
-from exports import every_imodel, held, rows_of, small_parts, stopped_after
+from exports import Payload, every_imodel, held, rows_of, small_parts, stopped_after
 
 from itwin_async import ITwinSession, StaticToken
 from itwin_async.export import ExportProgress, export_extended_data
 
 __all__ = ["small_parts"]  # fixtures
-
-
-class Changes(msgspec.Struct, rename="camel"):
-    changed_files: list[str]
-    task_id: str
-
-
-class Payload(msgspec.Struct):
-    data: Changes
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.parquet", "a.arrow"])

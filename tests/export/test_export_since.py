@@ -2,25 +2,15 @@
 
 from pathlib import Path
 
-import msgspec
 import pyarrow.parquet as pq
 import pytest
-from exports import every_imodel, held, replace_payload, rows_of
+from exports import Changes, Payload, every_imodel, held, replace_payload, rows_of
 
 from itwin_async import ITwinSession
 from itwin_async.emulator import Emulator
 from itwin_async.export import _job as job
 from itwin_async.export import _lists as lists
 from itwin_async.export import export_extended_data
-
-
-class Changes(msgspec.Struct, rename="camel"):
-    changed_files: list[str]
-    task_id: str
-
-
-class Payload(msgspec.Struct):
-    data: Changes
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.parquet", "a.arrow"])

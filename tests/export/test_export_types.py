@@ -8,19 +8,10 @@ from uuid import UUID
 
 import msgspec
 import pyarrow as pa
-from exports import encoded, every_imodel, table_of
+from exports import Payload, encoded, every_imodel, table_of
 
 from itwin_async.emulator import Edit
 from itwin_async.export import export_extended_data
-
-
-class Changes(msgspec.Struct, rename="camel"):
-    changed_files: list[str]
-    task_id: str
-
-
-class Payload(msgspec.Struct):
-    data: Changes
 
 
 async def test_a_struct_becomes_a_nested_column(itwin, tmp_path):

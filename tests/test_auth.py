@@ -88,7 +88,7 @@ def test_a_token_that_is_no_text_is_a_type_error(kind, bad):
         ((None, "s"), TypeError), (("id", None), TypeError), (("id", b"s"), TypeError),
     ],
 )  # fmt: skip
-def test_credentials_that_are_none_are_told_at_once(arguments, error):
+def test_bad_credentials_are_an_error_at_once(arguments, error):
     with pytest.raises(error, match="client_"):
         ClientCredentials(*arguments)
 
@@ -97,7 +97,7 @@ def test_credentials_that_are_none_are_told_at_once(arguments, error):
     "url", ["ims.bentley.com/t", "", f"https://u:{SECRET}@ims/t",
             "https://ims.example/t\r\nX: y", "ftp://ims.example/t"],
 )  # fmt: skip
-def test_a_token_url_that_is_none_is_told_at_once(url):
+def test_a_bad_token_url_is_an_error_at_once(url):
     with pytest.raises(ValueError, match="token_url") as caught:
         ClientCredentials("id", SECRET, token_url=url)
     assert SECRET not in str(caught.value)
@@ -282,7 +282,7 @@ def test_keywords_win_over_the_environment(no_environment):
     assert session.base_url == "https://dev-api.bentley.com"
 
 
-def test_a_bad_base_of_the_environment_is_told(no_environment):
+def test_a_bad_base_of_the_environment_is_an_error(no_environment):
     no_environment.setenv("ITWIN_BASE_URL", "http://api.bentley.com")
     with pytest.raises(ValueError, match="base_url must be https"):
         ITwinSession.from_env(token_provider=StaticToken("t"))

@@ -38,8 +38,8 @@ async def test_it_shows_what_is_under_way():
 def test_a_refused_bound_can_be_reported_with_its_frames():
     with pytest.raises(ValueError, match="concurrency must be") as caught:
         Limiter(0)
-    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-    assert "Limiter(0, " in "".join(told.format())
+    report = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "Limiter(0, " in "".join(report.format())
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,6 @@ def test_a_refused_bound_can_be_reported_with_its_frames():
         ({"per_hour": False}, TypeError), ({"per_hour": float("inf")}, TypeError),
     ],
 )  # fmt: skip
-def test_a_bound_that_is_none_is_told_at_once(bounds, error):
+def test_a_bad_bound_is_an_error_at_once(bounds, error):
     with pytest.raises(error, match=f"^{next(iter(bounds))} must be"):
         Limiter(**bounds)

@@ -52,8 +52,8 @@ TABLE = [
 ]
 
 
-def attempts(method: str = "GET", **patience: float) -> RetryState:
-    return RetryState(Retry(**{"attempts": 4, **patience}), method)
+def attempts(method: str = "GET", **options: float) -> RetryState:
+    return RetryState(Retry(**{"attempts": 4, **options}), method)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -70,7 +70,7 @@ def test_the_table_of_what_may_have_happened(method):
 
 
 @pytest.mark.parametrize("number", [404, 409])
-def test_gone_or_there_already_after_a_failure_in_doubt_may_be_this_very_call(number):
+def test_gone_or_there_already_after_an_unknown_outcome_may_be_this_very_call(number):
     for method in ("PUT", "DELETE"):
         going = attempts(method)
         assert going.delay(transport("reset"), NOW) is not None
@@ -80,7 +80,7 @@ def test_gone_or_there_already_after_a_failure_in_doubt_may_be_this_very_call(nu
         assert not attempts(method).outcome_unknown(status(422))
 
 
-def test_gone_after_a_connection_that_was_refused_is_no_doubt():
+def test_gone_after_a_refused_connection_has_a_known_outcome():
     going = attempts("DELETE")
     assert going.delay(transport("refused"), NOW) is not None
     assert not going.outcome_unknown(status(404))
@@ -230,7 +230,7 @@ def test_a_retry_after_beyond_max_retry_after_or_max_outage_is_final_in_an_outag
 
 
 @pytest.mark.parametrize(
-    ("patience", "error"),
+    ("options", "error"),
     [
         ({"attempts": 0}, ValueError), ({"attempts": -1}, ValueError),
         ({"attempts": 1.5}, TypeError),
@@ -242,13 +242,13 @@ def test_a_retry_after_beyond_max_retry_after_or_max_outage_is_final_in_an_outag
         ({"max_outage": -1}, ValueError), ({"max_outage": "x"}, TypeError),
     ],
 )  # fmt: skip
-def test_patience_that_is_none_is_told_at_once(patience, error):
-    with pytest.raises(error, match=next(iter(patience))) as caught:
-        Retry(**patience)
+def test_a_bad_option_is_an_error_at_once(options, error):
+    with pytest.raises(error, match=next(iter(options))) as caught:
+        Retry(**options)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_patience_is_a_value():
+def test_a_retry_is_a_value():
     assert Retry() == Retry(4, base=0.5, cap=20.0, max_retry_after=120.0, max_throttled=900.0)
     assert hash(Retry(2)) == hash(Retry(2))
     with pytest.raises(AttributeError):

@@ -154,7 +154,7 @@ def test_an_everyday_word_is_shown_as_it_is():
 
 
 def test_a_page_is_a_row_for_each_item_with_its_main_fields():
-    names = [f"Plant {nth}" for nth in range(3)]
+    names = [f"Plant {index}" for index in range(3)]
     reader = Reader(html_of(page([imodel(name) for name in names])))
     assert reader.cells[:2] == ["display_name", "id"]
     assert reader.cells[2::2] == names
@@ -167,7 +167,7 @@ def test_an_empty_page_says_so():
 
 
 def test_a_page_is_bounded_whatever_is_in_it():
-    wide = {f"field {nth}": HOSTILE * 1_000 for nth in range(500)}
+    wide = {f"field {index}": HOSTILE * 1_000 for index in range(500)}
     text = html_of(page([wide] * 5_000))
     assert "… and 4,980 more" in text
     assert text.count("<tr>") == 21
@@ -204,7 +204,7 @@ def test_a_bad_payload_is_shown_as_one():
     assert "\ufffd" in html_of(extended_data("c1", 7, b"\xff\xfe", "i1"))
 
 
-async def test_a_pager_tells_how_to_get_at_its_items_and_asks_for_nothing(itwin, emulator):
+async def test_a_pager_shows_how_to_get_its_items_and_requests_nothing(itwin, emulator):
     text = html_of(itwin.itwins.list_itwins(search="<b>"))
     assert "<b>Pager(GET /itwins/)</b>" in text
     assert "[item async for item in pager]" in text

@@ -16,13 +16,13 @@ from itwin_async.imodels.extended_data_entry import extended_data
 @pytest.mark.parametrize("kind", RECORDS)
 def test_a_plain_record_is_json_with_the_keys_of_the_platform(kind):
     fields = least(kind)
-    made = plain(decode(kind, fields), signed_links=True)
-    assert json.loads(json.dumps(made)) == made
-    assert set(made) == {each.encode_name for each in msgspec.structs.fields(kind)}
-    assert {name: value for name, value in made.items() if value is not None}.items() >= (
+    as_dict = plain(decode(kind, fields), signed_links=True)
+    assert json.loads(json.dumps(as_dict)) == as_dict
+    assert set(as_dict) == {each.encode_name for each in msgspec.structs.fields(kind)}
+    assert {name: value for name, value in as_dict.items() if value is not None}.items() >= (
         fields.items()
     )
-    assert decode(kind, made) == decode(kind, fields)
+    assert decode(kind, as_dict) == decode(kind, fields)
 
 
 def test_nested_records_and_dates_are_plain_too():
@@ -35,11 +35,12 @@ def test_nested_records_and_dates_are_plain_too():
         },
         "_links": {"creator": {"href": "https://api.bentley.com/u"}},
     }
-    made = plain(decode(IModel, fields))
-    assert made["createdDateTime"] == "2020-10-21T10:51:33Z"
-    assert made["extent"] == fields["extent"]
-    assert made["_links"]["creator"] == {"href": "https://api.bentley.com/u", "storageType": None}
-    assert made["displayName"] is None
+    as_dict = plain(decode(IModel, fields))
+    assert as_dict["createdDateTime"] == "2020-10-21T10:51:33Z"
+    assert as_dict["extent"] == fields["extent"]
+    creator = {"href": "https://api.bentley.com/u", "storageType": None}
+    assert as_dict["_links"]["creator"] == creator
+    assert as_dict["displayName"] is None
 
 
 def test_signed_links_are_there_only_where_they_are_asked_for():

@@ -81,7 +81,7 @@ OTHER_ORIGINS = {
 
 
 @pytest.mark.parametrize("href", OTHER_ORIGINS.values(), ids=OTHER_ORIGINS)
-def test_a_link_to_elsewhere_is_refused(href):
+def test_a_link_to_another_origin_is_refused(href):
     with pytest.raises(LinkError) as caught:
         follow(PROD, HERE, href)
     assert len(str(caught.value).splitlines()) == 1

@@ -14,7 +14,7 @@ from itwin_async._http import executor, external
 
 
 @pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A throttle that names no time is over at once, but where its floor is what is tested."""
     for module in (executor, external):
         monkeypatch.setattr(module, "DEFAULT_RETRY_AFTER", 0.0)
@@ -28,10 +28,10 @@ class Tokens:
     """A provider whose every token is another one."""
 
     def __init__(self, *values: str, life: float | None = None) -> None:
-        self.given = 0
+        self.calls = 0
         self._values = iter(values) if values else (f"token-{n}" for n in itertools.count(1))
         self._lifecycle = life
 
     async def __call__(self) -> Token:
-        self.given += 1
+        self.calls += 1
         return Token(next(self._values), self._lifecycle)

@@ -133,7 +133,7 @@ async def test_a_proxy_that_is_not_there_is_named(address, reason):
     assert address in str(caught.value)
 
 
-async def test_an_unknown_authority_is_told_with_the_way_to_trust_it(certificate):
+async def test_the_error_of_an_unknown_authority_says_how_to_trust_it(certificate):
     _, context = certificate
     async with (
         RawServer(answer(PACKAGE), ssl=context) as server,
@@ -199,20 +199,20 @@ def test_types_are_checked():
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "cannot be read: No such file or directory"),
         (b"", "holds no certificates in PEM format"),
         (b"-----BEGIN CERTIFICATE-----\nnonsense\n", "holds no certificates in PEM format"),
     ],
 )
-def test_what_is_no_file_of_certificates_is_named(content, said, tmp_path):
+def test_what_is_no_file_of_certificates_is_named(content, message, tmp_path):
     ca_file = tmp_path / "authorities.pem"
     if content is not None:
         ca_file.write_bytes(content)
     with pytest.raises(ValueError, match=r"^ca_file ") as caught:
         ITwinSession(StaticToken("t"), ca_file=ca_file)
-    assert str(caught.value) == f"ca_file {ca_file} {said}"
+    assert str(caught.value) == f"ca_file {ca_file} {message}"
 
 
 @pytest.mark.parametrize("options", [{"proxy": "http://proxy:8080"}, {"ca_file": __file__}])

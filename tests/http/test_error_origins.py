@@ -220,7 +220,7 @@ def test_a_copy_is_equal_and_runs_no_constructor():
     "error",
     [OSError(2, "x", "y"), Slotted(), ExceptionGroup("x", [ValueError()]), StopIteration(1)],
 )
-def test_what_keeps_data_elsewhere_is_not_copied(error):
+def test_an_error_with_data_outside_of_its_dict_is_not_copied(error):
     assert own_copy(error) is error
 
 
@@ -264,7 +264,7 @@ async def test_a_429_of_the_sign_in_host_in_the_call_that_the_platform_throttled
     assert (caught.value.operation, caught.value.retry_after) == ("token", 500.0)
 
 
-async def test_a_write_in_doubt_stays_so_when_the_next_token_cannot_be_had():
+async def test_an_unknown_outcome_stays_unknown_when_no_token_can_be_had():
     """The answer to a PUT was lost, and its second attempt ends at the sign-in host."""
     calls = 0
 
@@ -304,13 +304,13 @@ async def proxy_error(proxy: str, base_url: str = "https://api.bentley.com") -> 
 
 
 @pytest.mark.parametrize("base", ["https://api.bentley.com", "http://127.0.0.1:9"])
-async def test_a_proxy_that_is_down_is_told_as_the_proxy(base, unused_tcp_port):
+async def test_a_proxy_that_is_down_is_named_as_the_proxy(base, unused_tcp_port):
     error = await proxy_error(f"http://127.0.0.1:{unused_tcp_port}", base)
     assert str(error) == f"the proxy 127.0.0.1:{unused_tcp_port} refused the connection"
     assert (error.reason, error.outcome_unknown) == ("refused", False)
 
 
-async def test_a_proxy_whose_name_does_not_resolve_is_told_as_the_proxy(monkeypatch):
+async def test_a_proxy_whose_name_does_not_resolve_is_named_as_the_proxy(monkeypatch):
     async def unknown(*_args, **_options):
         raise OSError(-2, "Name or service not known")
 
@@ -449,8 +449,8 @@ async def test_a_token_endpoint_that_throttles_without_a_time_is_asked_less_and_
 async def test_a_sign_in_host_that_asked_for_a_long_pause_is_not_asked_by_the_next_call(emulator):
     emulator.faults.add("token", Throttle(9_999), times=None)
     async with ITwinSession(emulator.credentials, base_url=emulator.url) as itwin:
-        for said in ("the sign-in host", "asked for a pause"):
-            with pytest.raises(RateLimitError, match=said) as caught:
+        for words in ("the sign-in host", "asked for a pause"):
+            with pytest.raises(RateLimitError, match=words) as caught:
                 await itwin.itwins.get_primary_account()
             assert caught.value.operation == "token"
             assert 9_000 < caught.value.retry_after <= 9_999

@@ -9,7 +9,7 @@ import weakref
 
 import anyio
 import pytest
-from attempts import impatience, refused
+from attempts import refused, short_waits
 from support import (
     PACKAGE,
     RawServer,
@@ -32,7 +32,7 @@ from itwin_async import (
 )
 from itwin_async.limits import rate_limiter_of
 
-__all__ = ["impatience"]  # fixtures
+__all__ = ["short_waits"]  # fixtures
 
 
 OK = answer(PACKAGE)

@@ -110,7 +110,7 @@ async def test_a_cancelled_waiter_harms_nobody(how):
             assert await asyncio.gather(*calls) == [{}] * 2
 
 
-async def test_a_deadline_that_the_next_probe_misses_is_told_at_once():
+async def test_a_deadline_before_the_next_probe_is_an_error_at_once():
     retry = Retry(9, base=FOREVER, cap=FOREVER)
     async with Origin() as origin, session_at(origin, retry=retry) as itwin:
         calls = await break_down(itwin, origin)

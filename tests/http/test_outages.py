@@ -248,21 +248,21 @@ async def test_closing_the_session_ends_the_waiting_calls():
         assert {type(error) for error in errors} == {RuntimeError}
 
 
-async def test_the_log_tells_of_the_beginning_and_the_end(caplog):
+async def test_the_log_has_the_beginning_and_the_end(caplog):
     caplog.set_level(logging.INFO)
     retry = Retry(20, base=0.001, cap=0.002)
     async with Origin() as origin, session_at(origin, retry=retry) as itwin:
         calls = await break_down(itwin, origin, calls=10)
         origin.down = None
         await asyncio.gather(*calls)
-    told = [
+    lines = [
         (record.levelname, record.message)
         for record in caplog.records
         if origin.url in record.message
     ]
-    assert [level for level, _ in told] == ["WARNING", "INFO"]
-    assert "out of service (reset)" in told[0][1]
-    assert "answers again after" in told[1][1]
+    assert [level for level, _ in lines] == ["WARNING", "INFO"]
+    assert "out of service (reset)" in lines[0][1]
+    assert "answers again after" in lines[1][1]
 
 
 async def test_signed_urls_have_outages_of_their_own_host():
@@ -299,7 +299,7 @@ async def test_signed_urls_have_outages_of_their_own_host():
     assert "hidden" not in repr(events)
 
 
-async def test_a_sign_in_host_that_is_down_as_well_is_waited_for_as_long_as_it_was_told():
+async def test_a_sign_in_host_that_is_down_as_well_is_waited_for_within_max_outage():
     """One list and one token endpoint: no second target, but nobody can connect either."""
     retry = Retry(1, base=0.001, cap=0.002, max_outage=30.0)
     async with Origin() as origin:

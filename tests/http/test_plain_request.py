@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from attempts import impatience
+from attempts import short_waits
 from support import (
     RawServer,
     answer,
@@ -16,7 +16,7 @@ from itwin_async import (
 )
 from itwin_async.emulator import Status
 
-__all__ = ["impatience"]  # fixtures
+__all__ = ["short_waits"]  # fixtures
 
 
 THREE = Retry(attempts=3, base=0)

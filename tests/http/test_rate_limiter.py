@@ -308,7 +308,7 @@ def test_a_rejected_waiter_leaves_those_behind_it_alone():
 # Ends of it
 
 
-def test_a_second_event_loop_is_told_in_one_sentence():
+def test_a_second_event_loop_is_refused_in_one_sentence():
     limiter = limited()
 
     async def main():

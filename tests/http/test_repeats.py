@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from attempts import Tokens, impatience, refused
+from attempts import Tokens, refused, short_waits
 from support import (
     PACKAGE,
     RawServer,
@@ -24,7 +24,7 @@ from itwin_async import (
     TransportError,
 )
 
-__all__ = ["impatience"]  # fixtures
+__all__ = ["short_waits"]  # fixtures
 
 
 OK = answer(PACKAGE)
@@ -87,7 +87,7 @@ async def test_a_fault_is_tried_again_where_twice_is_as_good_as_once(fault, meth
 
 @pytest.mark.parametrize("method", NEVER)
 @pytest.mark.parametrize("fault", [name for name in FAULTS if name != "425"])
-async def test_a_fault_of_a_write_in_doubt_is_final_and_says_so(fault, method):
+async def test_a_fault_of_a_write_with_unknown_outcome_is_final_and_says_so(fault, method):
     async with (
         RawServer(FAULTS[fault]) as server,
         session_at(server, retry=THREE, timeout=0.1 if fault == "silent" else 60) as itwin,
@@ -191,7 +191,7 @@ async def test_a_kept_connection_that_ended_costs_a_get_one_counted_retry():
         assert len(server.requests) == 3
 
 
-async def test_a_conflict_after_a_failure_in_doubt_may_be_our_own_doing():
+async def test_a_conflict_after_an_unknown_outcome_may_be_our_own_doing():
     async with (
         RawServer(refused(500), refused(404)) as server,
         session_at(server, retry=THREE) as itwin,

@@ -3,9 +3,12 @@
 import asyncio
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+import pytest
 from raw_pages import IMODEL, PageServer, client, collect, listing
 
 import itwin_async
@@ -39,7 +42,7 @@ async def calls_of(itwin: ITwinSession) -> Counter[str]:
     return counted
 
 
-async def test_a_page_takes_few_calls():
+async def test_a_page_takes_few_calls() -> None:
     async with PageServer(listing(PAGES, 1)) as server, client(server) as itwin:
         await calls_of(itwin)
         # The fewest of three runs: a response that arrives in pieces resumes its readers again.
@@ -49,11 +52,13 @@ async def test_a_page_takes_few_calls():
     assert a_page <= MOST_CALLS, fewest.most_common(100)
 
 
-async def test_requests_in_turn_make_no_timer_of_ours(monkeypatch):
+async def test_requests_in_turn_make_no_timer_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
     call_at, timers = loop.call_at, Counter[str]()
 
-    def counting(when, callback, *args, **options):
+    def counting(
+        when: float, callback: Callable[..., object], *args: Any, **options: Any
+    ) -> asyncio.TimerHandle:
         timers[getattr(callback, "__module__", "")] += 1
         return call_at(when, callback, *args, **options)
 

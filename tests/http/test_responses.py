@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from attempts import impatience, refused
+from attempts import refused, short_waits
 from support import (
     PACKAGE,
     RawServer,
@@ -25,7 +25,7 @@ from itwin_async import (
     UnauthorizedError,
 )
 
-__all__ = ["impatience"]  # fixtures
+__all__ = ["short_waits"]  # fixtures
 
 
 OK = answer(PACKAGE)
@@ -104,10 +104,10 @@ async def test_a_refusal_of_any_shape_is_one_printable_line(body):
     async with RawServer(refused(404, body=body)) as server, session_at(server) as itwin:
         with pytest.raises(NotFoundError) as caught:
             await itwin.packages.get_package("P")
-        said = str(caught.value)
-        assert said.startswith("404")
-        assert said.isprintable()
-        assert len(said) < 500
+        line = str(caught.value)
+        assert line.startswith("404")
+        assert line.isprintable()
+        assert len(line) < 500
 
 
 async def test_an_endless_refusal_is_read_no_further_than_it_is_worth():

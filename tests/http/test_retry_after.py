@@ -4,7 +4,7 @@ import asyncio
 
 import anyio
 import pytest
-from attempts import impatience, refused
+from attempts import refused, short_waits
 from support import (
     PACKAGE,
     Clock,
@@ -22,7 +22,7 @@ from itwin_async import (
 )
 from itwin_async._http import executor
 
-__all__ = ["impatience"]  # fixtures
+__all__ = ["short_waits"]  # fixtures
 
 
 OK = answer(PACKAGE)
@@ -72,7 +72,7 @@ async def test_a_pause_longer_than_allowed_is_an_error_at_once():
         assert caught.value.retry_after == pytest.approx(86_400, abs=10)
 
 
-async def test_who_cannot_wait_for_the_door_is_turned_away_unsent():
+async def test_a_call_that_cannot_wait_for_the_pause_is_rejected_unsent():
     limiter = Limiter()
     async with RawServer(refused(429, "Retry-After: 60")) as server:
         patient = session_at(server, limiter=limiter)

@@ -77,7 +77,7 @@ async def drip(connection) -> None:
         await asyncio.sleep(0.005)
 
 
-async def test_a_refusal_that_drips_is_told_by_its_status():
+async def test_an_error_body_that_drips_is_an_error_by_its_status():
     async with RawServer(drip) as server, session_at(server, retry=ONCE, timeout=0.1) as itwin:
         async with asyncio.timeout(20):
             with pytest.raises(ServerError) as caught:
@@ -104,12 +104,12 @@ async def test_a_token_answer_that_drips_ends_at_the_timeout():
 
 async def test_requests_in_turn_share_one_timer(monkeypatch):
     loop = asyncio.get_running_loop()
-    text, made = PACKAGE[:-1] + b" " * 200_000 + b"}", []
+    text, timers = PACKAGE[:-1] + b" " * 200_000 + b"}", []
     call_at = loop.call_at
 
     def counted(when, callback, *args, **options):
         if getattr(callback, "__qualname__", "").startswith("Timeout."):
-            made.append(callback)
+            timers.append(callback)
         return call_at(when, callback, *args, **options)
 
     async def slowly(connection) -> None:
@@ -123,10 +123,10 @@ async def test_requests_in_turn_share_one_timer(monkeypatch):
     monkeypatch.setattr(loop, "call_at", counted)
     async with RawServer(slowly) as server, session_at(server, retry=ONCE) as itwin:
         await itwin.packages.get_package("P")
-        assert len(made) == 2  # the token's is among them
-        made.clear()
+        assert len(timers) == 2  # the token's is among them
+        timers.clear()
         await itwin.packages.get_package("P")
-    assert not made  # it is that of the request before
+    assert not timers  # it is that of the request before
 
 
 async def test_a_timeout_is_not_shared_with_a_wait_that_was_closed():

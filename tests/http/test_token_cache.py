@@ -4,7 +4,7 @@ import asyncio
 
 import msgspec
 import pytest
-from attempts import Tokens, impatience, refused
+from attempts import Tokens, refused, short_waits
 from support import (
     PACKAGE,
     Clock,
@@ -30,7 +30,7 @@ from itwin_async import (
 from itwin_async.emulator import Delay, Edit, Garbage, Reset, Status, Throttle
 from itwin_async.limits import rate_limiter_of
 
-__all__ = ["impatience"]  # fixtures
+__all__ = ["short_waits"]  # fixtures
 
 
 OK = answer(PACKAGE)
@@ -66,7 +66,7 @@ async def test_a_401_with_the_same_token_again_is_final():
             with pytest.raises(UnauthorizedError):
                 await itwin.packages.get_package("P")
         assert len(server.requests) == 1
-        assert provider.given == 2
+        assert provider.calls == 2
 
 
 async def test_a_second_401_is_final():
@@ -76,7 +76,7 @@ async def test_a_second_401_is_final():
             with pytest.raises(UnauthorizedError):
                 await itwin.packages.get_package("P")
         assert len(server.requests) == 2
-        assert provider.given == 2
+        assert provider.calls == 2
 
 
 async def test_a_401_costs_no_attempt():
@@ -93,7 +93,7 @@ async def test_a_403_asks_for_no_other_token():
         async with ITwinSession(provider, base_url=server.url) as itwin:
             with pytest.raises(ForbiddenError):
                 await itwin.packages.get_package("P")
-        assert provider.given == 1
+        assert provider.calls == 1
 
 
 async def test_twenty_401_at_once_are_one_renewal(emulator):
@@ -143,7 +143,7 @@ async def test_a_token_is_renewed_ahead_of_its_end_and_nobody_waits():
     provider = Tokens(life=3_600.0)
 
     async def slowly() -> Token:
-        if provider.given:
+        if provider.calls:
             await released.wait()
         return await provider()
 
@@ -280,7 +280,7 @@ async def test_a_token_endpoint_that_throttles_for_too_long_is_an_error_at_once(
     assert emulator.count("token") == 1
 
 
-async def test_a_token_endpoint_is_not_followed_elsewhere(emulator):
+async def test_a_redirect_of_a_token_endpoint_is_not_followed(emulator):
     async with RawServer(OK) as other:
         emulator.faults.add(
             "token", Status(307, headers={"Location": f"{other.url}/connect/token"}), times=None

@@ -98,7 +98,7 @@ def test_an_operation_that_is_added_as_the_recipe_says_passes_all_guards(copy):
     succeed("scripts/generate.py", cwd=copy)
     assert "`itwins.list_repositories`" in (copy / "README.md").read_text()
     for command in (("format", "--check"), ("check", "--no-cache")):
-        succeed("-m", "ruff", *command, ".", cwd=copy)
+        succeed("-m", "ruff", *command, "itwin_async", cwd=copy)
     out = succeed("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", *GUARDS, cwd=copy)
     assert re.search(r"^\d+ passed", out, re.MULTILINE), out
 

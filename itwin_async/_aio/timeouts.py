@@ -71,7 +71,7 @@ class Timeout(InterruptScope):
 
     def __init__(self, seconds: float, message: str = "") -> None:
         self.seconds: Final = seconds
-        self.message = message
+        self.message: str = message
         self._left = seconds
         self._deadline = math.inf  # outside of a block
         self._extended = False

@@ -69,8 +69,8 @@ class _ResponseTimeout(Timeout):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
-        self.host = ""
-        self.in_body = False
+        self.host: str = ""
+        self.in_body: bool = False
 
     def error(self) -> TransportError:
         """The error of a wait beyond the limit."""

@@ -89,7 +89,7 @@ def goal(row: Row, target: float) -> str:
 
 
 def reached(row: Row, value: float, target: float) -> bool:
-    """Tell whether a figure is as good as it should be."""
+    """Whether a figure reaches its target."""
     return value >= target if row.metric == "speed" else value <= target
 
 

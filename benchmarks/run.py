@@ -37,7 +37,7 @@ from harness import (
 )
 from scenarios import GROWTH, PEERS, PLAIN, SCENARIOS, Runner, Scenario
 
-SHORT = 230  # seconds after which the short set runs one round of what is left
+SHORT = 220  # seconds after which the short set runs one round of what is left
 SUBJECTS = {  # what no scenario can show
     "merged": merging.measure,
     "prefetch": prefetching.measure,
@@ -121,9 +121,9 @@ def main() -> int:
     if arguments.full or arguments.only:
         chosen += [(s, s.full) for growth in GROWTH for _, s in growth.steps]
     if arguments.only:
-        named = [s for s, _ in chosen if s.name == arguments.only]
-        begun = [s for s, _ in chosen if s.name.startswith(arguments.only)]
-        chosen = [(s, n or s.full) for s, n in chosen if s in (named or begun)]
+        exact = [s for s, _ in chosen if s.name == arguments.only]
+        matching = [s for s, _ in chosen if s.name.startswith(arguments.only)]
+        chosen = [(s, n or s.full) for s, n in chosen if s in (exact or matching)]
         if not chosen and not any(name.startswith(arguments.only) for name in SUBJECTS):
             parser.error(f"nothing begins with {arguments.only}")
     pinned = cores()

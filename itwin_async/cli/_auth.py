@@ -15,7 +15,7 @@ from itwin_async.cli._session import with_session
 from itwin_async.cli._stdio import Stderr, print_error
 from itwin_async.sign_in import SignInFlow, in_browser
 
-app: Final = App(name="auth", help="Sign in and out as a person, and show who is signed in.")
+app: Final = App(name="auth")
 
 
 @app.command
@@ -28,13 +28,13 @@ def login(
     """Sign in with a browser; other commands use this login from then on.
 
     Args:
-        no_browser: Print the address, and ask for the one that the browser was sent to.
-        redirect_uri: An address on loopback that the client is registered with; once for each.
-            http://localhost:3000/signin-callback where it is left out.
+        no_browser: Print the address to open, and ask for the one the browser is sent to.
+        redirect_uri: A loopback address that the client is registered with, once for each;
+            http://localhost:3000/signin-callback by default.
         options: See `Options`.
     """
     found = _find(options)
-    found = found.coming_back_to(tuple(redirect_uri or ()))
+    found = found.with_redirects(tuple(redirect_uri or ()))
 
     async def sign_in(itwin: ITwinSession) -> None:
         if no_browser:
@@ -54,7 +54,7 @@ def login(
 
 @app.command
 def logout(*, options: Options = DEFAULTS) -> None:
-    """End the login: its refresh token is revoked and forgotten.
+    """Sign out: revoke the refresh token and delete it.
 
     Args:
         options: See `Options`.
@@ -80,7 +80,7 @@ def whoami(*, options: Options = DEFAULTS) -> None:
 
 @app.command
 def token(*, options: Options = DEFAULTS) -> None:
-    """Print an access token, which lasts an hour, for curl and the like.
+    """Print an access token for curl and other tools; it lasts an hour.
 
     Args:
         options: See `Options`.

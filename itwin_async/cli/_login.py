@@ -1,4 +1,4 @@
-"""The login of a person that the command line keeps: which client, where, and in which store."""
+"""A person's login on the command line: its client, its platform, and the store of its token."""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -12,7 +12,7 @@ RUN_LOGIN: Final = "run: itwin-async auth login"
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A login, which may not have begun yet."""
+    """A login, stored or still to come."""
 
     profile: str
     client_id: str
@@ -23,11 +23,11 @@ class Login:
 
     @property
     def is_stored(self) -> bool:
-        """Whether its store is there."""
+        """Whether its store exists."""
         return self.store.path.exists()
 
     def provider(self) -> UserSignIn:
-        """The provider of its tokens."""
+        """The token provider of this login."""
         if self.redirect_uris:
             return UserSignIn(
                 self.client_id,
@@ -37,12 +37,12 @@ class Login:
             )
         return UserSignIn(self.client_id, authority=self.authority, store=self.store)
 
-    def coming_back_to(self, redirect_uris: tuple[str, ...]) -> "Login":
-        """The same with redirect addresses of its own."""
+    def with_redirects(self, redirect_uris: tuple[str, ...]) -> "Login":
+        """A copy with these redirect addresses."""
         return replace(self, redirect_uris=redirect_uris)
 
     def save_profile(self) -> None:
-        """Keep what the next command needs to find it."""
+        """Store what the next command needs to find this login."""
         profiles.save(self.profile, profiles.Profile(self.client_id, self.base_url, self.authority))
 
 
@@ -52,13 +52,13 @@ def find_login(profile: str | None, client_id: str | None, base_url: str | None)
     Raises `CredentialsError` where no client is known.
     """
     name = profile or from_environment("ITWIN_PROFILE") or profiles.DEFAULT
-    kept = profiles.load(name) or profiles.Profile()
+    stored = profiles.load(name) or profiles.Profile()
     variables = profiles.Profile(
         from_environment("ITWIN_USER_CLIENT_ID") or _native_client_of_environment(),
         from_environment("ITWIN_BASE_URL") or None,
         from_environment("ITWIN_AUTHORITY") or None,
     )
-    first, second = (kept, variables) if profile else (variables, kept)
+    first, second = (stored, variables) if profile else (variables, stored)
     client_id = client_id or first.client_id or second.client_id
     if not client_id:
         raise CredentialsError(

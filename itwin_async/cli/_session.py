@@ -25,7 +25,7 @@ def with_session(
 ) -> T:
     """Run work in a session and return its result; see `run`.
 
-    The session is that of ``login`` where it is given; ``prefer_login`` takes a stored one before
+    The session signs in with ``login``, if there is one; ``prefer_login`` prefers a stored login to
     other credentials.
     """
     if prefer_login and not options.token_file and not options.emulator:

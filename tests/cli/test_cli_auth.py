@@ -47,15 +47,15 @@ async def log_in(platform, *options, user="reader") -> str:
         "auth", "login", "--no-browser", "--redirect-uri", uri, *options, variables=variables
     )
     address = emulator.sign_in_as(user, await address_in(process))
-    _, said = await process.communicate(f"{address}\n".encode())
-    assert process.returncode == 0, said.decode()
-    return said.decode()
+    _, message = await process.communicate(f"{address}\n".encode())
+    assert process.returncode == 0, message.decode()
+    return message.decode()
 
 
 async def test_a_login_with_a_pasted_address_serves_the_next_commands(platform, tmp_path):
     emulator, variables, _ = platform
-    said = await log_in(platform)
-    assert "signed in as Reader" in said
+    message = await log_in(platform)
+    assert "signed in as Reader" in message
     listed = await run("itwins", "list", variables=variables)
     assert (listed.code, listed.err) == (0, "")
     assert len(listed.out.splitlines()) == 3
@@ -112,9 +112,9 @@ async def test_a_login_with_a_browser(platform, tmp_path):
     status, page = await visit(emulator.sign_in_as("owner", address))
     assert status == 200
     assert "Signed in" in page
-    _, said = await process.communicate()
-    assert process.returncode == 0, said.decode()
-    assert "signed in as Owner" in said.decode()
+    _, message = await process.communicate()
+    assert process.returncode == 0, message.decode()
+    assert "signed in as Owner" in message.decode()
 
 
 async def test_a_refusal_is_code_4_in_one_line(platform):
@@ -123,9 +123,9 @@ async def test_a_refusal_is_code_4_in_one_line(platform):
         "auth", "login", "--no-browser", "--redirect-uri", uri, variables=variables
     )
     address = emulator.sign_in_as(None, await address_in(process))
-    _, said = await process.communicate(f"{address}\n".encode())
+    _, message = await process.communicate(f"{address}\n".encode())
     assert process.returncode == 4
-    assert "access_denied" in said.decode()
+    assert "access_denied" in message.decode()
     assert not (await run("auth", "whoami", variables=variables)).out
 
 
@@ -136,10 +136,10 @@ async def test_a_foreign_address_is_asked_for_again(platform):
     )
     url = await address_in(process)
     process.stdin.write(f"{uri}?code=canary-foreign&state=foreign\n".encode())
-    _, said = await process.communicate(f"{emulator.sign_in_as('reader', url)}\n".encode())
+    _, message = await process.communicate(f"{emulator.sign_in_as('reader', url)}\n".encode())
     assert process.returncode == 0
-    assert "not that of this sign-in" in said.decode()
-    assert "canary" not in said.decode()
+    assert "not that of this sign-in" in message.decode()
+    assert "canary" not in message.decode()
 
 
 async def test_profiles_are_people_of_their_own(platform, tmp_path):
@@ -184,8 +184,8 @@ async def test_without_a_login_a_job_fails_in_one_line(tmp_path, command):
 
 async def test_an_access_token_of_the_environment_is_used(platform):
     emulator, variables, _ = platform
-    given = variables | {"ITWIN_ACCESS_TOKEN": emulator.issue_token()}
-    assert (await run("itwins", "list", variables=given)).code == 0
+    with_token = variables | {"ITWIN_ACCESS_TOKEN": emulator.issue_token()}
+    assert (await run("itwins", "list", variables=with_token)).code == 0
     assert emulator.count("token") == 0
 
 
@@ -198,7 +198,7 @@ async def test_two_commands_at_once_share_a_rotating_token(platform):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("auth", "login"), 4, "no client id"),
         (("auth", "logout"), 4, "no client id"),
@@ -210,8 +210,8 @@ async def test_two_commands_at_once_share_a_rotating_token(platform):
         ),
     ],
 )  # fmt: skip
-async def test_what_cannot_be_is_one_line(tmp_path, arguments, code, said):
+async def test_what_cannot_be_is_one_line(tmp_path, arguments, code, message):
     ended = await run(*arguments, variables={"XDG_CONFIG_HOME": str(tmp_path)})
     assert ended.code == code
-    assert said in ended.err
+    assert message in ended.err
     assert ended.err.count("\n") == 1

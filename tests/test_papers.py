@@ -32,10 +32,10 @@ def test_lowest_python_is_the_required_one():
     assert PROJECT["project"]["requires-python"] == f">={min(declared_pythons())}"
 
 
-def test_stability_names_the_floors_of_the_dependencies():
-    for floor in PROJECT["project"]["dependencies"]:
-        name, _, version = floor.partition(">=")
-        assert re.search(rf"^\| {name} {re.escape(version)}", STABILITY, re.MULTILINE), floor
+def test_stability_names_the_lowest_dependencies():
+    for lowest in PROJECT["project"]["dependencies"]:
+        name, _, version = lowest.partition(">=")
+        assert re.search(rf"^\| {name} {re.escape(version)}", STABILITY, re.MULTILINE), lowest
 
 
 def test_targets_of_make_in_the_papers_are_there():

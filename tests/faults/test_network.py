@@ -160,9 +160,7 @@ async def test_a_refusal_for_good_is_told_after_the_attempts(platform, proxy):
         assert itwin.stats.requests == 3
 
 
-async def test_a_write_whose_response_was_lost_has_an_unknown_outcome(
-    platform, proxy
-):
+async def test_a_write_whose_response_was_lost_has_an_unknown_outcome(platform, proxy):
     async with through(proxy, platform) as itwin:
         account = (await itwin.itwins.get_primary_account()).id
         with proxy.being(cut_after=0, end="RST"), pytest.raises(TransportError) as caught:

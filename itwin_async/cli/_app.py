@@ -1,4 +1,4 @@
-"""The commands, imported when they are used, and how each ends: with a line and an exit code."""
+"""The commands, imported when they are used, and the exit code of each."""
 
 import sys
 from collections.abc import Sequence

@@ -34,20 +34,20 @@ def list_itwins(
     """List the iTwins you are a member of.
 
     Args:
-        search: Part of their name, number or another text.
+        search: Part of the name, number or another text.
         sub_class: Account, Asset, Project, Portfolio, Program or WorkPackage; several joined by
             commas.
         status: Active, Inactive or Trial.
         number: Exact number.
         display_name: Exact name.
-        parent: Id of their parent.
+        parent: Id of the parent iTwin.
         filter: An OData filter, such as "type eq 'Bridge'".
         orderby: Order, such as 'displayName desc'.
-        scope: Whose iTwins.
+        scope: Which iTwins to search.
         include_inactive: List inactive ones as well.
         representation: Get all fields.
-        page_size: Items in a request, at most 1,000.
-        limit: Items at most.
+        page_size: Items per page, at most 1,000.
+        limit: Most items to list.
         options: See `Options`.
     """
     show_list(
@@ -77,7 +77,7 @@ def list_packages(*, limit: Count = None, options: Options = DEFAULTS) -> None:
     """List the packages that your organization subscribed to.
 
     Args:
-        limit: Items at most.
+        limit: Most items to list.
         options: See `Options`.
     """
     columns = ("uniqueName", "name", "version", "projectStage")
@@ -112,7 +112,7 @@ def execute(
     Args:
         name: Unique name of the package.
         itwin: Id of the iTwin.
-        variable: NAME=VALUE, as in the package's example of its input; once for each.
+        variable: NAME=VALUE, as in the example of the package's input; may be repeated.
         xml: Ask for XML instead of JSON.
         options: See `Options`.
     """

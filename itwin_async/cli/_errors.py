@@ -1,4 +1,4 @@
-"""What the command says about an error, and the exit code that it ends with."""
+"""The message for an error, and the exit code."""
 
 import math
 import re

@@ -95,8 +95,8 @@ def list_extended_data(
 
     Args:
         imodel: Id of the iModel.
-        page_size: Items in a request, at most 1,000.
-        limit: Items at most.
+        page_size: Items per page, at most 1,000.
+        limit: Most items to list.
         options: See `Options`.
     """
     bad = 0
@@ -148,7 +148,7 @@ def export(
         resume: Go on with an unfinished export; --no-resume starts over.
         keep_going: Report and leave out the rest of an iModel that is refused, missing or broken.
         workers: iModels to read at once.
-        page_size: Items in a request, at most 1,000.
+        page_size: Items per page, at most 1,000.
         options: See `Options`.
     """
     from itwin_async.export import (  # noqa: PLC0415 - only this command needs it

@@ -35,8 +35,8 @@ def list_extensions(
         itwin: Id of the account (an iTwin) whose private extensions to list.
         search: Part of the name.
         studio: List only apps of iTwin Studio.
-        page_size: Items in a request.
-        limit: Items at most.
+        page_size: Items per page.
+        limit: Most items to list.
         options: See `Options`.
     """
     show_list(
@@ -65,8 +65,8 @@ def versions(
     Args:
         extension: Id of the extension.
         include_deprecated: List deprecated versions as well.
-        page_size: Items in a request.
-        limit: Items at most.
+        page_size: Items per page.
+        limit: Most items to list.
         options: See `Options`.
     """
     show_list(

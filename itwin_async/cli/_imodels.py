@@ -36,8 +36,8 @@ def list_imodels(
         state: Their state.
         order_by: Order, such as 'name asc' or 'createdDateTime desc'.
         representation: Get all fields.
-        page_size: Items in a request, at most 1,000.
-        limit: Items at most.
+        page_size: Items per page, at most 1,000.
+        limit: Most items to list.
         options: See `Options`.
     """
     show_list(
@@ -89,8 +89,8 @@ def list_changesets(
         last: List those up to and including this index.
         order: Ascending or descending by index.
         representation: Get all fields.
-        page_size: Items in a request, at most 1,000.
-        limit: Items at most.
+        page_size: Items per page, at most 1,000.
+        limit: Most items to list.
         options: See `Options`.
     """
     show_list(

@@ -31,7 +31,7 @@ def request(
     Args:
         method: GET, POST, PUT, PATCH, DELETE or HEAD.
         path: Its path, such as /itwins/myprimaryaccount.
-        query: NAME=VALUE, once for each.
+        query: NAME=VALUE; may be repeated.
         body: JSON, or @FILE, or - for standard input.
         version: Version of the API: v1 or v2.
         output: File to write the response's bytes to.

@@ -18,7 +18,11 @@ def provider_of_environment(base_url: str | None) -> tuple[TokenSource, str | No
     store = profiles.store_of(name)
     if os.path.lexists(store.path):
         profile = profiles.load(name) or profiles.Profile()
-        client_id = environment("ITWIN_CLIENT_ID") or profile.client_id
+        client_id = (
+            environment("ITWIN_CLIENT_ID")
+            or environment("ITWIN_USER_CLIENT_ID")
+            or profile.client_id
+        )
         authority = environment("ITWIN_AUTHORITY") or profile.authority
         base_url = base_url or profile.base_url
         if client_id is not None:

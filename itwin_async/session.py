@@ -179,8 +179,8 @@ class ITwinSession:
 
         Who asks is the first of: ``ITWIN_CLIENT_ID`` with ``ITWIN_CLIENT_SECRET``, a service;
         ``ITWIN_ACCESS_TOKEN``; and the login that ``itwin-async auth login`` stored, of
-        ``ITWIN_CLIENT_ID`` or of the profile that ``ITWIN_PROFILE`` names. Where the platform is,
-        say ``ITWIN_BASE_URL``, ``ITWIN_TOKEN_URL``, ``ITWIN_AUTHORITY`` and
+        ``ITWIN_CLIENT_ID``, ``ITWIN_USER_CLIENT_ID`` or the profile that ``ITWIN_PROFILE`` names.
+        Where the platform is, say ``ITWIN_BASE_URL``, ``ITWIN_TOKEN_URL``, ``ITWIN_AUTHORITY`` and
         ``ITWIN_ALLOW_PLAIN_HTTP`` (``1`` or ``true``, see ``allow_plain_http``). No browser is
         opened. Raises `ValueError` that names what is missing or wrong.
 

@@ -7,11 +7,13 @@ import pickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import RawServer, answer
 
 from itwin_async import (
     ClientCredentials,
     DecodeError,
     ITwinSession,
+    ShareKey,
     StaticToken,
     Token,
     TokenProvider,
@@ -30,7 +32,8 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize(
-    "value", [Token(SECRET, 5.0), StaticToken(SECRET), ClientCredentials("id", SECRET)]
+    "value",
+    [Token(SECRET, 5.0), StaticToken(SECRET), ShareKey(SECRET), ClientCredentials("id", SECRET)],
 )
 def test_no_secret_is_shown(value):
     assert SECRET not in f"{value!r} {value}"
@@ -46,7 +49,14 @@ def test_what_is_no_secret_is_shown():
 
 
 @pytest.mark.parametrize(
-    "value", [Token("a", 5.0), StaticToken("a"), ClientCredentials("id", "s", scope="x")]
+    "value",
+    [
+        Token("a", 5.0),
+        Token("a", scheme="Basic"),
+        StaticToken("a"),
+        ShareKey("a"),
+        ClientCredentials("id", "s", scope="x"),
+    ],
 )
 def test_they_are_values(value):
     again = copy.deepcopy(value)
@@ -67,7 +77,7 @@ BAD = ["", " ", "a b", "a\r\nX: y", "a\n", "\ta", "a\x00", "é", "a\u2028", "\ud
 
 
 @pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("kind", [Token, StaticToken])
+@pytest.mark.parametrize("kind", [Token, StaticToken, ShareKey])
 def test_a_token_that_no_header_can_hold_is_a_value_error_without_it(kind, bad):
     with pytest.raises(ValueError, match="visible ASCII") as caught:
         kind(f"{bad}{SECRET}" if bad.strip() or bad == "\ta" else bad)
@@ -75,7 +85,7 @@ def test_a_token_that_no_header_can_hold_is_a_value_error_without_it(kind, bad):
 
 
 @pytest.mark.parametrize("bad", [None, 5, b"token", ["t"]])
-@pytest.mark.parametrize("kind", [Token, StaticToken])
+@pytest.mark.parametrize("kind", [Token, StaticToken, ShareKey])
 def test_a_token_that_is_no_text_is_a_type_error(kind, bad):
     with pytest.raises(TypeError, match="must be a str"):
         kind(bad)
@@ -293,3 +303,30 @@ def test_what_gives_no_token_is_a_type_error_that_does_not_show_it(provider):
     with pytest.raises(TypeError, match="token_provider must be") as caught:
         ITwinSession(provider)
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "error"),
+    [("", ValueError), ("a b", ValueError), ("Basic\r\nX: y", ValueError), (None, TypeError)],
+)
+def test_a_scheme_that_no_header_can_hold_is_told_at_once(scheme, error):
+    with pytest.raises(error, match="scheme must be"):
+        Token("a", scheme=scheme)
+
+
+async def test_a_share_key_goes_out_as_basic():
+    async with RawServer(answer(b'{"user":{"id":"u"}}')) as server:
+        async with ITwinSession(ShareKey("key+of/a=share"), base_url=server.url) as itwin:
+            await itwin.get_me()
+            assert await itwin.get_token() == Token("key+of/a=share", scheme="Basic")
+        assert server.requests[0].headers["authorization"] == "Basic key+of/a=share"
+
+
+async def test_a_token_says_its_scheme():
+    async def provider() -> Token:
+        return Token("value", scheme="PoP")
+
+    async with RawServer(answer(b'{"user":{"id":"u"}}')) as server:
+        async with ITwinSession(provider, base_url=server.url) as itwin:
+            await itwin.get_me()
+        assert server.requests[0].headers["authorization"] == "PoP value"

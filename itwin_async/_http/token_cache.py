@@ -9,6 +9,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NoReturn
 
+import anyio
+
 from itwin_async._aio.loops import background
 from itwin_async._aio.timeouts import Timeout
 from itwin_async._core.secrets import SecretValue
@@ -132,7 +134,8 @@ class TokenCache:
         """Wait, for a few seconds at most, until a renewal that was cancelled has ended."""
         renewal = self._renewal
         if renewal is not None and renewal is not asyncio.current_task():
-            await asyncio.wait([renewal], timeout=_MAX_END)
+            with anyio.CancelScope(shield=True):  # a cancelled block closes its session as well
+                await asyncio.wait([renewal], timeout=_MAX_END)
 
     def _renew(self, requester: TokenRequester) -> "asyncio.Task[Token | _Failure]":
         if self._renewal is None:

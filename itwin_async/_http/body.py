@@ -9,7 +9,7 @@ from itwin_async._core.secrets import SecretStrs
 from itwin_async._http.instrumentation import Instrumentation, OperationSpan
 from itwin_async._http.lifecycle import SessionLifecycle
 from itwin_async._http.rate_limiter import RateLimiter, Slot
-from itwin_async._http.transport import Response
+from itwin_async._http.response import Response
 from itwin_async.auth import Token
 
 

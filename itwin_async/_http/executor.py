@@ -18,9 +18,10 @@ from itwin_async._http.instrumentation import Instrumentation, OperationSpan
 from itwin_async._http.lifecycle import SessionLifecycle
 from itwin_async._http.outages import Outages, Probe
 from itwin_async._http.rate_limiter import RateLimiter, Slot
+from itwin_async._http.response import Response
 from itwin_async._http.retrying import read_error, retry_after, wait_before_retry
 from itwin_async._http.token_cache import TokenCache
-from itwin_async._http.transport import Response, Transport
+from itwin_async._http.transport import Transport
 from itwin_async.auth import Token, TokenSource
 from itwin_async.errors import (
     ITwinError,

@@ -19,8 +19,9 @@ from itwin_async._http.instrumentation import Instrumentation, OperationSpan
 from itwin_async._http.lifecycle import SessionLifecycle
 from itwin_async._http.outages import CircuitBreaker, Outages, Probe
 from itwin_async._http.rate_limiter import RateLimiter, Slot
+from itwin_async._http.response import Response
 from itwin_async._http.retrying import MAX_ERROR_BODY, read_error, wait_before_retry
-from itwin_async._http.transport import Response, Transport
+from itwin_async._http.transport import Transport
 from itwin_async.errors import (
     DecodeError,
     ITwinError,

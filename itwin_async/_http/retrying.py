@@ -10,7 +10,8 @@ from itwin_async._core.urls import Origin, split
 from itwin_async._http.error_response import parse_error, parse_retry_after
 from itwin_async._http.instrumentation import Instrumentation
 from itwin_async._http.outages import CircuitBreaker
-from itwin_async._http.transport import Response, proxy_error
+from itwin_async._http.response import Response
+from itwin_async._http.transport import proxy_error
 from itwin_async.errors import ITwinError, LinkError, TransportError
 from itwin_async.retries import RetryState
 

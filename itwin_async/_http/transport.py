@@ -11,16 +11,16 @@ import errno
 import ssl
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import aiohttp
 import anyio
 from yarl import URL
 
 from itwin_async._aio.loops import LoopBinding
-from itwin_async._aio.timeouts import Timeout
 from itwin_async._core.redaction import one_line
 from itwin_async._http.connections import Proxy
+from itwin_async._http.response import PROGRESS, Response, ResponseTimeout
 from itwin_async.errors import Reason, TransportError
 
 ClientSession = aiohttp.ClientSession
@@ -28,62 +28,11 @@ CHUNK: Final = 256 * 1024  # bytes; a read gives up to twice as much. 64 KiB cos
 _CLOSE_TIMEOUT: Final = 5.0  # seconds
 # aiohttp's own limits would count the time in which a consumer thinks.
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)
-PROGRESS: Final = 1_024  # bytes that must come within `timeout` seconds of waiting
-
-
-class Response(Protocol):
-    """A response whose headers are in, and whose body is read piece by piece."""
-
-    @property
-    def status(self) -> int:
-        """HTTP status."""
-        ...
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Headers, by name in any case."""
-        ...
-
-    @property
-    def ended(self) -> bool:
-        """Whether the whole body was read."""
-        ...
-
-    async def read(self) -> bytes:
-        """The next piece of the body as decompressed, empty at its end."""
-        ...
-
-    def close(self) -> None:
-        """Close it now: a connection whose body is not in is cut."""
-        ...
-
-
-class _ResponseTimeout(Timeout):
-    """Bounds the wait for the headers of a response, then for each kilobyte of its body.
-
-    The transport uses one for many responses in turn. Its timer is moved and not made anew, which
-    cost 5 µs for each response.
-    """
-
-    __slots__ = ("host", "in_body")
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.host: str = ""
-        self.in_body: bool = False
-
-    def error(self) -> TransportError:
-        """The error of a wait beyond the limit."""
-        message = (
-            f"{self.host} kept us waiting for its body: less than {PROGRESS:,} bytes came "
-            f"within {self.seconds:g} s"
-            if self.in_body
-            else f"{self.host} did not answer within {self.seconds:g} s"
-        )
-        return TransportError(message, "timeout")
 
 
 class _HttpResponse:
+    """A `Response` of aiohttp's."""
+
     __slots__ = (
         "_bytes_left", "_response", "_since_progress", "_timeout", "_transport", "ended",
         "headers", "host", "status",
@@ -94,11 +43,11 @@ class _HttpResponse:
         transport: "Transport",
         response: aiohttp.ClientResponse,
         host: str,
-        timeout: _ResponseTimeout,
+        timeout: ResponseTimeout,
     ) -> None:
         self._transport = transport
         self._response = response
-        self._timeout: _ResponseTimeout | None = timeout
+        self._timeout: ResponseTimeout | None = timeout
         self._since_progress = 0  # bytes
         self._bytes_left = transport.max_body
         self.host = host
@@ -185,7 +134,7 @@ class Transport:
         self._http = http
         self._proxy = proxy
         self._tls = tls
-        self._idle_timeouts: list[_ResponseTimeout] = []
+        self._idle_timeouts: list[ResponseTimeout] = []
         self._owned = http is None
         self._closed = False
         self.binding: Final = LoopBinding()
@@ -228,14 +177,14 @@ class Transport:
             raise
         raise failure  # here, its context is not the foreign error, which shows headers
 
-    def _take_timeout(self, host: str) -> _ResponseTimeout:
+    def _take_timeout(self, host: str) -> ResponseTimeout:
         idle = self._idle_timeouts
-        timeout = idle.pop() if idle else _ResponseTimeout(self.timeout)
+        timeout = idle.pop() if idle else ResponseTimeout(self.timeout)
         timeout.host, timeout.in_body = host, False
         timeout.restart()
         return timeout
 
-    def give_back(self, timeout: _ResponseTimeout) -> None:
+    def give_back(self, timeout: ResponseTimeout) -> None:
         """Keep a timeout for the next request, unless a task still waits with it."""
         if self._closed or timeout.active:
             timeout.cancel()

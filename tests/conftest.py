@@ -28,7 +28,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Collecting garbage after each test then looks at what tests made, not at every module."""
+    """Collecting garbage after each test then looks at the objects of tests alone."""
     gc.collect()
     gc.freeze()
 
@@ -72,7 +72,7 @@ async def leaks(request: pytest.FixtureRequest) -> AsyncIterator[None]:
 
 
 class LimiterWatch:
-    """Remembers every limiter that was made."""
+    """Remembers every limiter that is created."""
 
     def __enter__(self) -> Self:
         self.seen: list[Limiter] = []

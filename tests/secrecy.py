@@ -37,22 +37,22 @@ def chain(error: BaseException) -> list[BaseException]:
     """An error and all that led to it, also where a report would leave that out."""
     found, todo = [], [error]
     while todo:
-        each = todo.pop()
-        if each is None or any(each is other for other in found):
+        member = todo.pop()
+        if member is None or any(member is other for other in found):
             continue
-        found.append(each)
-        todo += [each.__cause__, each.__context__]
-        if isinstance(each, BaseExceptionGroup):
-            todo += each.exceptions
+        found.append(member)
+        todo += [member.__cause__, member.__context__]
+        if isinstance(member, BaseExceptionGroup):
+            todo += member.exceptions
     return found
 
 
 def shown(error: BaseException) -> str:
     """All that a log, a debugger or a report may show of an error, its causes and its copies."""
     parts = []
-    for each in chain(error):
-        parts += [str(each), repr(each), repr(each.args), repr(vars(each))]
-        parts += traceback.format_exception(each)
+    for member in chain(error):
+        parts += [str(member), repr(member), repr(member.args), repr(vars(member))]
+        parts += traceback.format_exception(member)
     return "\n".join(parts) + pickle.dumps(error).decode("latin-1") + frames(error)
 
 
@@ -62,19 +62,19 @@ def frames(error: BaseException) -> str:
     Not so of the tests' own and the emulator's, nor of errors that our client has no part in.
     """
     lines, client_was_there = [], False
-    for each in chain(error):
-        told = traceback.TracebackException(
-            type(each), each, each.__traceback__, capture_locals=True, compact=True
+    for member in chain(error):
+        trace = traceback.TracebackException(
+            type(member), member, member.__traceback__, capture_locals=True, compact=True
         )
-        files = [frame.filename for frame in told.stack if not frame.filename.startswith(OTHERS)]
+        files = [frame.filename for frame in trace.stack if not frame.filename.startswith(OTHERS)]
         client_was_there |= any(name.startswith(CLIENT) for name in files)
         lines += [
             f"{frame.filename}:{frame.lineno} {frame.name} {name} = {value}"
-            for frame in told.stack
+            for frame in trace.stack
             if not frame.filename.startswith(OTHERS)
             for name, value in (frame.locals or {}).items()
         ]
-        for frame, _ in traceback.walk_tb(each.__traceback__):
+        for frame, _ in traceback.walk_tb(member.__traceback__):
             if frame.f_code.co_flags & inspect.CO_OPTIMIZED and isinstance(frame.f_locals, dict):
                 frame.f_locals.clear()  # before 3.13 a copy, which would keep what it holds alive
     return "\n".join(lines) if client_was_there else ""
@@ -98,10 +98,10 @@ class Watch:
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See `logging.Filter.filter`."""
-        said = f"{record.getMessage()} {vars(record)}"
+        text = f"{record.getMessage()} {vars(record)}"
         if record.exc_info:
-            said += "".join(traceback.format_exception(record.exc_info[1]))
-        self.look(said, f"a log record ({record.msg!r})")
+            text += "".join(traceback.format_exception(record.exc_info[1]))
+        self.look(text, f"a log record ({record.msg!r})")
         return record.levelno >= logging.getLogger().getEffectiveLevel()
 
 

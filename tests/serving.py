@@ -31,4 +31,4 @@ async def serving(app: FastAPI) -> AsyncIterator[str]:
 def under_way(emulator: Emulator, operation: str) -> int:
     """How many requests of this operation arrived and are not over."""
     records = list(emulator.requests)
-    return sum(each.operation == operation and each.ended is None for each in records)
+    return sum(record.operation == operation and record.ended is None for record in records)

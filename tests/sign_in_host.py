@@ -110,11 +110,11 @@ class SignInHost(RawServer):
             return answer(b'{"error":"invalid_grant","error_description":"no"}', status="400 X")
         access = f"canary-access-{next(self._count)}"
         self.access.add(access)
-        said = {"access_token": access, "expires_in": self.lifetime, "token_type": "Bearer"}
+        fields = {"access_token": access, "expires_in": self.lifetime, "token_type": "Bearer"}
         if self.offline and (self.rotates or form["grant_type"] == "authorization_code"):
             self.current.discard(form.get("refresh_token", ""))
-            said["refresh_token"] = self.refresh_token()
-        return answer(json.dumps(said).encode())
+            fields["refresh_token"] = self.refresh_token()
+        return answer(json.dumps(fields).encode())
 
 
 async def visit(address: str, *, method: str = "GET", host: str = "127.0.0.1") -> tuple[int, str]:

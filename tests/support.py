@@ -200,12 +200,12 @@ async def run_script(script: str, *arguments: str, strict: bool = True) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        said, _ = await asyncio.wait_for(process.communicate(), 30)
+        output, _ = await asyncio.wait_for(process.communicate(), 30)
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert (said, process.returncode) == (b"", 0), said.decode()
+    assert (output, process.returncode) == (b"", 0), output.decode()
 
 
 CancelKind = Literal["native", "level"]

@@ -97,7 +97,7 @@ def test_every_public_name_is_described():
         if not (vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__):
             missing.append(name)
         if inspect.isclass(value):
-            missing += [f"{name}.{each}" for each, it in own_methods(value) if not it.__doc__]
+            missing += [f"{name}.{method}" for method, it in own_methods(value) if not it.__doc__]
     assert missing == []
 
 

@@ -88,9 +88,9 @@ async def test_no_error_and_no_log_shows_the_token(text, caplog):
         with pytest.raises(ITwinError) as caught:
             await itwin.packages.get_package("P")
         assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
-    said = shown(caught.value) + repr(events)
-    said += "\n".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
-    assert "canary" not in said
+    text = shown(caught.value) + repr(events)
+    text += "\n".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
+    assert "canary" not in text
 
 
 TOKEN_ANSWERS = {
@@ -126,9 +126,9 @@ async def test_no_error_of_the_token_endpoint_shows_the_secret(text, caplog):
             with pytest.raises(ITwinError) as caught:
                 await itwin.packages.get_package("P")
         assert QUOTED.encode() in server.requests[0].body
-    said = shown(caught.value)
-    said += "\n".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
-    assert "canary" not in said
+    text = shown(caught.value)
+    text += "\n".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
+    assert "canary" not in text
 
 
 async def black_hole(connection) -> None:
@@ -262,7 +262,7 @@ async def test_no_log_of_a_session_at_work_shows_a_secret(emulator, caplog):
     assert len(tokens) == 2
     ours = "\n".join(str(record.__dict__) for record in caplog.records)
     assert "tried again" in ours
-    assert not any(each in ours for each in (*tokens, secret))
+    assert not any(value in ours for value in (*tokens, secret))
 
 
 async def test_no_repr_shows_a_secret(emulator):

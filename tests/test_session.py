@@ -1,4 +1,4 @@
-"""The life of a session: made anywhere, opened late, closed once."""
+"""The life of a session: created anywhere, opened late, closed once."""
 
 import asyncio
 import copy
@@ -175,7 +175,7 @@ async def test_a_call_that_waits_between_attempts_ends_when_the_session_closes()
             await call
 
 
-async def test_a_call_that_waits_at_the_door_ends_when_the_session_closes():
+async def test_a_call_that_waits_for_a_pause_ends_when_the_session_closes():
     async with RawServer(answer(b"", "Retry-After: 60", status="429 Slow")) as server:
         itwin = session_at(server)
         call = asyncio.create_task(itwin.packages.get_package("P"))

@@ -115,10 +115,10 @@ BAD = [
 def test_a_keyword_that_cannot_be_used_is_refused_in_one_sentence(keywords, error, name):
     with pytest.raises(error, match=name) as caught:
         ITwinSession(**{"token_provider": PROVIDER, **keywords})
-    said = str(caught.value)
-    assert "\n" not in said
-    assert len(said) < 200
-    assert "hunter2" not in said
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 200
+    assert "hunter2" not in message
 
 
 @pytest.mark.parametrize(
@@ -159,10 +159,10 @@ async def test_a_token_that_cannot_stand_in_a_header_is_refused_before_it_is_sen
             assert server.opened == 0
 
 
-@pytest.mark.parametrize("given", [None, 5, b"t", {"access_token": "t"}])
-async def test_a_provider_that_gives_no_token_is_a_type_error(given):
+@pytest.mark.parametrize("token", [None, 5, b"t", {"access_token": "t"}])
+async def test_a_provider_that_gives_no_token_is_a_type_error(token):
     async def provider():
-        return given
+        return token
 
     async with ITwinSession(provider) as itwin:
         with pytest.raises(TypeError, match="token"):
@@ -212,9 +212,9 @@ async def test_plain_http_to_any_host_is_allowed_by_its_switch_alone(way, monkey
             assert got.files
 
 
-@pytest.mark.parametrize("said", ["0", "false", "yes", "True", "01"])
-def test_a_switch_that_is_not_clear_is_a_value_error(said, monkeypatch):
-    monkeypatch.setenv("ITWIN_ALLOW_PLAIN_HTTP", said)
+@pytest.mark.parametrize("switch", ["0", "false", "yes", "True", "01"])
+def test_a_switch_that_is_not_clear_is_a_value_error(switch, monkeypatch):
+    monkeypatch.setenv("ITWIN_ALLOW_PLAIN_HTTP", switch)
     with pytest.raises(ValueError, match="ITWIN_ALLOW_PLAIN_HTTP must be 1 or true"):
         ITwinSession.from_env(token_provider=StaticToken("t"))
 

@@ -50,15 +50,15 @@ def in_a_child(function) -> str:
     pid = os.fork()
     if pid == 0:
         try:
-            said = str(function())
-        except BaseException as error:  # noqa: BLE001 - told to the parent
-            said = f"{type(error).__name__}: {error}"
-        os.write(into, said.encode())
+            result = str(function())
+        except BaseException as error:  # noqa: BLE001 - sent to the parent
+            result = f"{type(error).__name__}: {error}"
+        os.write(into, result.encode())
         os._exit(0)  # without a word to anything of the parent's
     os.close(into)
     os.waitpid(pid, 0)
-    with os.fdopen(out) as told:
-        return told.read()
+    with os.fdopen(out) as pipe:
+        return pipe.read()
 
 
 @pytest.mark.parametrize("used", [True, False])
@@ -67,8 +67,8 @@ async def test_a_forked_session_is_told_so(used):
         if used:
             await itwin.packages.get_package("P")
         before = len(server.requests)
-        said = in_a_child(lambda: asyncio.run(itwin.packages.get_package("P")))
-        assert said.startswith("RuntimeError: this ITwinSession was used before a fork")
+        result = in_a_child(lambda: asyncio.run(itwin.packages.get_package("P")))
+        assert result.startswith("RuntimeError: this ITwinSession was used before a fork")
         assert len(server.requests) == before
 
 

@@ -339,9 +339,9 @@ async def test_where_no_browser_opens_the_address_is_shown(host, monkeypatch, ca
     async with session(host, provider) as itwin:
         with pytest.raises(TransportError):
             await itwin.sign_in(open_browser=asked, timeout=0.3)
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert f"Open this address to sign in: {host.url}/connect/authorize?" in said.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert f"Open this address to sign in: {host.url}/connect/authorize?" in output.err
 
 
 async def test_a_browser_of_the_terminal_is_not_opened(host, monkeypatch):

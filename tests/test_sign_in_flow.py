@@ -166,7 +166,7 @@ async def test_nothing_that_is_shown_holds_what_signs_in(host, caplog):
         with pytest.raises(UnauthorizedError) as caught:
             await itwin.get_me()
         texts.append(shown(caught.value))
-        texts += [repr(each) for each in events]
+        texts += [repr(event) for event in events]
         texts += [f"{record.getMessage()} {vars(record)}" for record in caplog.records]
     for text in texts:
         assert found_in(text) == []

@@ -208,8 +208,8 @@ async def test_a_body_closed_by_another_task_is_reported_in_its_own_context(trac
 async def test_many_lists_at_once_keep_their_own_numbers(emulator, itwin, traced):
     imodels = [
         imodel.id
-        async for each in itwin.itwins.list_itwins()
-        async for imodel in itwin.imodels.list_imodels(each.id)
+        async for owner in itwin.itwins.list_itwins()
+        async for imodel in itwin.imodels.list_imodels(owner.id)
     ]
     lists = (itwin.imodels.list_extended_data(imodel, page_size=5) for imodel in imodels)
     async with merged(lists) as entries:

@@ -60,18 +60,18 @@ async def test_search_gives_what_the_platform_holds(client, itwin):
 async def test_a_limit_costs_one_request(client, emulator):
     async with client.get("/api/extensions", params={"limit": 3}) as response:
         assert len(await response.json()) == 3
-    assert [each.query["$top"] for each in emulator.requests if each.query] == ["3"]
+    assert [request.query["$top"] for request in emulator.requests if request.query] == ["3"]
     async with client.get("/api/extensions", params={"limit": 0}) as response:
         assert response.status == 422
 
 
 async def test_itwins_lead_to_imodels(client):
     async with client.get("/api/itwins") as response:
-        ids = [each["id"] for each in await response.json()]
+        ids = [entry["id"] for entry in await response.json()]
     names = []
     for id in ids:
         async with client.get(f"/api/itwins/{id}/imodels") as response:
-            names += [each["name"] for each in await response.json()]
+            names += [entry["name"] for entry in await response.json()]
     assert len(names) == 6
     assert "Sun City Renewable-energy Plant" in names
 
@@ -81,8 +81,8 @@ async def test_every_changeset_and_its_files_come_once_and_in_order(client, emul
         assert response.content_type == "application/x-ndjson"
         found = await lines(response)
     for kind in ("pushed", "files"):
-        assert [each["index"] for each in found if each["kind"] == kind] == list(range(1, 26))
-    first = next(each for each in found if each["kind"] == "files")
+        assert [entry["index"] for entry in found if entry["kind"] == kind] == list(range(1, 26))
+    first = next(entry for entry in found if entry["kind"] == "files")
     assert first == {"kind": "files", "index": 1, "files": ["A.dgn", "B.dgn"]}
     assert emulator.count("token") == 1
 
@@ -93,9 +93,9 @@ async def test_a_bad_payload_costs_only_its_line(client, emulator):
 
     emulator.faults.add("list_extended_data", Edit(spoil))
     async with client.get(CHANGES) as response:
-        files = [each for each in await lines(response) if each["kind"] == "files"]
+        files = [entry for entry in await lines(response) if entry["kind"] == "files"]
     assert len(files) == 25
-    assert [each["index"] for each in files if "problem" in each] == [4]
+    assert [entry["index"] for entry in files if "problem" in entry] == [4]
     assert "changeset 4 " in files[3]["problem"]
 
 
@@ -164,7 +164,7 @@ async def test_an_error_in_mid_stream_is_the_last_line(monkeypatch):
         async with client.get(CHANGES) as response:
             assert response.status == 200
             *before, last = await lines(response)
-        assert [each["index"] for each in before] == list(range(1, 11))
+        assert [entry["index"] for entry in before] == list(range(1, 11))
         assert last["error"]["title"] == "ForbiddenError"
         assert last["error"]["status"] == 403
         await until(lambda: not under_way(emulator, "list_extended_data"))
@@ -234,7 +234,7 @@ async def test_a_page_that_is_cut_short_is_not_noticed_downstream(client, emulat
     emulator.faults.add("list_extended_data", Cut(700))
     async with client.get(CHANGES) as response:
         found = await lines(response)
-    assert [each["index"] for each in found if each["kind"] == "files"] == list(range(1, 26))
+    assert [entry["index"] for entry in found if entry["kind"] == "files"] == list(range(1, 26))
 
 
 @pytest.mark.parametrize("when", ["waiting", "ready"])

@@ -94,7 +94,7 @@ async def test_get_version_gives_its_files(itwin):
     assert version.links.self_.href.endswith(f"/versions/{version.number}")
 
 
-async def test_create_extension_is_never_sent_twice_in_doubt(emulator):
+async def test_create_extension_is_not_repeated_when_its_outcome_is_unknown(emulator):
     emulator.faults.add("create_extension", Status(500), times=None)
     retry = Retry(attempts=9, base=0)
     async with ITwinSession(emulator.credentials, base_url=emulator.url, retry=retry) as itwin:

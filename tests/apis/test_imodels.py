@@ -161,7 +161,7 @@ async def test_create_extended_data_takes_as_much_as_the_platform(itwin, emulato
 
 
 @pytest.mark.parametrize("fault", [Status(500), Status(408), Reset(), Status(201, body={})])
-async def test_create_extended_data_in_doubt_says_that_it_may_have_been_stored(
+async def test_create_extended_data_with_outcome_unknown_says_that_it_may_have_been_stored(
     emulator, itwin, fault
 ):
     index = emulator.push_changeset(IMODEL)

@@ -90,7 +90,7 @@ async def test_execute_package_gives_bytes_where_wanted(itwin, emulator):
     assert json.loads(emulator.requests[-1].body) == {"returnAsXml": True}
 
 
-async def test_execute_package_is_never_sent_twice_in_doubt(emulator, itwin):
+async def test_execute_package_is_not_repeated_when_its_outcome_is_unknown(emulator, itwin):
     emulator.faults.add("execute_package", Status(500), times=None)
     with pytest.raises(ServerError, match="may have been carried out"):
         await itwin.packages.execute_package(ITWIN, "SQL_CUSTOMERS_TABLE")

@@ -111,5 +111,5 @@ async def test_no_warning_and_no_report_of_the_loop_shows_a_secret(way):
                 await process.wait()
     said = out.decode()
     assert process.returncode == 0, said
-    assert "is tried again" in said  # something was told
+    assert "is tried again" in said  # something was logged
     assert secret.decode() not in said

@@ -203,8 +203,8 @@ async def test_sixty_lists_over_a_line_that_breaks_all_the_time(platform, proxy)
         await settled(limiter)
 
 
-THIN = Line(rate=1_200_000.0, slice=2_000)  # a page of 285 kB takes 0.24 s
-SHORT = 0.1  # seconds of timeout
+THIN = Line(rate=300_000.0, slice=2_000)  # a page of 285 kB takes about a second
+SHORT = 0.5  # seconds of timeout: the time between two pieces, on a busy machine too
 
 
 async def test_a_page_that_takes_longer_than_the_timeout_arrives_at_the_first_attempt(

@@ -24,7 +24,7 @@ async def test_two_hundred_tasks_pause_together_and_come_back_one_after_another(
             emulator.requests.clear()
             tasks = [asyncio.create_task(itwin.imodels.get_imodel(IMODEL)) for _ in range(TASKS)]
             await until(lambda: itwin.stats.pauses)
-            # The door is closed, and the last slot comes back; from then on nobody is on the way.
+            # The pause runs and the last slot is back: no request is in flight from here on.
             await until(lambda: itwin.limiter.in_use == 0)
             sent = len(emulator.requests)
             assert sent <= at + 2 * SLOTS  # who was answered before it may have been replaced

@@ -143,7 +143,7 @@ async def test_one_slot_is_enough(emulator, tmp_path):
     assert on_disk(tmp_path) == FILES
 
 
-async def test_the_pace_of_the_platform_is_not_spent_on_files(emulator, tmp_path):
+async def test_files_do_not_count_in_the_rate_windows_of_the_platform(emulator, tmp_path):
     limiter = Limiter(4, per_minute=5)
     async with ITwinSession(emulator.credentials, base_url=emulator.url, limiter=limiter) as itwin:
         async with asyncio.timeout(30):

@@ -65,7 +65,9 @@ async def test_a_connection_that_is_always_cut_ends_the_download(emulator, itwin
     assert is_untouched(tmp_path)
 
 
-async def test_a_throttled_storage_closes_no_door_of_the_platform(emulator, itwin, tmp_path):
+async def test_a_throttled_storage_does_not_pause_requests_to_the_platform(
+    emulator, itwin, tmp_path
+):
     emulator.faults.add("download", Status(429, headers={"Retry-After": "9999"}), times=None)
     with pytest.raises(RateLimitError) as caught:
         await download(itwin, tmp_path)

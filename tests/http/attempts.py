@@ -15,7 +15,7 @@ from itwin_async._http import executor, external
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A throttle that names no time is over at once, but where its floor is what is tested."""
+    """A 429 without `Retry-After` makes no pause, but where `DEFAULT_RETRY_AFTER` is tested."""
     for module in (executor, external):
         monkeypatch.setattr(module, "DEFAULT_RETRY_AFTER", 0.0)
 

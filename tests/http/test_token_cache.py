@@ -201,8 +201,8 @@ async def test_a_cancelled_waiter_cancels_nobody_elses_token(emulator, itwin):
 async def test_a_token_is_fetched_outside_the_limiter(emulator):
     limiter = Limiter(concurrency=1)
     async with (
-        RawServer(silent) as elsewhere,
-        session_at(elsewhere, limiter=limiter) as busy,
+        RawServer(silent) as other_server,
+        session_at(other_server, limiter=limiter) as busy,
         ITwinSession(emulator.credentials, base_url=emulator.url, limiter=limiter) as itwin,
     ):
         holding = asyncio.create_task(busy.packages.get_package("P"))

@@ -78,10 +78,10 @@ import asyncio
 from itwin_async import ITwinSession
 itwin = ITwinSession.from_env()
 await itwin.itwins.get_primary_account()
-def elsewhere():
+def other_thread():
     asyncio.run(itwin.itwins.get_primary_account())
 try:
-    await asyncio.to_thread(elsewhere)
+    await asyncio.to_thread(other_thread)
 except RuntimeError as error:
     print(error)
 """

@@ -47,7 +47,7 @@ async def test_windows_double_up_to_their_most(most, windows):
 
 
 @pytest.mark.parametrize("first", [5, 10])
-async def test_guesses_leave_the_last_slot_free(first):
+async def test_prefetches_leave_the_last_slot_free(first):
     answer = Held(
         first=first
     )  # at 10, pages are also prefetched without a request of their list's own
@@ -68,7 +68,7 @@ async def test_guesses_leave_the_last_slot_free(first):
             assert len([item async for item in items]) == 200 - (first - 4)
 
 
-async def test_a_real_request_gets_a_slot_while_guesses_are_out():
+async def test_a_real_request_gets_a_slot_while_prefetches_are_out():
     answer = Held()
     async with (
         PageServer(answer) as server,
@@ -83,7 +83,7 @@ async def test_a_real_request_gets_a_slot_while_guesses_are_out():
         await items.aclose()
 
 
-async def test_one_slot_is_none_to_guess_with():
+async def test_one_slot_prefetches_nothing():
     async with (
         PageServer(listing(50, 5)) as server,
         client(server, limiter=Limiter(concurrency=1)) as itwin,
@@ -96,7 +96,7 @@ async def test_one_slot_is_none_to_guess_with():
                 assert await at_rest(server) == index // 5 + 1
 
 
-async def test_no_guess_is_made_while_anyone_waits():
+async def test_nothing_is_prefetched_while_anyone_waits():
     answer, go = Held(), asyncio.Event()
 
     async def mixed(call) -> None:
@@ -145,7 +145,7 @@ async def imodels_of(itwin):
             yield imodel
 
 
-async def test_the_hourly_and_minutely_pace_holds_for_guesses():
+async def test_the_rate_windows_hold_for_prefetches():
     async with (
         PageServer(listing(300, 5)) as server,
         client(server, limiter=Limiter(concurrency=4, per_minute=30)) as itwin,
@@ -160,7 +160,7 @@ async def test_the_hourly_and_minutely_pace_holds_for_guesses():
         assert len(server.calls) == 60 + past(server, 300)
 
 
-async def test_guesses_leave_room_in_the_pace_for_who_asks():
+async def test_prefetches_leave_room_in_the_rate_windows_for_foreground_requests():
     async with (
         PageServer(listing(200, 5)) as server,
         client(server, limiter=Limiter(concurrency=4, per_minute=12)) as itwin,
@@ -286,7 +286,7 @@ async def test_continuation_tokens_are_read_one_page_ahead(most):
             assert await at_rest(server) == sent
 
 
-async def test_guesses_carry_the_lists_headers(emulator, itwin):
+async def test_prefetches_carry_the_lists_headers(emulator, itwin):
     await itwin.itwins.get_primary_account()
     emulator.requests.clear()
     pager = itwin.imodels.list_changesets(IMODEL, representation=True, page_size=2).ahead(8)

@@ -37,7 +37,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("most", [1, 8])
-async def test_a_failed_guess_costs_no_attempt(name, most):
+async def test_a_failed_prefetch_costs_no_attempt(name, most):
     plain, failed = listing(50, 5), set()
 
     async def answer(call) -> None:
@@ -58,7 +58,7 @@ async def test_a_failed_guess_costs_no_attempt(name, most):
         await settled(itwin.limiter)
 
 
-async def test_a_large_guess_that_does_not_decode_costs_no_attempt():
+async def test_a_large_prefetch_that_does_not_decode_costs_no_attempt():
     plain, failed = listing(30, 5, 100_000), set()
 
     async def answer(call) -> None:
@@ -76,7 +76,7 @@ async def test_a_large_guess_that_does_not_decode_costs_no_attempt():
         assert got == list(range(30))
 
 
-async def test_a_guess_is_sent_once():
+async def test_a_prefetch_is_sent_once():
     plain = listing(200, 5)
 
     async def answer(call) -> None:
@@ -125,7 +125,7 @@ async def test_a_refusal_that_stays_is_raised_after_all_before_it():
         await until(lambda: server.in_flight == 0)
 
 
-async def test_a_throttled_guess_closes_the_door_and_ends_guessing_for_a_while():
+async def test_a_throttled_prefetch_pauses_requests_and_ends_prefetching_for_a_while():
     plain, throttled = listing(400, 5), False
 
     async def answer(call) -> None:

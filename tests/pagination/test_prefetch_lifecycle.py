@@ -24,7 +24,7 @@ from itwin_async import Limiter
 # Room
 
 
-async def test_guesses_fit_in_buffer_bytes():
+async def test_prefetches_fit_in_buffer_bytes():
     async with (
         PageServer(listing(300, 5, 3_000)) as server,
         client(server, buffer_bytes=70_000, limiter=Limiter(concurrency=32)) as itwin,
@@ -53,7 +53,7 @@ async def test_all_lists_together_fit_in_buffer_bytes():
         assert itwin._context.budget.reserved == 0
 
 
-async def test_without_room_nothing_is_guessed():
+async def test_without_room_nothing_is_prefetched():
     async with PageServer(listing(50, 5)) as server, client(server, buffer_bytes=0) as itwin:
         items = aiter(itwin.imodels.list_extended_data(IMODEL).ahead(16))
         for index in range(50):
@@ -86,7 +86,7 @@ async def test_pages_that_grow_beyond_the_room_are_asked_for_properly(room):
 
 
 @pytest.mark.parametrize("way", ["break", "aclose", "drop", "cancel", "error"])
-async def test_the_end_of_a_list_cancels_its_guesses_now(way):
+async def test_the_end_of_a_list_cancels_its_prefetches_now(way):
     answer = Held()
     async with PageServer(answer) as server, client(server) as itwin:
         pager = itwin.imodels.list_extended_data(IMODEL).ahead(8)
@@ -126,7 +126,7 @@ async def consume(items, way: str) -> None:
             return
 
 
-async def test_a_session_closed_with_guesses_out_leaves_nothing():
+async def test_a_session_closed_with_prefetches_out_leaves_nothing():
     answer = Held()
     async with PageServer(answer) as server:
         async with client(server) as itwin:
@@ -182,7 +182,7 @@ async def test_a_list_cancelled_at_any_await_gives_its_room_back(cancel_kind, wh
         assert awaits >= 4  # fewer where more had come at once
 
 
-async def test_a_guess_that_is_cancelled_before_it_began_makes_nobody_wait():
+async def test_a_prefetch_that_is_cancelled_before_it_began_makes_nobody_wait():
     async with PageServer(listing(20, 5)) as server, client(server) as itwin:
         items = aiter(itwin.imodels.list_extended_data(IMODEL).ahead(4))
         seen = [(await anext(items)).changeset_index]  # and asks for the next page

@@ -9,11 +9,16 @@ from itwin_async._http.rate_limiter import RateLimiter
 class Limiter:
     """Bounds how many requests are under way, and how many are sent per minute and hour.
 
-    It is one OAuth client's share of the platform; the sessions of one event loop may share it::
+    It is one OAuth client's share of the platform; the sessions of one event loop may share it.
+
+    Example::
 
         limiter = Limiter(16, per_minute=500)
-        one = ITwinSession(credentials, limiter=limiter)
-        other = ITwinSession(credentials, limiter=limiter)
+        async with (
+            ITwinSession.from_env(limiter=limiter) as one,
+            ITwinSession.from_env(limiter=limiter) as other,
+        ):
+            assert one.limiter is other.limiter
 
     ``concurrency`` bounds the requests under way: from their sending until their body is in, or
     until a large body is paused for its consumer. No 60 (3,600) seconds hold more sends than

@@ -29,9 +29,13 @@ class Retry:
     attempts lies a backoff of ``base``, doubled each time up to ``cap``, of which jitter takes up
     to half. Throttles (429) use up no attempt: a single wait longer than ``max_retry_after``, or a
     sum of waits longer than ``max_throttled``, raises `RateLimitError`. The count starts again when
-    a large page or a file has made progress::
+    a large page or a file has made progress.
 
-        ITwinSession(credentials, retry=Retry(6, base=1.0, max_outage=600.0))
+    Example::
+
+        retry = Retry(6, base=1.0, max_outage=600.0)
+        async with ITwinSession.from_env(retry=retry) as itwin:
+            print(await itwin.itwins.get_primary_account())
 
     When an origin gives no response, or 5xx, to two different targets with no success between, it
     is an outage: all calls to it wait, one of them at a time probes, and each failed probe is an

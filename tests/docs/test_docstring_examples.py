@@ -23,7 +23,8 @@ EXPECTED = {
     "ITwinSession", "ITwinSession.from_env", "ITwinSession.request", "Pager", "Pager.ahead",
     "Pager.pages", "Pager.resume", "merged", "Extensions.list_extensions", "IModels.list_imodels",
     "IModels.list_changesets", "IModels.list_extended_data", "IModels.get_extended_data",
-    "Emulator", "Emulator.sign_in_as", "Faults.add", "export_extended_data", "Spans",
+    "Emulator", "Emulator.sign_in_as", "Faults.add", "Limiter", "Retry",
+    "export_extended_data", "Spans",
 }  # fmt: skip
 
 

@@ -4,7 +4,8 @@
     export ITWIN_WEB_CLIENT_ID=... ITWIN_WEB_CLIENT_SECRET=...    # of your Web App
     uvicorn --no-access-log --app-dir examples sign_in_app:app    # http://127.0.0.1:8000/login
 
-The access log would show the codes with which users come back. A user is a random id in a cookie that scripts cannot read, and a session on the server.
+The access log would show the codes with which users come back. A user is a random id in a cookie
+that scripts cannot read, and a session on the server.
 """
 
 import os

@@ -5,6 +5,7 @@ import contextlib
 import sys
 import webbrowser
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -441,3 +442,18 @@ def test_a_base_without_a_known_sign_in_host_is_refused_at_once():
 
 def test_the_port_of_a_test_is_free():
     assert can_listen(redirect(free_port()))
+
+
+async def test_a_notebook_shows_a_link_where_no_browser_opens(host, monkeypatch, capsys):
+    shown = []
+    notebook, display = ModuleType("IPython"), ModuleType("IPython.display")
+    notebook.get_ipython = lambda: notebook
+    display.display = shown.append
+    monkeypatch.setitem(sys.modules, "IPython", notebook)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    async with session(host, person()) as itwin:
+        with pytest.raises(TransportError):
+            await itwin.sign_in(open_browser=False, timeout=0.2)
+    [link] = shown
+    assert f'href="{host.url}/connect/authorize?' in link._repr_html_()
+    assert capsys.readouterr() == ("", "")

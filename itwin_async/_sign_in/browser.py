@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import inspect
 import os
 import sys
@@ -65,7 +66,7 @@ def _in_browser(url: str) -> bool:
 async def _show(url: str) -> None:
     ipython: Any = sys.modules.get("IPython")
     if ipython is not None and ipython.get_ipython() is not None:
-        ipython.display.display(_Link(url))
+        importlib.import_module("IPython.display").display(_Link(url))
         return
     stderr: Any = sys.stderr
     if stderr is None:

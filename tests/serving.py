@@ -15,9 +15,9 @@ FOREVER = 3_600  # seconds: what ends sooner was cancelled
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[str]:
-    """The app on a free port, with its lifespan; gives its URL."""
-    config = uvicorn.Config(app, port=0, log_config=None, lifespan="on", ws="none")
+async def serving(app: FastAPI, port: int = 0) -> AsyncIterator[str]:
+    """The app on a free port or this one, with its lifespan; gives its URL."""
+    config = uvicorn.Config(app, port=port, log_config=None, lifespan="on", ws="none")
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
     await until(lambda: server.started or running.done())

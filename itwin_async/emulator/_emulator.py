@@ -219,8 +219,8 @@ class Emulator:
         """The variables that `ITwinSession.from_env` and other programs read, to be set or passed.
 
         They are ``ITWIN_BASE_URL``, ``ITWIN_TOKEN_URL``, ``ITWIN_CLIENT_ID`` and
-        ``ITWIN_CLIENT_SECRET``; and for people who sign in ``ITWIN_AUTHORITY`` and
-        ``ITWIN_USER_CLIENT_ID``.
+        ``ITWIN_CLIENT_SECRET``; and for people who sign in ``ITWIN_AUTHORITY``,
+        ``ITWIN_USER_CLIENT_ID``, ``ITWIN_WEB_CLIENT_ID`` and ``ITWIN_WEB_CLIENT_SECRET``.
         """
         return {
             "ITWIN_BASE_URL": self.url,
@@ -229,6 +229,8 @@ class Emulator:
             "ITWIN_CLIENT_SECRET": SERVICE_CLIENT_SECRET,
             "ITWIN_AUTHORITY": self.url,
             "ITWIN_USER_CLIENT_ID": USER_CLIENT_ID,
+            "ITWIN_WEB_CLIENT_ID": WEB_CLIENT_ID,
+            "ITWIN_WEB_CLIENT_SECRET": WEB_CLIENT_SECRET,
         }
 
     def count(self, operation: str) -> int:

@@ -13,8 +13,7 @@ from emulated import Platform
 
 from itwin_async.distributed import _shares
 
-for place in ("notebook", "cli"):  # for their kernel and their terminal
-    sys.path.append(str(Path(__file__).parents[1] / place))
+sys.path.append(str(Path(__file__).parents[1] / "cli"))  # for its terminal
 
 
 @pytest.fixture(autouse=True)

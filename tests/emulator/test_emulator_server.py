@@ -172,7 +172,7 @@ async def test_run_alone(ending):
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    lines = [(await process.stdout.readline()).decode().strip() for _ in range(6)]
+    lines = [(await process.stdout.readline()).decode().strip() for _ in range(8)]
     found = dict(line.split("=", 1) for line in lines)
     assert list(found) == [
         "ITWIN_BASE_URL",
@@ -181,6 +181,8 @@ async def test_run_alone(ending):
         "ITWIN_CLIENT_SECRET",
         "ITWIN_AUTHORITY",
         "ITWIN_USER_CLIENT_ID",
+        "ITWIN_WEB_CLIENT_ID",
+        "ITWIN_WEB_CLIENT_SECRET",
     ]
     async with aiohttp.ClientSession() as session:
         form = {

@@ -50,6 +50,10 @@ class Cells:
         await self._client.async_execute_cell(cell, len(self._client.nb.cells) - 1)
         return cell.outputs
 
+    def shown(self) -> list[Any]:
+        """What the last cell has shown so far."""
+        return self._client.nb.cells[-1].outputs
+
     async def probe(self, pairs: str) -> Any:
         """What some ``"name": expression`` are in the kernel, after collecting garbage."""
         outputs = await self.run(PROBE % pairs)

@@ -163,3 +163,12 @@ def skip_of(target: str) -> int | None:
 def with_skip(target: str, skip: int) -> str:
     """The same link at another ``$skip``."""
     return _STEP.sub(lambda match: f"{match[1]}{skip}", target)
+
+
+_TOP: Final = re.compile(r"[?&](?:\$|%24)top=([0-9]{1,15})(?=&|$)")
+
+
+def top_of(target: str) -> int | None:
+    """The one ``$top`` of a link, or None."""
+    found = _TOP.findall(target)
+    return int(found[0]) if len(found) == 1 else None

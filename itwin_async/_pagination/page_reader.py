@@ -7,6 +7,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 from itwin_async._aio.loops import LoopBinding
 from itwin_async._core.json import NOT_DECODED, why_not_decoded
 from itwin_async._core.operation import Request
+from itwin_async._core.urls import top_of
 from itwin_async._http.body import Body, read_whole
 from itwin_async._pagination.cursor import Cursor
 from itwin_async._pagination.list_context import ListContext
@@ -24,10 +25,18 @@ _MAX_EMPTY_PAGES: Final = 1_000  # empty pages in a row with a next link: the li
 
 
 class PageReader(Generic[T]):
-    """A running list: `next_page` goes to the next page, `next_batch` gives items of that page."""
+    """A running list: `next_page` goes to the next page, `next_batch` gives items of that page.
+
+    After ``limit`` items it ends, if there is one.
+    """
 
     def __init__(
-        self, context: ListContext, spec: ListSpec[Any, T], start: Cursor, ahead: int
+        self,
+        context: ListContext,
+        spec: ListSpec[Any, T],
+        start: Cursor,
+        ahead: int,
+        limit: int | None = None,
     ) -> None:
         self._executor = context.executor
         self._spec = spec
@@ -44,11 +53,16 @@ class PageReader(Generic[T]):
         self._seen: set[int] = set()  # hashes of the targets that were read
         self._fingerprint: int | None = None  # of the page before, where `$skip` is counted
         self._empty_pages = 0  # in a row
+        self._left = limit  # items that are still to be delivered, None for all
+        self._withheld = 0  # items of the current page beyond the limit
+        self._longest_page = 1  # entries of one, as far as it is known
         self.target: str | None = None  # of the current page
         self.delivered: int = 0  # entries of the current page
 
     async def next_page(self) -> bool:
-        """Go to the next page; False after the last one."""
+        """Go to the next page; False after the last one, or after the last item of the limit."""
+        if self._left == 0:
+            return False
         target = self._next_target() if self.target is not None else self._start_target
         if target is None:
             self.target = self._start_target = None
@@ -68,7 +82,7 @@ class PageReader(Generic[T]):
 
     async def next_batch(self) -> list[T] | None:
         """The next items of the current page, or None at its end."""
-        while True:
+        while self._left != 0:
             if self._streamed is not None:
                 entries = await self._streamed.next_batch()
                 if entries is None:
@@ -86,7 +100,17 @@ class PageReader(Generic[T]):
             self._pending = None
             self.delivered += len(entries)
             if items:
-                return items
+                return items if self._left is None else self._within_limit(items, self._left)
+        return None
+
+    def _within_limit(self, items: list[T], left: int) -> list[T]:
+        """The items up to the limit; closes what is open when it is reached."""
+        self._withheld = max(0, len(items) - left)
+        del items[left:]
+        self._left = left - len(items)
+        if self._left == 0:
+            self.close()
+        return items
 
     def url(self, target: str | None) -> str | None:
         """The absolute URL of a page."""
@@ -96,12 +120,13 @@ class PageReader(Generic[T]):
     def next_target(self) -> str | None:
         """The target of the next page, where it is known; None also at the end."""
         try:
-            return self._next_target()
+            return None if self._left == 0 else self._next_target()
         except LinkError:
             return None
 
     def cursor(self, unread: int) -> str:
         """The cursor behind all delivered items but the last ``unread`` ones."""
+        unread += self._withheld
         if self.target is None:
             return str(Cursor(self._digest, self._start_target, self._skip))
         if self._complete and self._pending is None and not unread:
@@ -167,7 +192,8 @@ class PageReader(Generic[T]):
             self._pending = page.entries()
             self._complete_page(page, target, size)
         elif self._prefetcher is not None:
-            self._prefetcher.prefetch_speculatively(target)
+            length = max(self._longest_page, top_of(target) or 0)
+            self._prefetcher.prefetch_speculatively(target, self._pages_behind(length, target))
 
     async def _read_page(
         self, body: Body, request: Request[Any], attempts: RetryState
@@ -201,4 +227,18 @@ class PageReader(Generic[T]):
             self._next = own_copy(error)  # without its frames, which lead here
         if self._prefetcher is not None:
             next_target = self._next if isinstance(self._next, str) else None
-            self._prefetcher.prefetch_next(target, next_target, size)
+            entries = 0 if self._pending is None else len(self._pending)
+            self._longest_page = max(self._longest_page, entries, self.delivered)
+            most = self._pages_behind(max(0, entries - self._skip), target)
+            self._prefetcher.prefetch_next(target, next_target, size, most)
+
+    def _pages_behind(self, arriving: int, target: str) -> int | None:
+        """How many pages the limit still needs behind the one at ``target``; None without a limit.
+
+        ``arriving`` items of that page are not delivered yet. Counted in pages as long as they can
+        be, so that none is requested in vain.
+        """
+        if self._left is None:
+            return None
+        length = max(self._longest_page, top_of(target) or 0)
+        return max(0, -(-(self._left - arriving) // length))

@@ -61,7 +61,7 @@ class Pager(Generic[T]):
             print(extension.name)
     """
 
-    __slots__ = ("_ahead", "_context", "_spec", "_start")
+    __slots__ = ("_ahead", "_context", "_limit", "_spec", "_start")
 
     def __init__(
         self,
@@ -70,11 +70,13 @@ class Pager(Generic[T]):
         *,
         ahead: int = 0,
         start: "Cursor | None" = None,
+        limit: int | None = None,
     ) -> None:
         self._context = context
         self._spec = spec
         self._ahead = ahead
         self._start = start
+        self._limit = limit
 
     def __repr__(self) -> str:
         request = self._spec.request
@@ -117,7 +119,7 @@ class Pager(Generic[T]):
             total = sum([changeset.file_size or 0 async for changeset in changesets.ahead(8)])
         """
         check_count("pages", pages, least=0)
-        return Pager(self._context, self._spec, ahead=pages, start=self._start)
+        return self._changed(ahead=pages)
 
     def resume(self, cursor: str) -> "Pager[T]":
         """The rest of the list behind a cursor that an iterator or a page gave, in any process.
@@ -133,13 +135,51 @@ class Pager(Generic[T]):
 
             rest = [imodel async for imodel in imodels.resume(cursor)]
         """
-        start = Cursor.parse(cursor, self._spec.digest)
-        return Pager(self._context, self._spec, ahead=self._ahead, start=start)
+        return self._changed(start=Cursor.parse(cursor, self._spec.digest))
+
+    def take(self, n: int) -> "Pager[T]":
+        """At most the first ``n`` items of the same list; behind a cursor, of what comes there.
+
+        No page is requested beyond the one that has the last of them, also not ahead of its turn.
+        The iterator's cursor then lies behind the last item, and ``resume`` of the whole list goes
+        on from there; ``resume`` of this one gives the next ``n``. The page size stays as it is.
+
+        Example::
+
+            newest = itwin.imodels.list_changesets(imodel_id, order="desc").take(3)
+            print([changeset.index async for changeset in newest])
+        """
+        check_count("n", n, least=0)
+        return self._changed(limit=n if self._limit is None else min(n, self._limit))
+
+    async def first(self) -> T | None:
+        """The first item, or None where the list is empty. What was opened for it is closed.
+
+        Example::
+
+            newest = await itwin.imodels.list_changesets(imodel_id, order="desc").first()
+            print(newest.index if newest is not None else "no changesets")
+        """
+        async with aiter(self.take(1)) as items:
+            async for item in items:
+                return item
+        return None
+
+    def _changed(
+        self, *, ahead: int | None = None, start: Cursor | None = None, limit: int | None = None
+    ) -> "Pager[T]":
+        return Pager(
+            self._context,
+            self._spec,
+            ahead=self._ahead if ahead is None else ahead,
+            start=start or self._start,
+            limit=self._limit if limit is None else limit,
+        )
 
     def _reader(self) -> "PageReader[T]":
         spec = self._spec
         start = self._start or Cursor(spec.digest, spec.request.target, 0)
-        return PageReader(self._context, spec, start, self._ahead)
+        return PageReader(self._context, spec, start, self._ahead, self._limit)
 
 
 class _ListIterator(Generic[T]):

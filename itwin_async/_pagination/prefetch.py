@@ -177,11 +177,14 @@ class Prefetcher:
         """Restart with a small window: a prefetched page could not be used."""
         self._window = 1
 
-    def prefetch_next(self, current: str, next_target: str | None, size: int) -> None:
+    def prefetch_next(
+        self, current: str, next_target: str | None, size: int, most: int | None
+    ) -> None:
         """Request what comes after the page at ``current``, which had ``size`` bytes.
 
         ``next_target`` is its next link. Later links are predicted by the `$skip` step between the
-        two, since the server may send fewer items than it was asked for.
+        two, since the server may send fewer items than it was asked for. No more than ``most``
+        pages are ahead, if it is given.
         """
         skip = None if next_target is None else skip_of(next_target)
         self._step = 0 if skip is None else max(0, skip - (skip_of(current) or 0))
@@ -189,15 +192,15 @@ class Prefetcher:
         if next_target is None:
             self.cancel()
         else:
-            self._fill_window(next_target)
+            self._fill_window(next_target, most)
 
-    def prefetch_speculatively(self, current: str) -> None:
+    def prefetch_speculatively(self, current: str, most: int | None) -> None:
         """Request what will follow a large page that is still arriving, by the last step."""
         skip = skip_of(current)
         if self._step and skip is not None:
-            self._fill_window(with_skip(current, skip + self._step))
+            self._fill_window(with_skip(current, skip + self._step), most)
 
-    def _fill_window(self, next_target: str) -> None:
+    def _fill_window(self, next_target: str, most: int | None) -> None:
         executor, prefetched, size = self._executor, self._prefetched, self._page_size
         if not executor.breaker.clear:
             return  # during an outage only probes are sent
@@ -207,6 +210,8 @@ class Prefetcher:
         skip = skip_of(next_target)
         predictable = self._step and skip is not None  # a continuation token names one page only
         window = min(self._window if predictable else 1, self._max_pages)
+        if most is not None:
+            window = min(window, most)
         while token is not None and len(prefetched) < window and self._has_idle_share():
             target = next_target
             if prefetched and skip is not None:

@@ -97,6 +97,8 @@ async def lists(itwin: ITwinSession) -> None:
     assert_type(itwin.packages.list_entities("a", "P", "S", Files, select="x"), Pager[Files])
     assert_type(extensions.ahead(3), Pager[Extension])
     assert_type(extensions.resume("cursor"), Pager[Extension])
+    assert_type(extensions.take(3), Pager[Extension])
+    assert_type(await extensions.first(), Extension | None)
     async for extension in extensions:
         assert_type(extension, Extension)
         assert_type(extension.itwin_id, str | None)

@@ -21,10 +21,10 @@ _EXAMPLE = re.compile(r"^Example::\n\n((?:    .*\n|\n)+)", re.MULTILINE)
 # What people call most has an example.
 EXPECTED = {
     "ITwinSession", "ITwinSession.from_env", "ITwinSession.request", "Pager", "Pager.ahead",
-    "Pager.first", "Pager.pages", "Pager.resume", "Pager.take", "merged", "Extensions.list_extensions", "IModels.list_imodels",
-    "IModels.list_changesets", "IModels.list_extended_data", "IModels.get_extended_data",
-    "Emulator", "Emulator.sign_in_as", "Faults.add", "Limiter", "Retry",
-    "export_extended_data", "Spans",
+    "Pager.first", "Pager.pages", "Pager.resume", "Pager.take", "merged",
+    "Extensions.list_extensions", "IModels.list_imodels", "IModels.list_changesets",
+    "IModels.list_extended_data", "IModels.get_extended_data", "Emulator", "Emulator.sign_in_as",
+    "Faults.add", "Limiter", "Retry", "export_extended_data", "Spans",
 }  # fmt: skip
 
 

@@ -240,23 +240,32 @@ def test_what_nothing_decodes_to_is_a_type_error(kind):
 # Arguments
 
 
-def test_counts_are_whole_numbers_in_range():
-    for good in (1, 7, 1_000):
-        check_count("page_size", good, most=1_000)
-    for bad in (0, -1, 1_001, 10**30):
-        with pytest.raises(ValueError, match=r"^page_size must be from 1 to 1000, not"):
-            check_count("page_size", bad, most=1_000)
-    for bad in (1.0, "1", True, b"1"):
-        with pytest.raises(TypeError, match=r"^page_size must be an int, not"):
-            check_count("page_size", bad)
+@pytest.mark.parametrize("count", [1, 7, 1_000])
+def test_a_whole_number_in_range_is_a_count(count):
+    check_count("page_size", count, most=1_000)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1_001, 10**30])
+def test_a_count_out_of_range_is_refused(count):
+    with pytest.raises(ValueError, match=r"^page_size must be from 1 to 1000, not"):
+        check_count("page_size", count, most=1_000)
+
+
+@pytest.mark.parametrize("count", [1.0, "1", True, b"1"])
+def test_a_count_that_is_no_int_is_refused(count):
+    with pytest.raises(TypeError, match=r"^page_size must be an int, not"):
+        check_count("page_size", count)
+
+
+@pytest.mark.parametrize("text", [1, b"x", ["x"]])
+def test_a_text_that_is_no_str_is_refused(text):
+    with pytest.raises(TypeError, match=r"^search must be a str, not"):
+        check_text("search", text)
 
 
 def test_texts_are_text():
     check_text("search", None)
     check_text("search", "")
-    for bad in (1, b"x", ["x"]):
-        with pytest.raises(TypeError, match=r"^search must be a str, not"):
-            check_text("search", bad)
     with pytest.raises(ValueError, match=r"^search must be text"):
         check_text("search", "\ud800")
 

@@ -268,9 +268,12 @@ async def test_a_device_is_no_output(itwin, tmp_path):
         await export_extended_data(itwin, [], tmp_path / "a.jsonl")
 
 
-async def test_progress_is_not_awaited(itwin, tmp_path):
-    async def listen(_: ExportProgress) -> None: ...
+async def listen(_: ExportProgress) -> None: ...
 
-    for wrong in ({"on_progress": listen}, {"on_progress": 5}, {"on_error": listen}):
-        with pytest.raises(TypeError, match=f"{next(iter(wrong))} must be a plain callable, not"):
-            await export_extended_data(itwin, [], tmp_path / "a.jsonl", **wrong)
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("on_progress", listen), ("on_progress", 5), ("on_error", listen)]
+)
+async def test_a_listener_that_is_no_plain_callable_is_refused(itwin, tmp_path, name, value):
+    with pytest.raises(TypeError, match=f"{name} must be a plain callable, not"):
+        await export_extended_data(itwin, [], tmp_path / "a.jsonl", **{name: value})

@@ -4,6 +4,8 @@ import asyncio
 import subprocess
 import sys
 
+import pytest
+
 from itwin_async.emulator import Emulator
 
 # Beside the modules that aiohttp, anyio and msgspec load, and our own.
@@ -16,6 +18,8 @@ BY_NAME = {"cli", "distributed", "emulator", "export", "sync", "tables", "teleme
 MOST_MODULES = 100  # of our own; a resource of an API is one, and takes a third of a millisecond
 CLI = {"_app", "_credentials", "_errors", "_login", "_options", "_stdio", "_text"}
 ENDED = "print(*sys.modules, file=sys.stderr)"
+
+pytestmark = pytest.mark.unmeasured
 
 
 def modules(code: str, *arguments: str, **variables: str) -> set[str]:

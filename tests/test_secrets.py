@@ -227,6 +227,7 @@ async def test_no_frame_of_an_error_of_a_download_holds_its_url(way, tmp_path):
     assert "canary" not in secrecy.frames(caught.value)
 
 
+@pytest.mark.unmeasured
 async def test_no_frame_of_a_refused_address_holds_it(itwin):
     with pytest.raises(ValueError, match="path must be") as caught:
         await itwin.request("GET", f"https://blob.example/f?sig={SIGNED}")

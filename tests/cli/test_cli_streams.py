@@ -115,6 +115,7 @@ def test_a_full_disk_is_no_success(unbuffered, arguments):
 
 
 @pytest.mark.parametrize("unbuffered", BUFFERED, ids=BUFFERED.get)
+@pytest.mark.unmeasured
 def test_a_file_that_may_not_grow_is_no_success(unbuffered, tmp_path):
     """As a disk that has room for a part."""
     code = (

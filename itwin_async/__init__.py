@@ -5,6 +5,7 @@ import logging
 from itwin_async._core.operation import Operation
 from itwin_async._core.records import Link, plain
 from itwin_async._files.download import DownloadProgress
+from itwin_async._http.answered import Answered
 from itwin_async._pagination.merge import Merged, merged
 from itwin_async._pagination.pager import ItemIterator, Page, PageIterator, Pager
 from itwin_async.auth import (
@@ -79,6 +80,7 @@ from itwin_async.users import User
 logging.getLogger("itwin_async").addHandler(logging.NullHandler())
 
 __all__ = [
+    "Answered",
     "Application",
     "Changeset",
     "ChangesetLinks",

@@ -3,11 +3,10 @@
 import os
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Final, NoReturn, Self, TypedDict, Unpack
 
-from itwin_async._core.custom_request import custom_request
-from itwin_async._core.operation import Method, QueryValue
-from itwin_async._core.secrets import SecretDict, SecretStr, SecretValue
+from itwin_async._core.headers import check_headers
+from itwin_async._core.secrets import SecretDict, SecretValue
 from itwin_async._core.urls import PRODUCTION, base_origin, secure_origin
 from itwin_async._core.validation import (
     check_callback,
@@ -16,12 +15,12 @@ from itwin_async._core.validation import (
     check_seconds,
     check_type,
 )
-from itwin_async._http.body import Body, read_whole
 from itwin_async._http.connections import parse_proxy, trusting
 from itwin_async._http.executor import RequestExecutor
 from itwin_async._http.transport import ClientSession, Transport
+from itwin_async._pagination.custom_calls import CustomCalls
 from itwin_async._pagination.list_context import ListContext, ReadAheadBudget
-from itwin_async._pagination.operation_group import GroupAttribute
+from itwin_async._pagination.operation_group import GroupAttribute, OperationGroup
 from itwin_async._sign_in.browser import check_open_browser
 from itwin_async.auth import ClientCredentials, Token, TokenProvider, TokenSource, environment
 from itwin_async.environment import provider_of_environment
@@ -35,7 +34,6 @@ from itwin_async.retries import Retry
 from itwin_async.sign_in import OpenBrowser, SignInFlow, UserSignIn
 from itwin_async.users import GET_ME, User
 
-T = TypeVar("T")
 VERSION: Final = "0.1.0"
 _MIB: Final = 1 << 20
 
@@ -55,7 +53,7 @@ class SessionOptions(TypedDict, total=False):
     allow_plain_http: bool
 
 
-class ITwinSession:
+class ITwinSession(CustomCalls):
     """A client of the iTwin Platform: one token, one limiter, one pool of connections.
 
     Build it anywhere; from its first use on it belongs to that event loop and process. Close it
@@ -148,8 +146,9 @@ class ITwinSession:
         check_count("buffer_bytes", buffer_bytes, least=0)
         check_count("max_body", max_body)
         check_callback("on_event", on_event)
+        self._options: dict[str, object] = {}  # of a view, for its repr
         self._limiter: Final = limiter or Limiter()
-        self._executor: Final = RequestExecutor(
+        self._executor = RequestExecutor(
             token_provider,
             base,
             Transport(
@@ -165,7 +164,7 @@ class ITwinSession:
             on_event=on_event,
             allow_plain_http=allow_plain_http,
         )
-        self._context: Final = ListContext(self._executor, ReadAheadBudget(buffer_bytes))
+        self._context = ListContext(self._executor, ReadAheadBudget(buffer_bytes))
 
     @classmethod
     def from_env(
@@ -202,7 +201,10 @@ class ITwinSession:
         if not hasattr(self, "_executor"):  # a report of an error in its making
             return "ITwinSession()"
         state = "closed" if self._executor.lifecycle.closed else "open"
-        return f"ITwinSession({self._executor.base_url}, {state})"
+        if not self._options:
+            return f"ITwinSession({self._executor.base_url}, {state})"
+        shown = ", ".join(f"{name}={value}" for name, value in self._options.items())
+        return f"ITwinSession({self._executor.base_url}, {state}, {shown})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an ITwinSession does not pickle: make one in each process")
@@ -286,6 +288,45 @@ class ITwinSession:
             finally:
                 self._executor.tokens.replace(None)
 
+    def with_options(
+        self,
+        *,
+        timeout: float | None = None,
+        retry: Retry | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> "ITwinSession":
+        """The same session with other options for what is called on the view that this returns.
+
+        ``timeout`` and ``retry`` replace those of the session where they are given; ``headers`` are
+        sent with each request to the platform, besides those of the session. A header that a
+        method sets itself, such as ``Prefer``, stays. The view shares token, pool, limiter,
+        statistics and outages, and closing either closes both. Signing in and renewing the token
+        keep the options of the session itself.
+
+        Raises `ValueError` for an ``Authorization`` header.
+
+        Example::
+
+            quick = itwin.with_options(timeout=5.0, retry=Retry(attempts=1))
+            print(await quick.itwins.get_primary_account())
+        """
+        given = SecretValue(headers)
+        del headers
+        check_seconds("timeout", timeout, optional=True)
+        check_type("retry", retry, Retry)
+        executor = self._executor.with_options(timeout, retry, check_headers(given))
+        options: dict[str, object] = {"timeout": timeout, "retry": retry}
+        options = {name: value for name, value in options.items() if value is not None}
+        if executor.headers:
+            options["headers"] = "(" + ", ".join(executor.headers) + ")"
+        view = object.__new__(type(self))
+        groups = (name for name, value in vars(self).items() if isinstance(value, OperationGroup))
+        vars(view).update({name: vars(self)[name] for name in vars(self).keys() - set(groups)})
+        view._executor = executor
+        view._context = ListContext(executor, self._context.budget)
+        view._options = {**self._options, **options}
+        return view
+
     async def get_me(self) -> User:
         """The person whose token this is.
 
@@ -319,62 +360,6 @@ class ITwinSession:
     async def aclose(self) -> None:
         """Close: running calls and lists raise `RuntimeError`. Doing it twice is fine."""
         await self._executor.lifecycle.aclose()
-
-    @overload
-    async def request(
-        self,
-        method: Method,
-        path: str,
-        *,
-        query: Mapping[str, QueryValue] | None = None,
-        body: object = None,
-        version: str = "v1",
-        returns: None = None,
-    ) -> Any: ...
-    @overload
-    async def request(
-        self,
-        method: Method,
-        path: str,
-        *,
-        query: Mapping[str, QueryValue] | None = None,
-        body: object = None,
-        version: str = "v1",
-        returns: type[T],
-    ) -> T: ...
-    async def request(
-        self,
-        method: Method,
-        path: str,
-        *,
-        query: Mapping[str, QueryValue] | None = None,
-        body: object = None,
-        version: str = "v1",
-        returns: Any = None,
-    ) -> Any:
-        """Call an operation that has no method here yet, with the same token, limiter and retries.
-
-        ``path`` is on the session's base and is sent as it is written; ``query`` is encoded;
-        ``body`` becomes JSON; ``version`` is the API's, ``v1`` or ``v2``. Returns the decoded JSON,
-        or an instance of ``returns`` (``bytes`` is the body as it is), or None for an empty
-        response without ``returns``. Raises `ValueError` for a path on another origin.
-
-        Example::
-
-            extensions = await itwin.request("GET", "/extensions/", query={"$top": 1})
-            print(extensions["extensions"][0]["name"])
-        """
-        if isinstance(cast("object", path), str):
-            path = SecretStr(path)  # somebody may try a signed URL, and errors show their frames
-        request = custom_request(self._executor.base, method, path, query, body, version, returns)
-
-        async def decode(response: Body) -> Any:
-            data = await read_whole(response)
-            if not data and returns is None:
-                return None
-            return request.operation.decode(data, response)
-
-        return await self._executor.execute(request, decode)
 
 
 def _plain_http_allowed() -> bool:

@@ -7,10 +7,11 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from itwin_async._core.headers import check_headers, merge_headers
 from itwin_async._core.json import decoder
 from itwin_async._core.operation import Method, Operation, QueryValue, Request
 from itwin_async._core.redaction import one_line
-from itwin_async._core.secrets import SecretStr
+from itwin_async._core.secrets import SecretStr, SecretValue
 from itwin_async._core.urls import Origin, follow
 from itwin_async._core.validation import check_choice
 from itwin_async.errors import LinkError
@@ -27,6 +28,8 @@ def custom_request(  # noqa: PLR0917 - the arguments of `ITwinSession.request`
     body: object,
     version: str,
     returns: Any,
+    headers: SecretValue,
+    session_headers: Mapping[str, str],
 ) -> Request[Any]:
     """Make a request; `TypeError` or `ValueError` for arguments that cannot be used."""
     check_choice("method", method, _METHODS, optional=False)
@@ -43,6 +46,9 @@ def custom_request(  # noqa: PLR0917 - the arguments of `ITwinSession.request`
     result_type = Any if returns is None else returns
     operation: Operation[Any] = Operation(method, template, result_type, version=version)
     request = operation.request(query=query or {}, body=msgspec.UNSET if body is None else body)
+    own_headers = merge_headers(session_headers, check_headers(headers))
+    if own_headers:
+        request = replace(request, headers=merge_headers(request.headers, own_headers))
     if own_query:
         separator = "&" if "?" in request.target else "?"
         request = replace(request, target=f"{request.target}{separator}{own_query}")

@@ -126,7 +126,13 @@ class Download:
             if renewed or not self._has_expired(remote):
                 url = self._check_url(remote)
                 try:
-                    return await fetch(url, file.receive, file.attempts, file.range_headers)
+                    return await fetch(
+                        url,
+                        file.receive,
+                        file.attempts,
+                        file.range_headers,
+                        seconds=self._executor.timeout,
+                    )
                 except ForbiddenError:
                     if renewed:
                         raise

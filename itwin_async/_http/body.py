@@ -1,7 +1,7 @@
 """Bodies of successes, read piece by piece; each read has a slot of the limiter."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from itwin_async._core.redaction import one_line
@@ -69,6 +69,16 @@ class LiveBody:
         self._span = span
         self._slot: Slot | None = slot
         self.request_id = request_id
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        return self._response.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers, by name in any case."""
+        return self._response.headers
 
     @property
     def content_type(self) -> str:

@@ -4,12 +4,13 @@ Every request of a session goes through here; `external` has those to other host
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NoReturn, TypeVar
 
+from itwin_async._core.headers import merge_headers
 from itwin_async._core.operation import Request
 from itwin_async._core.redaction import one_line
-from itwin_async._core.secrets import SecretStrs
+from itwin_async._core.secrets import SecretDict, SecretStrs
 from itwin_async._core.urls import Origin
 from itwin_async._http.body import Body, LiveBody, read_whole
 from itwin_async._http.external import DEFAULT_RETRY_AFTER, MAX_PAUSE, ExternalClient
@@ -61,10 +62,12 @@ class RequestExecutor:
             source, timeout=transport.timeout, on_renewed=self.instrumentation.token_renewed
         )
         self.lifecycle: Final = SessionLifecycle(transport, self.tokens)
+        self.headers: Final[Mapping[str, str]] = SecretDict()  # sent with each request
+        self.timeout: Final = transport.timeout
         self._transport = transport
         outages = Outages(retry, self.instrumentation)
         self.breaker: Final = outages.of(self.base_url)
-        self._consecutive_pauses = 0  # without a success between them
+        self._pauses: Final = _PauseCount()
         self._headers = RequestHeaders(user_agent)
         self.external: Final = ExternalClient(
             self.lifecycle,
@@ -77,6 +80,19 @@ class RequestExecutor:
             self._headers,
             allow_plain_http=allow_plain_http,
         )
+
+    def with_options(
+        self, timeout: float | None, retry: Retry | None, headers: Mapping[str, str]
+    ) -> "RequestExecutor":
+        """An executor with options of its own that shares all else; None leaves one as it is."""
+        options = {
+            "timeout": self.timeout if timeout is None else timeout,
+            "retry": retry or self.retry,
+            "headers": merge_headers(self.headers, headers),
+        }
+        executor = object.__new__(RequestExecutor)
+        vars(executor).update({**vars(self), **options})
+        return executor
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -133,7 +149,7 @@ class RequestExecutor:
                             failure = error
                         else:
                             body.detach()
-                            self._consecutive_pauses = 0
+                            self._pauses.consecutive = 0
                             return result
                         if body is None:
                             breaker.on_failure(failure, request.target, retry_state, probe)
@@ -243,15 +259,19 @@ class RequestExecutor:
         span: OperationSpan | None,
     ) -> LiveBody:
         """Send a request once; the body of a success, an `ITwinError` for everything else."""
-        request_id = self._headers.next_correlation_id()
+        headers = request.headers
+        if self.headers:
+            headers = merge_headers(self.headers, headers)
+        request_id = headers.get("X-Correlation-Id") or self._headers.next_correlation_id()
         since = self.instrumentation.request_sent(span)
         try:
             response = await self._transport.open(
                 request.operation.method,
                 self.base.host,
                 self.base_url + request.target,
-                self._headers.build(request.headers, token, request_id),
+                self._headers.build(headers, token, request_id),
                 request.body,
+                seconds=self.timeout,
             )
         except TransportError as error:
             error.request_id = request_id
@@ -288,12 +308,21 @@ class RequestExecutor:
         """Pause all requests after a 429, before the rest of its body is read."""
         # At least a moment, for a 429 that asks for no wait could be repeated without end.
         seconds = asked or max(
-            DEFAULT_RETRY_AFTER, self.retry.backoff(self._consecutive_pauses + 1)
+            DEFAULT_RETRY_AFTER, self.retry.backoff(self._pauses.consecutive + 1)
         )
         seconds = min(seconds, MAX_PAUSE)
         if self.limiter.pause(seconds):
-            self._consecutive_pauses += 1
+            self._pauses.consecutive += 1
             self.instrumentation.rate_limited(operation, seconds, request_id)
+
+
+class _PauseCount:
+    """Pauses without a success between them; the views of a session share it."""
+
+    __slots__ = ("consecutive",)
+
+    def __init__(self) -> None:
+        self.consecutive = 0
 
 
 def _correlation_id(response: Response, sent: str) -> str:

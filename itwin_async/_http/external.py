@@ -221,13 +221,15 @@ class ExternalClient:
         handle: Callable[[FileBody], Awaitable[R]],
         retry_state: RetryState,
         range_headers: Callable[[], Mapping[str, str]],
+        *,
+        seconds: float | None = None,
     ) -> R:
         """Get a signed URL, without the token, until ``handle`` returns what it read of the body.
 
         ``range_headers`` returns the headers of the next attempt, which ask for the part that is
-        missing; ``retry_state`` goes on counting where an earlier fetch of the same file stopped.
-        Each attempt has a slot of the limiter. Its rate windows and pauses are the platform's, and
-        do not concern another host.
+        missing; ``retry_state`` goes on counting where an earlier fetch of the same file stopped;
+        ``seconds`` is another timeout than the session's. Each attempt has a slot of the limiter,
+        whose rate windows and pauses are the platform's and do not concern another host.
         """
         origin, target = url
         breaker = self._outages.of(str(origin))
@@ -245,8 +247,9 @@ class ExternalClient:
                         if probe is None and breaker.open:
                             continue  # an outage began meanwhile: it is waited for without a slot
                         response = await self._open_signed(
-                            origin, target, range_headers(), span, breaker, retry_state, probe
-                        )
+                            origin, target, range_headers(), span, breaker, retry_state, probe,
+                            seconds,
+                        )  # fmt: skip
                         try:
                             return await handle(FileBody(response, self._instrumentation, span))
                         finally:
@@ -271,6 +274,7 @@ class ExternalClient:
         breaker: CircuitBreaker,
         retry_state: RetryState,
         probe: Probe | None,
+        seconds: float | None,
     ) -> Response:
         """Send a request for a signed URL once; the response, if it is a success."""
         request_id = retry_state.request_id = self._headers.next_correlation_id()
@@ -284,7 +288,7 @@ class ExternalClient:
         try:
             try:
                 response = await self._transport.open(
-                    "GET", origin.host, SecretStr(f"{origin}{target}"), headers
+                    "GET", origin.host, SecretStr(f"{origin}{target}"), headers, seconds=seconds
                 )
             except TransportError:
                 self._instrumentation.response_received(SIGNED, 0, since, request_id, span)

@@ -21,14 +21,14 @@ class RequestHeaders:
         self._shared: dict[str, str] = {}
 
     def build(self, own: Mapping[str, str], token: Token, correlation_id: str) -> dict[str, str]:
-        """The headers of a request to the platform: its own, the shared ones and its id."""
+        """The headers of a request to the platform: the shared ones, its own and its id."""
         if token is not self._token:
             self._token = token
             self._shared = {
                 "Authorization": SecretStr(f"{token.scheme} {token.value}"),
                 "User-Agent": self.user_agent,
             }
-        return {**own, **self._shared, "X-Correlation-Id": correlation_id}
+        return {**self._shared, **own, "X-Correlation-Id": correlation_id}
 
 
 class CorrelationIds:

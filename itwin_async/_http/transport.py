@@ -143,18 +143,26 @@ class Transport:
         self.open_responses: set[Response] = set()
 
     async def open(
-        self, method: str, host: str, url: str, headers: Mapping[str, str], body: Any = None
+        self,
+        method: str,
+        host: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Any = None,
+        *,
+        seconds: float | None = None,
     ) -> Response:
         """Send a request and wait for the headers of its response, for up to ``timeout`` seconds.
 
-        ``url`` is sent byte for byte; ``host`` is what errors may show of it.
+        ``seconds`` is another timeout for this request and its body. ``url`` is sent byte for byte;
+        ``host`` is what errors may show of it.
 
         Raises `TransportError`, or `RuntimeError` when the caller's own session is closed.
         """
         http = self._http or self._start()
         if http.closed:
             raise RuntimeError("the aiohttp.ClientSession given as http is closed")
-        timeout = self._take_timeout(host)
+        timeout = self._take_timeout(host, self.timeout if seconds is None else seconds)
         try:
             options: dict[str, Any] = {"headers": headers, **_OPTIONS}
             if self._proxy is not None:
@@ -177,16 +185,16 @@ class Transport:
             raise
         raise failure  # here, its context is not the foreign error, which shows headers
 
-    def _take_timeout(self, host: str) -> ResponseTimeout:
-        idle = self._idle_timeouts
-        timeout = idle.pop() if idle else ResponseTimeout(self.timeout)
+    def _take_timeout(self, host: str, seconds: float) -> ResponseTimeout:
+        idle = self._idle_timeouts if seconds == self.timeout else None
+        timeout = idle.pop() if idle else ResponseTimeout(seconds)
         timeout.host, timeout.in_body = host, False
         timeout.restart()
         return timeout
 
     def give_back(self, timeout: ResponseTimeout) -> None:
-        """Keep a timeout for the next request, unless a task still waits with it."""
-        if self._closed or timeout.active:
+        """Keep a usual timeout for the next request, unless a task still waits with it."""
+        if self._closed or timeout.active or timeout.seconds != self.timeout:
             timeout.cancel()
         else:
             self._idle_timeouts.append(timeout)

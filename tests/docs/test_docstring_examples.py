@@ -20,11 +20,13 @@ from itwin_async.emulator import Emulator
 _EXAMPLE = re.compile(r"^Example::\n\n((?:    .*\n|\n)+)", re.MULTILINE)
 # What people call most has an example.
 EXPECTED = {
-    "ITwinSession", "ITwinSession.from_env", "ITwinSession.request", "Pager", "Pager.ahead",
+    "ITwinSession", "ITwinSession.from_env", "ITwinSession.list", "ITwinSession.request",
+    "ITwinSession.with_options", "Pager", "Pager.ahead",
     "Pager.first", "Pager.pages", "Pager.resume", "Pager.take", "merged",
-    "Extensions.list_extensions", "IModels.list_imodels", "IModels.list_changesets",
-    "IModels.list_extended_data", "IModels.get_extended_data", "Emulator", "Emulator.sign_in_as",
-    "Faults.add", "Limiter", "Retry", "export_extended_data", "Spans",
+    "Extensions.list_extensions", "IModels.list_imodels",
+    "IModels.list_changesets", "IModels.list_extended_data", "IModels.get_extended_data",
+    "Emulator", "Emulator.sign_in_as", "Faults.add", "Limiter", "Retry",
+    "export_extended_data", "Spans",
 }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, assert_type
 import msgspec
 
 from itwin_async import (
+    Answered,
     Changeset,
     ClientCredentials,
     DownloadedVersion,
@@ -176,6 +177,21 @@ async def anything(itwin: ITwinSession) -> None:
     assert_type(await itwin.request("POST", "/x", body={"a": 1}, returns=Files), Files)
     assert_type(await itwin.request("GET", "/x", version="v2", returns=list[Files]), list[Files])
     assert_type(await itwin.request("GET", "/x", returns=bytes), bytes)
+    full = await itwin.request("GET", "/x", headers={"Prefer": "x"}, returns=Files, full=True)
+    assert_type(full, Answered[Files])
+    assert_type(full.data, Files)
+    assert_type(full.status, int)
+    assert_type(full.request_id, str)
+    assert_type(full.headers["ETag"], str)
+    assert_type(await itwin.request("GET", "/x", full=True), Answered[Any])
+    assert_type(await itwin.request("GET", "/x", returns=bytes, full=False), bytes)
+    assert_type(itwin.list("/x", items="a"), Pager[dict[str, Any]])
+    assert_type(itwin.list("/x", items="a", returns=Files, query={"$top": 1}), Pager[Files])
+    assert_type(itwin.list("/x", items="a", returns=IModel, version="v2"), Pager[IModel])
+    itwin.list("/x")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    view = itwin.with_options(timeout=5, retry=Retry(1), headers={"X-A": "b"})
+    assert_type(view, ITwinSession)
+    assert_type(view.imodels.list_imodels("a"), Pager[IModel])
     await itwin.request("TRACE", "/x")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 

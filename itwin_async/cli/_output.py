@@ -60,10 +60,15 @@ def write_file(path: Path, data: bytes) -> None:
 
 def write_line(item: object) -> None:
     """Write a line of JSON, spelled as the platform spells it."""
-    _write_json_line(_encode(item))
+    _write_encoded(_encode(item))
 
 
-def _write_json_line(data: bytes) -> None:
+def write_json_line(data: bytes) -> None:
+    """Write JSON as a line, digit for digit."""
+    _write_encoded(msgspec.json.format(data, indent=-1))
+
+
+def _write_encoded(data: bytes) -> None:
     out, line = Stdout(), data + b"\n"
     if out.isatty():
         write(line)
@@ -79,7 +84,7 @@ def write_json(options: Options, data: bytes) -> None:
         write(data)
         return
     if options.for_programs:
-        _write_json_line(formatted)
+        _write_encoded(formatted)
     else:
         from itwin_async.cli._screen import print_json  # noqa: PLC0415 - rich, for people only
 

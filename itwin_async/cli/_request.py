@@ -1,5 +1,6 @@
 """``itwin-async request``."""
 
+from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, cast
 
@@ -7,8 +8,11 @@ import msgspec
 from cyclopts import Parameter
 
 from itwin_async import ITwinSession
-from itwin_async.cli._options import DEFAULTS, Options, pairs
-from itwin_async.cli._output import write_file, write_json
+from itwin_async._core.redaction import one_line
+from itwin_async.cli._meter import Meter
+from itwin_async.cli._options import DEFAULTS, Flag, Options, pairs
+from itwin_async.cli._output import write_file, write_json, write_json_line
+from itwin_async.cli._progress import progress
 from itwin_async.cli._session import with_session
 from itwin_async.cli._stdio import read_stdin
 
@@ -24,6 +28,8 @@ def request(
     body: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     version: str = "v1",
     output: Path | None = None,
+    paginate: Flag = False,
+    items: str | None = None,
     options: Options = DEFAULTS,
 ) -> None:
     """Send any request to the platform, with its token, limits and retries; print the JSON.
@@ -35,9 +41,18 @@ def request(
         body: JSON, or @FILE, or - for standard input.
         version: Version of the API: v1 or v2.
         output: File to write the response's bytes to.
+        paginate: Follow the links of a list, and print each item of all pages as a line of JSON.
+        items: Key of the list, where a response has several.
         options: See `Options`.
     """
     parameters, content = pairs("--query", query or ()), _decode_body(body)
+    if items is not None and not paginate:
+        raise ValueError("--items is for --paginate")
+    if paginate:
+        if method.upper() != "GET" or body is not None or output is not None:
+            raise ValueError("--paginate is for GET, without --body and --output")
+        _print_items(options, path, parameters, version, items)
+        return
 
     async def work(session: ITwinSession) -> bytes:
         return await session.request(
@@ -54,6 +69,39 @@ def request(
         write_file(output, data)
     elif data:
         write_json(options, data)
+
+
+def _print_items(
+    options: Options, path: str, query: dict[str, str], version: str, key: str | None
+) -> None:
+    """Print the items of a list as lines. Its key, where it is not given, costs a request."""
+
+    async def work(session: ITwinSession) -> None:
+        items = key
+        if items is None:
+            page: object = await session.request("GET", path, query=query, version=version)
+            items = _key_of_list(page)
+        pager = session.list(path, items=items, returns=msgspec.Raw, query=query, version=version)
+        meter = Meter("items")
+        with progress(session, "items", meter, prints_lines=True):
+            async with aclosing(aiter(pager)) as found:
+                async for item in found:
+                    write_json_line(bytes(item))
+                    meter.count += 1
+
+    with_session(options, work)
+
+
+def _key_of_list(page: object) -> str:
+    """The key of the one list of an envelope."""
+    fields = cast("dict[str, object]", page) if isinstance(page, dict) else {}
+    keys = [name for name, value in fields.items() if isinstance(value, list)]
+    if len(keys) == 1:
+        return keys[0]
+    if not keys:
+        raise ValueError("--paginate is for lists: the response has none at its top level")
+    names = one_line(", ".join(sorted(keys)))
+    raise ValueError(f"--paginate needs --items, for the response has several lists: {names}")
 
 
 def _decode_body(argument: str | None) -> object:

@@ -4,7 +4,9 @@ import io
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -153,6 +155,55 @@ def test_request_sends_a_body(lines, form, tmp_path, monkeypatch):
     argument = {"JSON": body, "file": f"@{tmp_path}/body.json", "stdin": "-"}[form]
     (found,) = lines("request", "post", "/extensions/", "--body", argument)
     assert found["extension"]["name"] == "mine"
+
+
+@pytest.mark.parametrize("items", [[], ["--items", "iTwins"]])
+def test_request_prints_the_items_of_all_pages(lines, items):
+    query = ["--query", "$top=2"]
+    found = lines("request", "get", "/itwins/", *query, "--paginate", *items)
+    assert [each["id"] for each in found] == [each["id"] for each in lines("itwins", "list")]
+    assert len(found) == 5
+
+
+def test_the_items_of_a_request_are_lines_digit_for_digit(command, monkeypatch):
+    body = b'{"a": [{"n": 1.10,\n "x": 123456789012345678901234567890}], "_links": {}, "b": 1}'
+    code, out, err = _requested(command, monkeypatch, body, "--paginate")
+    assert (code, err) == (0, "")
+    assert out == b'{"n":1.10,"x":123456789012345678901234567890}\n'
+
+
+def test_a_request_with_several_lists_asks_for_the_key(command, monkeypatch):
+    body = b'{"a": [1], "b": [2, 3]}'
+    code, out, err = _requested(command, monkeypatch, body, "--paginate")
+    assert (code, out) == (2, b"")
+    assert "--paginate needs --items, for the response has several lists: a, b" in err
+    code, out, _ = _requested(command, monkeypatch, body, "--paginate", "--items", "b")
+    assert (code, out) == (0, b"2\n3\n")
+
+
+def _requested(command, monkeypatch, body, *arguments):
+    """What a request prints that a server in another thread answers with this body."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        monkeypatch.setenv("ITWIN_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("ITWIN_ACCESS_TOKEN", "token")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            return command("request", "GET", "/x", *arguments)
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_request_writes_bytes_to_a_file(command, tmp_path):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from itwin_async._core.redaction import one_line, unsigned_value
-from itwin_async._core.secrets import SecretDict, SecretValue
+from itwin_async._core.secrets import SecretDict, SecretStr, SecretValue
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
@@ -42,7 +42,7 @@ def check_headers(headers: SecretValue) -> Mapping[str, str]:
         if name.lower() in names:
             raise ValueError(f"headers has {name!r} twice, in another case")
         names.add(name.lower())
-        checked[_OWN_NAMES.get(name.lower(), name)] = given[name]
+        checked[_OWN_NAMES.get(name.lower(), name)] = SecretStr(given[name])
     return checked
 
 

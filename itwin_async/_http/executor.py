@@ -262,7 +262,7 @@ class RequestExecutor:
         headers = request.headers
         if self.headers:
             headers = merge_headers(self.headers, headers)
-        request_id = headers.get("X-Correlation-Id") or self._headers.next_correlation_id()
+        request_id = str(headers.get("X-Correlation-Id") or self._headers.next_correlation_id())
         since = self.instrumentation.request_sent(span)
         try:
             response = await self._transport.open(

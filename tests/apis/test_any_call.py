@@ -13,6 +13,7 @@ from itwin_async import (
     Answered,
     DecodeError,
     IModel,
+    ITwinError,
     ITwinSession,
     LinkError,
     NotFoundError,
@@ -198,6 +199,26 @@ async def test_headers_that_cannot_be_sent_are_refused_in_one_sentence(headers, 
             assert own
             assert SECRET not in str([frame.locals for frame in own])
         assert server.opened == 0
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"HTTP/1.1 nonsense", answer(status="403 X"), answer(b"{")]
+)
+async def test_no_frame_of_an_error_shows_the_value_of_a_header(broken):
+    async with RawServer(broken) as server, session_at(server, retry=ONCE) as itwin:
+        view = itwin.with_options(headers={"X-Key": SECRET}, timeout=0.1)
+        for call in (
+            lambda: itwin.with_options(timeout=0.1).request("GET", "/x", headers={"X-Key": SECRET}),
+            lambda: view.request("GET", "/x"),
+            lambda: view.list("/x", items="a", headers={"X-Other": SECRET}).first(),
+        ):
+            with pytest.raises(ITwinError) as caught:
+                await call()
+            found = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+            while found is not None:
+                frames = [frame.locals for frame in found.stack if frame.filename != __file__]
+                assert SECRET not in str(frames)
+                found = found.__context__
 
 
 async def test_full_gives_status_headers_id_and_data():

@@ -386,3 +386,16 @@ async def test_a_person_signs_in_on_a_view():
     assert itwin.with_options(timeout=5.0).begin_sign_in().url.startswith("https://")
     with pytest.raises(RuntimeError, match="UserSignIn"):
         ITwinSession(StaticToken("t")).with_options().begin_sign_in()
+
+
+async def test_a_view_downloads_and_sends_no_header_to_file_storage(emulator, itwin, tmp_path):
+    view = itwin.with_options(timeout=5.0, headers={"X-A": "1"})
+    extension = await view.extensions.list_extensions().first()
+    version = await view.extensions.list_versions(extension.id).first()
+    await view.extensions.download_version(extension.id, version.number, tmp_path / "files")
+    sent = {request.operation: request.headers.get("X-A") for request in emulator.requests}
+    assert sent.pop("token") is None
+    files = sent.keys() - {"list_extensions", "list_versions", "get_version"}
+    assert files
+    assert {sent.pop(name) for name in files} == {None}
+    assert set(sent.values()) == {"1"}

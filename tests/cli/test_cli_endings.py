@@ -20,6 +20,8 @@ from itwin_async.cli import main
 from itwin_async.emulator import Cut, Delay, Edit, Emulator, Garbage, Reset, Status, Throttle
 from itwin_async.imodels import IModels
 
+pytestmark = pytest.mark.slow  # a process for each test
+
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
 NOWHERE = "http://127.0.0.1:9"  # the port of a service that discards
 LIST = ("extended-data", "list", IMODEL)

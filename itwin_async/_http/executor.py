@@ -282,8 +282,7 @@ class RequestExecutor:
         request_id = _correlation_id(response, request_id)
         status = response.status
         self.instrumentation.response_received(operation, status, since, request_id, span)
-        if status < 500 and status != 407:  # 407 comes from a proxy
-            self.breaker.on_response()
+        self.breaker.on_response(status)
         if 200 <= status < 300:
             return LiveBody(
                 self.lifecycle,

@@ -191,8 +191,7 @@ class ExternalClient:
         )
         if span is not None:
             span.status = response.status
-        if response.status < 500 and response.status != 407:
-            breaker.on_response()
+        breaker.on_response(response.status)
         if not 200 <= response.status < 300:
             denied = 400 <= response.status < 500 and response.status not in {408, 425, 429}
             kind = UnauthorizedError if denied else None
@@ -296,8 +295,7 @@ class ExternalClient:
             self._instrumentation.response_received(
                 SIGNED, response.status, since, request_id, span
             )
-            if response.status < 500 and response.status != 407:
-                breaker.on_response()
+            breaker.on_response(response.status)
             if 200 <= response.status < 300:
                 return response
             raise await read_error(response, origin, secrets=_secrets_in(target))

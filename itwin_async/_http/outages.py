@@ -174,9 +174,9 @@ class CircuitBreaker:
                     self._reject(waiter)
         self._schedule()
 
-    def on_response(self) -> None:
-        """Record a response below 500: an outage is over, and its calls start one after another."""
-        if self._state.target is None:
+    def on_response(self, status: int) -> None:
+        """Record a response. One below 500 ends an outage; its calls start one after another."""
+        if status >= 500 or status == 407 or self._state.target is None:  # 407 comes from a proxy
             return
         began = self._state.response()
         if began is None:

@@ -46,7 +46,7 @@ def revocation(request: Request) -> Response:
 
 
 def end_session(request: Request) -> Response:
-    """Say that the user is signed out, or lead back to where the client asks for."""
+    """Say that the user is signed out, or redirect to the address that the client asks for."""
     query = dict(request.query) | dict(parse_qsl(request.body.decode("latin-1")))
     address = query.get("post_logout_redirect_uri")
     registered = {

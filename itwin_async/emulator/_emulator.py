@@ -1,16 +1,13 @@
 """The emulator: an HTTP server on loopback with the state of a platform."""
 
 import asyncio
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
 from itwin_async.auth import ClientCredentials
-from itwin_async.emulator import _arguments
 from itwin_async.emulator._api.url_signing import UrlSigner
-from itwin_async.emulator._faults.plan import Faults, check_operation
-from itwin_async.emulator._faults.record import RequestRecord
+from itwin_async.emulator._controls import Controls
 from itwin_async.emulator._identity.clients import (
     DEFAULT_REDIRECT_URIS,
     SERVICE_CLIENT_ID,
@@ -20,11 +17,10 @@ from itwin_async.emulator._identity.clients import (
     WEB_CLIENT_SECRET,
 )
 from itwin_async.emulator._identity.server import IdentityServer
-from itwin_async.emulator._identity.users import DEFAULT_USERS, SERVICE_USER
+from itwin_async.emulator._identity.users import DEFAULT_USERS
 from itwin_async.emulator._listener import Listener
 from itwin_async.emulator._pipeline import Pipeline
 from itwin_async.emulator._rate_limit import RateLimit
-from itwin_async.emulator._state.extensions import READY
 from itwin_async.emulator._state.seed import Size
 from itwin_async.emulator._state.state import State
 
@@ -32,7 +28,7 @@ _ENDINGS: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, Genera
 _DAY: Final = 86_400.0
 
 
-class Emulator:
+class Emulator(Controls):
     """An iTwin Platform of your own: a real HTTP server with state, on loopback.
 
     The same arguments give the same data, but other tokens each time. ``itwins`` counts the iTwins
@@ -109,27 +105,26 @@ class Emulator:
             packages=packages,
             rows=rows,
         )
-        self._state = State(size)
-        self._identity = IdentityServer(
+        state = State(size)
+        identity = IdentityServer(
             users=users,
             redirect_uris=redirect_uris,
             token_lifetime=token_lifetime,
             refresh_token_lifetime=refresh_token_lifetime,
         )
-        self._rate_limit = RateLimit(per_minute)
-        self._pipeline = Pipeline(
-            state=self._state,
-            identity=self._identity,
+        limit = RateLimit(per_minute)
+        pipeline = Pipeline(
+            state=state,
+            identity=identity,
             signer=UrlSigner(seed, download_lifetime),
-            rate_limit=self._rate_limit,
+            rate_limit=limit,
             latency=latency,
             max_top=max_top,
             max_items=max_items,
             keeps_records=record,
         )
-        self._listener = Listener(self._pipeline, host, port)
-        self.faults: Faults = self._pipeline.faults
-        self.requests: list[RequestRecord] = self._pipeline.requests
+        super().__init__(state, identity, limit, pipeline)
+        self._listener = Listener(pipeline, host, port)
 
     def __repr__(self) -> str:
         listener = getattr(self, "_listener", None)  # missing while it is being made
@@ -167,25 +162,6 @@ class Emulator:
         if broken is not None:
             broken.cause.add_note(str(broken))
             raise broken.cause
-
-    @property
-    def latency(self) -> float:
-        """The wait in seconds before each response of the API; it can be set."""
-        return self._pipeline.latency
-
-    @latency.setter
-    def latency(self, seconds: float) -> None:
-        _arguments.check_number("latency", seconds)
-        self._pipeline.latency = seconds
-
-    @property
-    def max_in_flight(self) -> int:
-        """The most API requests there ever were at once; it can be set, to count anew."""
-        return self._pipeline.max_in_flight
-
-    @max_in_flight.setter
-    def max_in_flight(self, count: int) -> None:
-        self._pipeline.max_in_flight = count
 
     @property
     def url(self) -> str:
@@ -232,87 +208,3 @@ class Emulator:
             "ITWIN_WEB_CLIENT_ID": WEB_CLIENT_ID,
             "ITWIN_WEB_CLIENT_SECRET": WEB_CLIENT_SECRET,
         }
-
-    def count(self, operation: str) -> int:
-        """How many requests of this operation arrived; `ValueError` where there is no such."""
-        check_operation(operation)
-        return sum(record.operation == operation for record in self.requests)
-
-    def issue_token(self, lifetime: float | None = None, *, user: str | None = None) -> str:
-        """An access token without asking the token endpoint, of a lifetime of its own if given.
-
-        It belongs to the service application, or to the ``user`` of this name. A lifetime below
-        zero gives a token that has expired.
-        """
-        if lifetime is not None:
-            _arguments.check_number("lifetime", lifetime, least=-math.inf)
-        account = SERVICE_USER if user is None else self._identity.find_user(user)
-        return self._identity.access_tokens.issue(account, lifetime)
-
-    def expire_tokens(self) -> None:
-        """Let all access tokens expire now."""
-        self._identity.access_tokens.expire_all()
-
-    def expire_refresh_tokens(self) -> None:
-        """Let all refresh tokens expire now."""
-        self._identity.refresh_tokens.expire_all()
-
-    def sign_in_as(self, user: str | None, authorize_url: str) -> str:
-        """Choose a user without a browser, and give the address to which it would be sent.
-
-        ``authorize_url`` is the address that the browser would open. None refuses. Raises
-        `ValueError` for an unknown user, client or redirect URI.
-
-        Example::
-
-            provider = UserSignIn(emulator.user_client_id)
-            async with ITwinSession(provider, base_url=emulator.url) as itwin:
-                flow = itwin.begin_sign_in()
-                await flow.finish(emulator.sign_in_as("reader", flow.url))
-                print(await itwin.get_me())
-        """
-        _arguments.check_str("authorize_url", authorize_url)
-        if user is not None:
-            self._identity.find_user(user)
-        return self._identity.sign_in_as(user, authorize_url)
-
-    def throttle(self, seconds: float) -> None:
-        """Respond 429 to all API requests for so long, each with the rest of it to wait."""
-        _arguments.check_number("seconds", seconds)
-        self._rate_limit.close(seconds)
-
-    def push_changeset(self, imodel_id: str) -> int:
-        """Push one more changeset without extended data, and give its index.
-
-        Raises `ValueError` for an unknown iModel.
-        """
-        _arguments.check_str("imodel_id", imodel_id)
-        imodel = self._state.imodels.get(imodel_id)
-        if imodel is None:
-            raise ValueError(f"the emulator has no iModel {imodel_id!r}")
-        return imodel.push_changeset()
-
-    def publish(
-        self,
-        extension_id: str,
-        number: str,
-        files: Mapping[str, bytes] | None = None,
-        *,
-        status: str = READY,
-        status_message: str | None = None,
-    ) -> None:
-        """Give a version this state and these files, the first of them main; add it if it is new.
-
-        Raises `ValueError` for an unknown extension.
-        """
-        _arguments.check_str("extension_id", extension_id)
-        extension = self._state.extensions.get(extension_id)
-        if extension is None:
-            raise ValueError(f"the emulator has no extension {extension_id!r}")
-        _arguments.check_str("number", number)
-        _arguments.check_files(files)
-        _arguments.check_str("status", status, may_be_empty=True)
-        if status_message is not None:
-            _arguments.check_str("status_message", status_message, may_be_empty=True)
-        version = extension.publish(number, files)
-        version.status, version.message = status, status_message

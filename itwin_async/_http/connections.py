@@ -4,8 +4,9 @@ import os
 import re
 import ssl
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 from itwin_async._core.redaction import one_line
@@ -22,6 +23,15 @@ class Proxy:
 
     url: str
     authorization: SecretStr | None = None
+
+    def options(self, url: str, headers: Mapping[str, str]) -> dict[str, Any]:
+        """aiohttp's options of a request that goes through it."""
+        if self.authorization is None:
+            return {"proxy": self.url}
+        own = {"Proxy-Authorization": self.authorization}
+        if url.startswith("http:"):  # no tunnel: the proxy reads the request itself
+            return {"headers": {**headers, **own}, "proxy": self.url}
+        return {"proxy": self.url, "proxy_headers": own}
 
 
 def parse_proxy(url: SecretValue) -> Proxy:

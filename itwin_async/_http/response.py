@@ -59,3 +59,37 @@ class ResponseTimeout(Timeout):
             else f"{self.host} did not answer within {self.seconds:g} s"
         )
         return TransportError(message, "timeout")
+
+
+class ResponseTimeouts:
+    """Lends the timeouts of a transport, and keeps those of its usual length for the next."""
+
+    __slots__ = ("_closed", "_idle", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._idle: list[ResponseTimeout] = []
+        self._closed = False
+
+    def take(self, host: str, seconds: float | None) -> ResponseTimeout:
+        """A timeout that waits for the headers of a response; None is the usual length."""
+        if seconds is None or seconds == self._seconds:
+            timeout = self._idle.pop() if self._idle else ResponseTimeout(self._seconds)
+        else:
+            timeout = ResponseTimeout(seconds)
+        timeout.host, timeout.in_body = host, False
+        timeout.restart()
+        return timeout
+
+    def give_back(self, timeout: ResponseTimeout) -> None:
+        """Keep a usual timeout, unless a task still waits with it."""
+        if self._closed or timeout.active or timeout.seconds != self._seconds:
+            timeout.cancel()
+        else:
+            self._idle.append(timeout)
+
+    def close(self) -> None:
+        """Cancel those that nobody has, and what is given back from now on."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().cancel()

@@ -11,7 +11,7 @@ from itwin_async._http.error_response import parse_error, parse_retry_after
 from itwin_async._http.instrumentation import Instrumentation
 from itwin_async._http.outages import CircuitBreaker
 from itwin_async._http.response import Response
-from itwin_async._http.transport import proxy_error
+from itwin_async._http.transport_errors import proxy_error
 from itwin_async.errors import ITwinError, LinkError, TransportError
 from itwin_async.retries import RetryState
 

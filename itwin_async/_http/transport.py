@@ -18,16 +18,14 @@ import anyio
 from yarl import URL
 
 from itwin_async._aio.loops import LoopBinding
-from itwin_async._core.redaction import one_line
 from itwin_async._http.connections import Proxy
-from itwin_async._http.response import PROGRESS, Response, ResponseTimeout
+from itwin_async._http.response import PROGRESS, Response, ResponseTimeout, ResponseTimeouts
+from itwin_async._http.transport_errors import proxy_error, transport_error, why_not_connected
 from itwin_async.errors import Reason, TransportError
 
 ClientSession = aiohttp.ClientSession
 CHUNK: Final = 256 * 1024  # bytes; a read gives up to twice as much. 64 KiB cost 4 % on 27 MB pages
 _CLOSE_TIMEOUT: Final = 5.0  # seconds
-# aiohttp's own limits would count the time in which a consumer thinks.
-_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)
 
 
 class _HttpResponse:
@@ -112,7 +110,7 @@ class _HttpResponse:
         timeout, self._timeout = self._timeout, None
         if timeout is not None:
             self._transport.open_responses.discard(self)
-            self._transport.give_back(timeout)
+            self._transport.timeouts.give_back(timeout)
 
 
 class Transport:
@@ -134,10 +132,10 @@ class Transport:
         self._http = http
         self._proxy = proxy
         self._tls = tls
-        self._idle_timeouts: list[ResponseTimeout] = []
         self._owned = http is None
         self._closed = False
         self.binding: Final = LoopBinding()
+        self.timeouts: Final = ResponseTimeouts(timeout)
         self.timeout: Final = timeout
         self.max_body: Final = max_body
         self.open_responses: set[Response] = set()
@@ -162,11 +160,11 @@ class Transport:
         http = self._http or self._start()
         if http.closed:
             raise RuntimeError("the aiohttp.ClientSession given as http is closed")
-        timeout = self._take_timeout(host, self.timeout if seconds is None else seconds)
+        timeout = self.timeouts.take(host, seconds)
         try:
             options: dict[str, Any] = {"headers": headers, **_OPTIONS}
             if self._proxy is not None:
-                options.update(_proxy_options(self._proxy, url, headers))
+                options.update(self._proxy.options(url, headers))
             with timeout:
                 response = await http.request(
                     method,
@@ -177,27 +175,13 @@ class Transport:
             return _HttpResponse(self, response, host, timeout)
         except (aiohttp.ClientError, OSError) as error:
             failure = _translate(error, host, url=URL(url, encoded=True))
-            self.give_back(timeout)
+            self.timeouts.give_back(timeout)
         except BaseException as error:
-            self.give_back(timeout)
+            self.timeouts.give_back(timeout)
             if isinstance(error, asyncio.CancelledError):
                 error.__traceback__ = None  # aiohttp's frames show the URL
             raise
         raise failure  # here, its context is not the foreign error, which shows headers
-
-    def _take_timeout(self, host: str, seconds: float) -> ResponseTimeout:
-        idle = self._idle_timeouts if seconds == self.timeout else None
-        timeout = idle.pop() if idle else ResponseTimeout(seconds)
-        timeout.host, timeout.in_body = host, False
-        timeout.restart()
-        return timeout
-
-    def give_back(self, timeout: ResponseTimeout) -> None:
-        """Keep a usual timeout for the next request, unless a task still waits with it."""
-        if self._closed or timeout.active or timeout.seconds != self.timeout:
-            timeout.cancel()
-        else:
-            self._idle_timeouts.append(timeout)
 
     def _start(self) -> aiohttp.ClientSession:
         if self._closed:
@@ -221,7 +205,11 @@ class Transport:
 
     def _close(self) -> None:
         """Close open responses, then the pool, at once."""
-        connector = self._take_pool()
+        http = self._end()
+        if http is None:
+            return
+        connector = http.connector
+        http.detach()  # else it would warn that it was not closed
         if connector is None:
             return
         if self.binding.lost:  # only marked: a forked child would close the parent's sockets
@@ -230,22 +218,12 @@ class Transport:
             # `close()` wants a running loop.
             connector._close(abort_ssl=True)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
-    def _take_pool(self) -> aiohttp.BaseConnector | None:
-        """Close open responses; the pool of our own session, detached from it."""
-        http = self._end()
-        if http is None:
-            return None
-        connector = http.connector
-        http.detach()  # else it would warn that it was not closed
-        return connector
-
     def _end(self) -> ClientSession | None:
         """Close open responses; aiohttp's session, if it is our own and was opened."""
         self._closed = True
         for response in list(self.open_responses):
             response.close()
-        while self._idle_timeouts:
-            self._idle_timeouts.pop().cancel()
+        self.timeouts.close()
         http, self._http = self._http, None
         return http if self._owned else None
 
@@ -262,21 +240,12 @@ _OPTIONS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "allow_redirects": False,
         "raise_for_status": False,
-        "timeout": _NO_TIMEOUT,
+        # aiohttp's own limits would count the time in which a consumer thinks.
+        "timeout": aiohttp.ClientTimeout(total=None),
         "auto_decompress": True,
         "read_bufsize": CHUNK,
     }
 )
-
-
-def _proxy_options(proxy: Proxy, url: str, headers: Mapping[str, str]) -> dict[str, Any]:
-    """aiohttp's options of a request that goes through a proxy."""
-    if proxy.authorization is None:
-        return {"proxy": proxy.url}
-    own = {"Proxy-Authorization": proxy.authorization}
-    if url.startswith("http:"):  # no tunnel: the proxy reads the request itself
-        return {"headers": {**headers, **own}, "proxy": proxy.url}
-    return {"proxy": proxy.url, "proxy_headers": own}
 
 
 def _raise_malloc_threshold() -> None:
@@ -299,32 +268,7 @@ def _translate(
         if connected != (url.raw_host, url.port):
             host = f"the proxy {connected[0]}:{connected[1]}"
     reason = _reason(error, in_body=in_body)
-    return TransportError(_SENTENCES[reason].format(host=host, why=_why(error)), reason)
-
-
-def proxy_error(status: int, host: str) -> TransportError:
-    """The error of a proxy that answered in place of the host behind it."""
-    if status >= 500:  # of a tunnel: nothing went through it
-        why = f"{host} cannot be reached: the proxy answered {status}"
-        return TransportError(why, "unreachable")
-    hint = ", it wants credentials" if status == 407 else ""
-    return TransportError(
-        f"the proxy refused a request to {host}: it answered {status}{hint}", "proxy"
-    )
-
-
-# OpenSSL's codes of a chain that ends at a self-signed certificate or an unknown issuer.
-_UNKNOWN_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21})
-_SENTENCES: Final[dict[Reason, str]] = {
-    "dns": "the name {host} cannot be resolved",
-    "refused": "{host} refused the connection",
-    "unreachable": "{host} cannot be reached: {why}",
-    "tls": "no secure connection to {host}: {why}",
-    "reset": "{host} closed the connection before it answered",
-    "timeout": "{host} did not answer in time",
-    "cut": "the answer from {host} was cut short",
-    "malformed": "{host} answered with what is not HTTP: {why}",
-}
+    return transport_error(reason, host, _why(error))
 
 
 def _reason(error: BaseException, *, in_body: bool) -> Reason:
@@ -352,9 +296,5 @@ def _why(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientResponseError):
         return type(error.__cause__ or error).__name__
     if isinstance(error, aiohttp.ClientConnectorError):
-        inner = error.os_error
-        message = getattr(inner, "verify_message", None) or inner.strerror
-        why = one_line(str(message), longest=120) if message else type(inner).__name__
-        unknown = getattr(inner, "verify_code", None) in _UNKNOWN_AUTHORITY
-        return f"{why} (trust its authority with SSL_CERT_FILE or ca_file)" if unknown else why
+        return why_not_connected(error.os_error)
     return type(error).__name__

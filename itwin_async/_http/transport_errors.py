@@ -1,0 +1,43 @@
+"""What `TransportError` says of each kind of fault: a sentence that names the host, and why."""
+
+from typing import Final
+
+from itwin_async._core.redaction import one_line
+from itwin_async.errors import Reason, TransportError
+
+# OpenSSL's codes of a chain that ends at a self-signed certificate or an unknown issuer.
+_UNKNOWN_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21})
+_SENTENCES: Final[dict[Reason, str]] = {
+    "dns": "the name {host} cannot be resolved",
+    "refused": "{host} refused the connection",
+    "unreachable": "{host} cannot be reached: {why}",
+    "tls": "no secure connection to {host}: {why}",
+    "reset": "{host} closed the connection before it answered",
+    "timeout": "{host} did not answer in time",
+    "cut": "the answer from {host} was cut short",
+    "malformed": "{host} answered with what is not HTTP: {why}",
+}
+
+
+def transport_error(reason: Reason, host: str, why: str) -> TransportError:
+    """The error of a fault of this kind. ``why`` quotes nothing of what a server sent."""
+    return TransportError(_SENTENCES[reason].format(host=host, why=why), reason)
+
+
+def proxy_error(status: int, host: str) -> TransportError:
+    """The error of a proxy that answered in place of the host behind it."""
+    if status >= 500:  # of a tunnel: nothing went through it
+        why = f"{host} cannot be reached: the proxy answered {status}"
+        return TransportError(why, "unreachable")
+    hint = ", it wants credentials" if status == 407 else ""
+    return TransportError(
+        f"the proxy refused a request to {host}: it answered {status}{hint}", "proxy"
+    )
+
+
+def why_not_connected(error: OSError) -> str:
+    """What the system, or OpenSSL, says of a connection that was not made."""
+    message = getattr(error, "verify_message", None) or error.strerror
+    why = one_line(str(message), longest=120) if message else type(error).__name__
+    unknown = getattr(error, "verify_code", None) in _UNKNOWN_AUTHORITY
+    return f"{why} (trust its authority with SSL_CERT_FILE or ca_file)" if unknown else why

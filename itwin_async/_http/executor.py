@@ -12,8 +12,9 @@ from itwin_async._core.operation import Request
 from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretDict, SecretStrs
 from itwin_async._core.urls import Origin
+from itwin_async._http.admission import Admission
 from itwin_async._http.body import Body, LiveBody, read_whole
-from itwin_async._http.external import DEFAULT_RETRY_AFTER, MAX_PAUSE, ExternalClient
+from itwin_async._http.external import ExternalClient
 from itwin_async._http.headers import RequestHeaders
 from itwin_async._http.instrumentation import Instrumentation, OperationSpan
 from itwin_async._http.lifecycle import SessionLifecycle
@@ -67,7 +68,6 @@ class RequestExecutor:
         self._transport = transport
         outages = Outages(retry, self.instrumentation)
         self.breaker: Final = outages.of(self.base_url)
-        self._pauses: Final = _PauseCount()
         self._headers = RequestHeaders(user_agent)
         self.external: Final = ExternalClient(
             self.lifecycle,
@@ -80,6 +80,7 @@ class RequestExecutor:
             self._headers,
             allow_plain_http=allow_plain_http,
         )
+        self._admission = Admission(self.tokens, self.external, limiter, self.instrumentation)
 
     def with_options(
         self, timeout: float | None, retry: Retry | None, headers: Mapping[str, str]
@@ -135,8 +136,9 @@ class RequestExecutor:
                     try:
                         if breaker.open:
                             probe = await self._wait_for_outage(retry_state, operation, span)
-                        slot, token = self._acquire_now() or await self._acquire(
-                            retry_state, span, operation, throttle
+                        slot, token = (
+                            self._admission.acquire_now()
+                            or await self._admission.acquire(retry_state, span, operation, throttle)
                         )
                         if probe is None and breaker.open:
                             # An outage began meanwhile, which is waited for without a slot.
@@ -149,7 +151,7 @@ class RequestExecutor:
                             failure = error
                         else:
                             body.detach()
-                            self._pauses.consecutive = 0
+                            self._admission.consecutive_pauses = 0
                             return result
                         if body is None:
                             breaker.on_failure(failure, request.target, retry_state, probe)
@@ -171,7 +173,7 @@ class RequestExecutor:
                     elif isinstance(failure, UnauthorizedError) and rejected is None:
                         rejected = token
                         self.tokens.invalidate(token)
-                        if (await self._token(retry_state)).value == token.value:
+                        if (await self._admission.token(retry_state)).value == token.value:
                             failure.outcome_unknown = retry_state.outcome_unknown(failure)
                             raise failure  # noqa: TRY301 - caught below only for the span
                     else:
@@ -196,59 +198,6 @@ class RequestExecutor:
         finally:
             if span is not None:
                 span.waited += time.monotonic() - since
-
-    async def _token(self, retry_state: RetryState) -> Token:
-        try:
-            return await self.tokens.get(self.external)
-        except ITwinError as error:  # each caller has a copy of its own
-            error.outcome_unknown = error.outcome_unknown or retry_state.earlier_outcome_unknown
-            raise
-
-    def _acquire_now(self) -> tuple[Slot, Token] | None:
-        """A slot and a token if there is no wait for either, else None."""
-        token = self.tokens.usable(self.external)
-        slot = None if token is None else self.limiter.acquire_now()
-        return None if token is None or slot is None else (slot, token)
-
-    async def _acquire(
-        self,
-        retry_state: RetryState,
-        span: OperationSpan | None,
-        operation: str,
-        throttle: RateLimitError | None,
-    ) -> tuple[Slot, Token]:
-        """Wait for a slot, and for a token that is usable while the slot is held.
-
-        Raises ``throttle``, the 429 that this call had before, where the limiter rejects it.
-        """
-        limiter, retry = self.limiter, self.retry
-        for is_last in (False, True):
-            token = await self._token(retry_state)
-            slot = limiter.acquire_now()
-            if slot is not None:
-                return slot, token
-            paused_before, since = limiter.total_paused(), time.monotonic()
-            try:
-                slot = await limiter.acquire(
-                    retry.max_retry_after, retry.max_throttled - retry_state.throttled
-                )
-            except RateLimitError as rejection:
-                failure = throttle or rejection
-                failure.retry_after = rejection.retry_after
-                failure.operation = failure.operation or operation
-                failure.outcome_unknown = retry_state.outcome_unknown(failure)
-                waited = retry_state.throttled + limiter.total_paused() - paused_before
-                _add_wait_to_message(failure, waited)
-                raise failure from None
-            finally:
-                retry_state.throttled += limiter.total_paused() - paused_before
-                if span is not None:
-                    span.waited += time.monotonic() - since
-            usable = self.tokens.usable(self.external)
-            if usable is not None or is_last:
-                return slot, usable or token
-            slot.release(sent=False)  # the token expired meanwhile: get one without a slot
-        raise AssertionError("unreachable")
 
     async def attempt(
         self,
@@ -296,41 +245,15 @@ class RequestExecutor:
             )
         if status == 429:
             self.instrumentation.throttled(span)
-            self._pause(operation, retry_after(response), request_id)
+            self._admission.pause(operation, retry_after(response), request_id, self.retry)
         failure = await read_error(response, self.base, secrets=SecretStrs((token.value,)))
         failure.operation, failure.request_id = operation, request_id
         if isinstance(failure, ResponseError):
             failure.path = one_line(request.target.partition("?")[0])
         raise failure
 
-    def _pause(self, operation: str, asked: float | None, request_id: str) -> None:
-        """Pause all requests after a 429, before the rest of its body is read."""
-        # At least a moment, for a 429 that asks for no wait could be repeated without end.
-        seconds = asked or max(
-            DEFAULT_RETRY_AFTER, self.retry.backoff(self._pauses.consecutive + 1)
-        )
-        seconds = min(seconds, MAX_PAUSE)
-        if self.limiter.pause(seconds):
-            self._pauses.consecutive += 1
-            self.instrumentation.rate_limited(operation, seconds, request_id)
-
-
-class _PauseCount:
-    """Pauses without a success between them; the views of a session share it."""
-
-    __slots__ = ("consecutive",)
-
-    def __init__(self) -> None:
-        self.consecutive = 0
-
 
 def _correlation_id(response: Response, sent: str) -> str:
     """The id by which the platform knows a request: the one that was sent, or its own."""
     echoed = response.headers.get("X-Correlation-Id")
     return one_line(echoed, longest=100) if echoed and echoed != sent else sent
-
-
-def _add_wait_to_message(error: RateLimitError, seconds: float) -> None:
-    if seconds >= 0.05:
-        error.message = f"{error.message} (waited {seconds:.1f} s)"
-        error.args = (error.message,)

@@ -1,7 +1,9 @@
 """Asyncio-native client of Bentley's iTwin Platform: everything public but emulator and extras."""
 
 import logging
+import typing
 
+from itwin_async._core import lazy as _lazy
 from itwin_async._core.operation import Operation
 from itwin_async._core.records import Link, plain
 from itwin_async._files.download import DownloadProgress
@@ -43,38 +45,40 @@ from itwin_async.events import (
     Stats,
     TokenRenewed,
 )
-from itwin_async.extensions import (
-    Checksum,
-    DownloadedVersion,
-    Extension,
-    ExtensionFile,
-    ExtensionInfo,
-    ExtensionLinks,
-    Extensions,
-    ExtensionVersion,
-    VersionLinks,
-)
-from itwin_async.imodels import (
-    Application,
-    Changeset,
-    ChangesetLinks,
-    ExtendedData,
-    Extent,
-    IModel,
-    IModelLinks,
-    IModels,
-    Point,
-    SynchronizationInfo,
-)
-from itwin_async.itwins import ITwin, ITwins
 from itwin_async.limits import Limiter
-from itwin_async.packages import EntitySet, IntegrationPackage, Packages
 from itwin_async.retries import Retry
 from itwin_async.session import VERSION as __version__
 from itwin_async.session import ITwinSession
 from itwin_async.sign_in import SignInFlow, UserSignIn
 from itwin_async.token_store import FileTokenStore, TokenStore
 from itwin_async.users import User
+
+if typing.TYPE_CHECKING:  # at run time they are imported when one of their names is first used
+    from itwin_async.extensions import (
+        Checksum,
+        DownloadedVersion,
+        Extension,
+        ExtensionFile,
+        ExtensionInfo,
+        ExtensionLinks,
+        Extensions,
+        ExtensionVersion,
+        VersionLinks,
+    )
+    from itwin_async.imodels import (
+        Application,
+        Changeset,
+        ChangesetLinks,
+        ExtendedData,
+        Extent,
+        IModel,
+        IModelLinks,
+        IModels,
+        Point,
+        SynchronizationInfo,
+    )
+    from itwin_async.itwins import ITwin, ITwins
+    from itwin_async.packages import EntitySet, IntegrationPackage, Packages
 
 # A library's log is silent until an application asks for it.
 logging.getLogger("itwin_async").addHandler(logging.NullHandler())
@@ -155,7 +159,19 @@ __all__ = [
     "plain",
 ]
 
-for _name in __all__:
-    # Tracebacks, pickles and documentation name the public place, wherever a class is defined.
-    if callable(globals()[_name]):
-        globals()[_name].__module__ = __name__
+_lazy.publish(globals())
+_APIS = ("imodels", "itwins", "extensions", "packages")
+
+if not typing.TYPE_CHECKING:  # to a type checker, it would make every name public
+
+    def __getattr__(name: str) -> object:
+        """A public name of an API that was not used yet."""
+        if name in __all__:
+            for api in _APIS:
+                _lazy.load_api(api)
+                if name in globals():
+                    return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Final, NoReturn, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, NoReturn, Self, TypedDict, Unpack
 
 from itwin_async._core.headers import check_headers
 from itwin_async._core.secrets import SecretDict, SecretValue
@@ -25,14 +25,16 @@ from itwin_async._sign_in.browser import check_open_browser
 from itwin_async.auth import ClientCredentials, Token, TokenProvider, TokenSource, environment
 from itwin_async.environment import provider_of_environment
 from itwin_async.events import OnEvent, Stats
-from itwin_async.extensions import Extensions
-from itwin_async.imodels import IModels
-from itwin_async.itwins import ITwins
 from itwin_async.limits import Limiter, rate_limiter_of
-from itwin_async.packages import Packages
 from itwin_async.retries import Retry
 from itwin_async.sign_in import OpenBrowser, SignInFlow, UserSignIn
 from itwin_async.users import GET_ME, User
+
+if TYPE_CHECKING:  # imported when an attribute is first used: `GroupAttribute`
+    from itwin_async.extensions import Extensions
+    from itwin_async.imodels import IModels
+    from itwin_async.itwins import ITwins
+    from itwin_async.packages import Packages
 
 VERSION: Final = "0.1.0"
 _MIB: Final = 1 << 20
@@ -99,10 +101,10 @@ class ITwinSession(CustomCalls):
     closed, from a second event loop or in a forked process.
     """
 
-    extensions: Final = GroupAttribute(Extensions)
-    imodels: Final = GroupAttribute(IModels)
-    packages: Final = GroupAttribute(Packages)
-    itwins: Final = GroupAttribute(ITwins)
+    extensions: Final["GroupAttribute[Extensions]"] = GroupAttribute("extensions", "Extensions")
+    imodels: Final["GroupAttribute[IModels]"] = GroupAttribute("imodels", "IModels")
+    packages: Final["GroupAttribute[Packages]"] = GroupAttribute("packages", "Packages")
+    itwins: Final["GroupAttribute[ITwins]"] = GroupAttribute("itwins", "ITwins")
 
     def __init__(
         self,

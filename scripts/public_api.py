@@ -49,7 +49,9 @@ class Source:
         if module not in self._trees:
             path = _path(module) if module.partition(".")[0] == "itwin_async" else None
             text = "" if path is None else path.read_text(encoding="utf-8")
-            self._trees[module] = ast.parse(text)
+            tree = self._trees[module] = ast.parse(text)
+            # What is imported on first use stands in a block for type checkers.
+            tree.body = [inner for node in tree.body for inner in _for_type_checkers(node)]
         return self._trees[module]
 
     def find(self, module: str, name: str) -> Definition | None:
@@ -70,6 +72,12 @@ class Source:
             if "__all__" in _names(node) and isinstance(node, ast.Assign):
                 return sorted(ast.literal_eval(node.value))
         return sorted(name for node in body for name in _names(node) if not name.startswith("_"))
+
+
+def _for_type_checkers(node: ast.stmt) -> list[ast.stmt]:
+    """The statements of a block for type checkers, else the statement itself."""
+    is_block = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+    return node.body if is_block else [node]
 
 
 def _names(node: ast.stmt) -> list[str]:

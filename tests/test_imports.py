@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from declared import GROUPS
 
 from itwin_async.emulator import Emulator
 
@@ -15,7 +16,8 @@ ANYIO = {"anyio._core", "anyio._core._eventloop", "anyio._core._exceptions", "an
          "anyio.abc", "anyio.abc._tasks"}  # fmt: skip
 # Submodules that a user imports by name, and this import does not.
 BY_NAME = {"cli", "distributed", "emulator", "export", "sync", "tables", "telemetry", "webhooks"}
-MOST_MODULES = 100  # of our own; a resource of an API is one, and takes a third of a millisecond
+APIS = set(GROUPS)
+MOST_MODULES = 85  # of our own; each takes a third of a millisecond
 CLI = {"_app", "_credentials", "_errors", "_login", "_options", "_stdio", "_text"}
 ENDED = "print(*sys.modules, file=sys.stderr)"
 
@@ -52,6 +54,16 @@ def test_the_import_loads_its_dependencies_and_little_else():
     assert loaded - own <= STANDARD_LIBRARY | ANYIO
     assert not of("itwin_async", own) & BY_NAME
     assert len(own) <= MOST_MODULES
+    assert not of("itwin_async", own) & APIS
+
+
+def test_an_api_is_loaded_when_a_public_name_or_an_attribute_of_a_session_is_used():
+    use = "itwin_async.ITwinSession(itwin_async.StaticToken('t')).packages"
+    assert of("itwin_async", modules(f"import itwin_async; {use}")) & APIS == {"packages"}
+    loaded = modules("from itwin_async import IModel; assert IModel.__module__ == 'itwin_async'")
+    assert of("itwin_async", loaded) & APIS == {"imodels"}
+    found = "assert not {*itwin_async.__all__} - {*dir(itwin_async)}; from itwin_async import *"
+    assert of("itwin_async", modules(f"import itwin_async; {found}")) & APIS == APIS
 
 
 def test_help_loads_no_command():

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, overload
 
+from itwin_async._core.lazy import load_api
 from itwin_async._core.operation import Request
 from itwin_async._pagination.list_context import ListContext
 from itwin_async._pagination.list_spec import ListSpec, StreamFormat
@@ -45,13 +46,14 @@ class OperationGroup:
 
 
 class GroupAttribute(Generic[G]):
-    """An attribute of the session that makes its group on first use.
+    """An attribute of the session that imports an API and makes its group on first use.
 
     On the session's class it is the group's class, so that mocks and tools find its methods.
     """
 
-    def __init__(self, group_type: Callable[[ListContext], G]) -> None:
-        self._group_type = group_type
+    def __init__(self, api: str, group: str) -> None:
+        self._api = api
+        self._group = group
 
     def __set_name__(self, _: type, name: str) -> None:
         self._name = name
@@ -61,8 +63,9 @@ class GroupAttribute(Generic[G]):
     @overload
     def __get__(self, session: object, owner: type, /) -> G: ...
     def __get__(self, session: object, owner: type, /) -> Callable[[ListContext], G] | G:
+        group_type: Callable[[ListContext], G] = getattr(load_api(self._api), self._group)
         if session is None:
-            return self._group_type
+            return group_type
         attributes = vars(session)
-        group = attributes[self._name] = self._group_type(attributes["_context"])  # a cache
+        group = attributes[self._name] = group_type(attributes["_context"])  # a cache
         return group

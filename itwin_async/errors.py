@@ -8,6 +8,8 @@ ITwinError                    str() is one line: 404 iModelNotFound: Requested i
 │   ├── ForbiddenError        403
 │   ├── NotFoundError         404
 │   ├── ConflictError         409
+│   │   ├── LockConflictError   other briefcases hold the locks
+│   │   └── NewerChangesError   somebody pushed before
 │   ├── RateLimitError        429
 │   └── ServerError           5xx
 ├── LinkError                 a next link or redirect that must not be followed
@@ -15,7 +17,10 @@ ITwinError                    str() is one line: 404 iModelNotFound: Requested i
     └── PayloadError          an extended-data payload that is not what was asked for
 """
 
-from typing import Final, Literal, TypeAlias, TypeVar
+import contextlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -106,6 +111,8 @@ class ResponseError(ITwinError):
     details: tuple[ErrorDetail, ...] = ()
     retry_after: float | None = None
     path: str | None = None
+    # What the body says beyond these, by attribute: its name there and its type.
+    _members: ClassVar[Mapping[str, tuple[str, Any]]] = MappingProxyType({})
 
     def _line(self) -> str:
         head = " ".join(str(word) for word in (self.status, self.code) if word)
@@ -150,6 +157,30 @@ class ConflictError(ResponseError):
     """409: the state of things stands against it, such as a name that is taken."""
 
 
+class ConflictingLock(msgspec.Struct, frozen=True, rename="camel"):
+    """A lock that stands against another one: on which object, how strong, whose."""
+
+    object_id: str = ""
+    lock_level: str = ""
+    briefcase_ids: tuple[int, ...] = ()
+
+
+class LockConflictError(ConflictError):
+    """Locks of other briefcases stand against those that were asked for: ``conflicting_locks``."""
+
+    conflicting_locks: tuple[ConflictingLock, ...] = ()
+    _members = MappingProxyType(
+        {"conflicting_locks": ("conflictingLocks", tuple[ConflictingLock, ...])}
+    )
+
+
+class NewerChangesError(ConflictError):
+    """There are newer changesets than the caller's; they changed the objects ``object_ids``."""
+
+    object_ids: tuple[str, ...] = ()
+    _members = MappingProxyType({"object_ids": ("objectIds", tuple[str, ...])})
+
+
 class RateLimitError(ResponseError):
     """429: too many requests, for longer than the caller's `Retry` allows to wait."""
 
@@ -188,11 +219,25 @@ _BY_STATUS: Final[dict[int, type[ResponseError]]] = {
     422: InvalidRequestError,
     429: RateLimitError,
 }
+# Codes of the platform whose errors say more, in lower case: their case varies between APIs.
+_BY_CODE: Final[dict[str, type[ResponseError]]] = {
+    "conflictwithanotheruser": LockConflictError,
+    "newerchangesexist": NewerChangesError,
+}
 
 
-def error_class(status: int) -> type[ResponseError]:
-    """The class of the error of a status."""
+def error_class(status: int, code: str | None = None) -> type[ResponseError]:
+    """The class of the error of a status and a code."""
+    if code is not None and 400 <= status < 500 and code.lower() in _BY_CODE:
+        return _BY_CODE[code.lower()]
     return _BY_STATUS.get(status, ServerError if status >= 500 else ResponseError)
+
+
+def read_members(error: ResponseError, fields: Mapping[str, Any]) -> None:
+    """Set what the body of a response says beyond code, message, target and details."""
+    for attribute, (name, kind) in error._members.items():  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        with contextlib.suppress(msgspec.ValidationError):
+            setattr(error, attribute, msgspec.convert(fields.get(name), kind, strict=False))
 
 
 E = TypeVar("E", bound=BaseException)

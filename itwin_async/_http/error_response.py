@@ -11,7 +11,7 @@ import msgspec
 
 from itwin_async._core.json import NOT_DECODED
 from itwin_async._core.redaction import one_line
-from itwin_async.errors import ErrorDetail, ResponseError, error_class
+from itwin_async.errors import ErrorDetail, ResponseError, error_class, read_members
 
 _DIGITS: Final = re.compile(r"[0-9]{1,12}")
 
@@ -70,8 +70,10 @@ def parse_error(
     message = text("message", "error_description", "detail", "title", "value")
     if message is None and not fields:
         message = one_line(body.decode("utf-8", "replace"), longest=200, secrets=secrets)
-    error = (kind or error_class(status))(message or _phrase(status))
-    error.status, error.code, error.target = status, text("code", "error"), text("target")
+    code = text("code", "error")
+    error = (kind or error_class(status, code))(message or _phrase(status))
+    error.status, error.code, error.target = status, code, text("target")
+    read_members(error, fields)
     details: object = fields.get("details")
     listed = cast("list[object]", details) if isinstance(details, list) else []
     error.details = tuple(

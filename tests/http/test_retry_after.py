@@ -20,7 +20,7 @@ from itwin_async import (
     Retry,
     ServerError,
 )
-from itwin_async._http import executor
+from itwin_async._http import admission
 
 __all__ = ["short_waits"]  # fixtures
 
@@ -34,7 +34,7 @@ REPEATABLE = ("GET", "HEAD", "PUT", "DELETE")
 NEVER = ("POST", "PATCH")
 
 
-DEFAULT = executor.DEFAULT_RETRY_AFTER
+DEFAULT = admission.DEFAULT_RETRY_AFTER
 
 
 async def test_a_throttle_pauses_everybody_at_once():
@@ -88,7 +88,7 @@ async def test_a_call_that_cannot_wait_for_the_pause_is_rejected_unsent():
 
 
 async def test_a_throttle_without_a_time_is_no_hot_loop(monkeypatch):
-    monkeypatch.setattr("itwin_async._http.executor.DEFAULT_RETRY_AFTER", DEFAULT)
+    monkeypatch.setattr("itwin_async._http.admission.DEFAULT_RETRY_AFTER", DEFAULT)
     retry = Retry(base=0, max_throttled=DEFAULT / 2)
     async with RawServer(refused(429)) as server, session_at(server, retry=retry) as itwin:
         with pytest.raises(RateLimitError):

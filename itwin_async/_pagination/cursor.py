@@ -1,6 +1,7 @@
 """A cursor: a place in a list, as a string from which another process can resume the list."""
 
 import base64
+import hashlib
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -12,19 +13,34 @@ from itwin_async._core.validation import check_text
 from itwin_async.errors import LinkError
 
 
+class _Fields(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """A cursor as JSON. ``fingerprint`` came with version 2."""
+
+    version: int
+    digest: str
+    target: str | None
+    count: int
+    fingerprint: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """A place in a list: the page at ``target``, None after the end, behind ``count`` entries.
 
-    ``digest`` identifies the list.
+    ``digest`` identifies the list. ``fingerprint`` is that of the last entry of a list that ended
+    there: what comes behind that entry was added since, wherever it is by now.
     """
 
     digest: str
     target: str | None
     count: int
+    fingerprint: str | None = None
 
     def __str__(self) -> str:
-        data = msgspec.json.encode([1, self.digest, self.target, self.count])
+        fields: list[object] = [1, self.digest, self.target, self.count]
+        if self.fingerprint is not None:
+            fields = [2, *fields[1:], self.fingerprint]
+        data = msgspec.json.encode(fields)
         return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
     @classmethod
@@ -35,16 +51,26 @@ class Cursor:
             data = base64.b64decode(
                 cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True
             )
-            version, cursor_digest, target, count = msgspec.json.decode(
-                data, type=tuple[int, str, str | None, int]
-            )
+            fields = msgspec.json.decode(data, type=_Fields)
         except (ValueError, TypeError, *NOT_DECODED):
             raise ValueError("cursor must be a cursor that this library gave") from None
-        if version != 1 or count < 0 or not (target is None or _is_target(target)):
+        target, fingerprint = fields.target, fields.fingerprint
+        is_place = (
+            fields.count >= 0
+            and (target is None or _is_target(target))
+            and fields.version == (1 if fingerprint is None else 2)
+            and (fingerprint is None or target is not None)
+        )
+        if not is_place:
             raise ValueError("cursor must be a cursor that this library gave")
-        if cursor_digest != digest:
+        if fields.digest != digest:
             raise ValueError("cursor belongs to another list: resume the list that gave it")
-        return cls(digest, target, count)
+        return cls(digest, target, fields.count, fingerprint)
+
+
+def fingerprint(key: str) -> str:
+    """A short fingerprint of an entry's key."""
+    return hashlib.blake2s(key.encode(), digest_size=6).hexdigest()
 
 
 def _is_target(target: str) -> bool:

@@ -30,11 +30,15 @@ class StreamFormat(Generic[E]):
 
 @dataclass(frozen=True, slots=True)
 class ListSpec(Generic[E, T]):
-    """A list: its first request, how entries become items, and whether large pages are streamed."""
+    """A list: its first request, how entries become items, and whether large pages are streamed.
+
+    ``age_key`` identifies an entry of a list in order of age, whose new entries come last.
+    """
 
     request: Request[PageProtocol[E]]
     build: Callable[[Sequence[E]], list[T]]
     stream_format: StreamFormat[E] | None = None
+    age_key: Callable[[E], str] | None = None
 
     @property
     def digest(self) -> str:

@@ -27,22 +27,31 @@ class OperationGroup:
         return await self._executor.execute_decoded(request)
 
     @overload
-    def _list(self, request: Request[PageProtocol[T]]) -> Pager[T]: ...
+    def _list(
+        self, request: Request[PageProtocol[T]], *, age_key: Callable[[T], str] | None = None
+    ) -> Pager[T]: ...
     @overload
     def _list(
         self,
         request: Request[PageProtocol[E]],
         build: Callable[[Sequence[E]], list[T]],
         stream_format: StreamFormat[E] | None = None,
+        *,
+        age_key: Callable[[E], str] | None = None,
     ) -> Pager[T]: ...
     def _list(
         self,
         request: Request[Any],
         build: Callable[[Sequence[Any]], list[Any]] = list,
         stream_format: StreamFormat[Any] | None = None,
+        *,
+        age_key: Callable[[Any], str] | None = None,
     ) -> Pager[Any]:
-        """A lazy list from its first request. ``build`` makes items of a page's entries."""
-        return Pager(self._context, ListSpec(request, build, stream_format))
+        """A lazy list from its first request. ``build`` makes items of a page's entries.
+
+        ``age_key`` identifies an entry, where new ones come last.
+        """
+        return Pager(self._context, ListSpec(request, build, stream_format, age_key))
 
 
 class GroupAttribute(Generic[G]):

@@ -1,7 +1,7 @@
 """Reads a list page by page, and the items of each page in batches as they arrive."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, TypeVar, cast
 
 from itwin_async._aio.loops import LoopBinding
@@ -9,7 +9,7 @@ from itwin_async._core.json import NOT_DECODED, why_not_decoded
 from itwin_async._core.operation import Request
 from itwin_async._core.urls import top_of
 from itwin_async._http.body import Body, read_whole
-from itwin_async._pagination.cursor import Cursor
+from itwin_async._pagination.cursor import Cursor, fingerprint
 from itwin_async._pagination.list_context import ListContext
 from itwin_async._pagination.list_spec import ListSpec
 from itwin_async._pagination.page_types import ODataPage, PageProtocol
@@ -40,9 +40,11 @@ class PageReader(Generic[T]):
     ) -> None:
         self._executor = context.executor
         self._spec = spec
-        self._digest = start.digest
+        self._start = start  # where the list begins; where it ended, once it has
+        self._ended = False
         self._skip = start.count  # entries of the first page that lie before the cursor
-        self._start_target = start.target
+        self._search = start.fingerprint  # of the entry before the next one, until it is found
+        self._last: tuple[str, int, str] | None = None  # target, count and key of the last entry
         # Only the next link of a page is kept: its entries live as long as their consumer wants.
         # (200 lists that kept theirs spent a third of their time in the collector.)
         self._complete = False  # whether the current page was read to its end
@@ -63,10 +65,12 @@ class PageReader(Generic[T]):
         """Go to the next page; False after the last one, or after the last item of the limit."""
         if self._left == 0:
             return False
-        target = self._next_target() if self.target is not None else self._start_target
-        if target is None:
-            self.target = self._start_target = None
-            self._skip = 0
+        target = self._next_target() if self.target is not None else self._start.target
+        if target is None and self._search is not None:
+            target = self._restart_by_count()
+        if target is None or self._ended:
+            self._start, self._ended = self._end_cursor(), True
+            self.target = None
             return False
         if hash(target) in self._seen:
             raise self._loop_error("a next link leads to a page that was read before")
@@ -94,11 +98,16 @@ class PageReader(Generic[T]):
                 entries = self._pending
             else:
                 return None
+            if self._search is not None:
+                self._skip_known(entries, self._search)
             skip = max(0, self._skip - self.delivered)
             items = self._spec.build(entries[skip:] if skip else entries)
             # Counted after they were built: entries that cannot be built lie behind the cursor.
             self._pending = None
             self.delivered += len(entries)
+            if entries and self._spec.age_key is not None:
+                key = self._spec.age_key(entries[-1])
+                self._last = (cast("str", self.target), self.delivered, key)
             if items:
                 return items if self._left is None else self._within_limit(items, self._left)
         return None
@@ -127,12 +136,39 @@ class PageReader(Generic[T]):
     def cursor(self, unread: int) -> str:
         """The cursor behind all delivered items but the last ``unread`` ones."""
         unread += self._withheld
-        if self.target is None:
-            return str(Cursor(self._digest, self._start_target, self._skip))
+        if self.target is None or self._search is not None:
+            return str(self._start)
+        digest = self._start.digest
         if self._complete and self._pending is None and not unread:
             with contextlib.suppress(LinkError):  # the resumed list raises it again
-                return str(Cursor(self._digest, self._next_target(), 0))
-        return str(Cursor(self._digest, self.target, max(self._skip, self.delivered - unread)))
+                target = self._next_target()
+                return str(self._end_cursor() if target is None else Cursor(digest, target, 0))
+        return str(Cursor(digest, self.target, max(self._skip, self.delivered - unread)))
+
+    def _end_cursor(self) -> Cursor:
+        """The cursor behind the last entry: where the list has ended, at least for now."""
+        if self._spec.age_key is None:
+            return Cursor(self._start.digest, None, 0)
+        if self._last is None:
+            return self._start
+        target, count, key = self._last
+        return Cursor(self._start.digest, target, count, fingerprint(key))
+
+    def _skip_known(self, entries: Sequence[Any], wanted: str) -> None:
+        """Skip the entries up to the one that was the last when the cursor was taken."""
+        key = cast("Callable[[Any], str]", self._spec.age_key)
+        for index in range(len(entries) - 1, -1, -1):
+            if fingerprint(key(entries[index])) == wanted:
+                self._skip, self._search = self.delivered + index + 1, None
+                return
+        self._skip = self.delivered + len(entries)
+
+    def _restart_by_count(self) -> str | None:
+        """Begin again without the entry that was searched for, which is no longer in the list."""
+        self._search, self._skip = None, self._start.count
+        self._seen.clear()
+        self.target = self._last = None
+        return self._start.target
 
     def close(self) -> None:
         """Close the page that is arriving and cancel read-ahead, now."""

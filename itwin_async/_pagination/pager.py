@@ -124,6 +124,12 @@ class Pager(Generic[T]):
     def resume(self, cursor: str) -> "Pager[T]":
         """The rest of the list behind a cursor that an iterator or a page gave, in any process.
 
+        A cursor taken at the end of a list in order of age (extended data, changesets that are not
+        ``"desc"``, versions of an extension) gives what was added at the end since: the last page
+        is read again, and what it gave is left out. What was added before the end meanwhile, such
+        as extended data of an older changeset, does not come; `itwin_async.sync.ChangeFeed` finds
+        it. For other lists nothing comes behind the end, and nothing is requested.
+
         Raises `ValueError` for a string that is no cursor of this list.
 
         Example::
@@ -297,12 +303,15 @@ class PageIterator(_ListIterator[T]):
         wait, reader = self._begin(), self._reader
         try:
             with wait:
-                if not await reader.next_page():
-                    raise StopAsyncIteration  # noqa: TRY301 - `_fail` remembers it
-                url = reader.url(reader.target)
                 items: list[T] = []
-                while (batch := await reader.next_batch()) is not None:
-                    items += batch
+                url: str | None = None
+                # A page whose entries lie before the cursor is none of this list's.
+                while not items and (url is None or reader.delivered):
+                    if not await reader.next_page():
+                        raise StopAsyncIteration  # noqa: TRY301 - `_fail` remembers it
+                    url = reader.url(reader.target)
+                    while (batch := await reader.next_batch()) is not None:
+                        items += batch
         except BaseException as error:
             self._fail(error)
             raise

@@ -132,7 +132,7 @@ class VersionOperations(OperationGroup):
             extension_id=extension_id,
             query={"includeDeprecated": include_deprecated or None, "$top": page_size},
         )
-        return self._list(request)
+        return self._list(request, age_key=lambda version: version.number)
 
     async def get_version(self, extension_id: str, number: str) -> ExtensionVersion:
         """One version with its files; ``number`` is a semantic version such as ``1.0.0``.

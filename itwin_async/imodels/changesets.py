@@ -141,7 +141,8 @@ class ChangesetOperations(OperationGroup):
             },
             headers={"Prefer": REPRESENTATION if representation else MINIMAL},
         )
-        return self._list(request)
+        newest_last = order != "desc"
+        return self._list(request, age_key=changeset_key if newest_last else None)
 
     async def get_changeset(self, imodel_id: str, changeset: str | int) -> Changeset:
         """One changeset, by id or index. Raises `NotFoundError` for an unknown one.
@@ -151,6 +152,11 @@ class ChangesetOperations(OperationGroup):
         request = GET_CHANGESET.request(imodel_id=imodel_id, changeset=id_or_index(changeset))
         body = await self._call(request)
         return body.changeset
+
+
+def changeset_key(changeset: Changeset) -> str:
+    """What identifies a changeset in its list."""
+    return changeset.id
 
 
 def id_or_index(changeset: object) -> str:

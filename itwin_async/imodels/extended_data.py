@@ -79,7 +79,9 @@ class ExtendedDataOperations(OperationGroup):
         check_count("page_size", page_size, most=_MAX_PAGE_SIZE, optional=True)
         source = Source(imodel_id, payload_decoder(data_type))
         request = LIST_EXTENDED_DATA.request(imodel_id=imodel_id, query={"$top": page_size})
-        return self._list(request, entry_builder(source), STREAM_FORMAT)
+        return self._list(
+            request, entry_builder(source), STREAM_FORMAT, age_key=lambda entry: entry.changeset_id
+        )
 
     @overload
     async def get_extended_data(

@@ -62,17 +62,6 @@ async def test_a_resumed_list_gives_the_same_cursors(itwin):
     assert again == cursors[6:]
 
 
-async def test_the_rest_of_a_finished_list_is_empty_and_asks_for_nothing(emulator, itwin):
-    pager = itwin.imodels.list_extended_data(IMODEL)
-    items = aiter(pager)
-    async for _ in items:
-        pass
-    finished, sent = items.cursor, emulator.count(LIST)
-    assert await collect(pager.resume(finished)) == []
-    assert [page async for page in pager.resume(finished).pages()] == []
-    assert emulator.count(LIST) == sent
-
-
 async def test_a_pages_cursor_resumes_behind_the_page(itwin):
     pager = itwin.imodels.list_extended_data(IMODEL, page_size=10)
     rests = [await collect(pager.resume(page.cursor)) async for page in pager.pages()]

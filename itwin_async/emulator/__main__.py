@@ -30,6 +30,7 @@ _OPTIONS: Final[dict[str, tuple[type, str]]] = {
     "packages": (int, "integration packages"),
     "rows": (int, "rows of each entity set"),
     "seed": (int, "seed of all data"),
+    "push-every": (float, "seconds between changesets that are pushed while it runs"),
 }
 
 

@@ -1,7 +1,7 @@
 """Checks of arguments: a wrong one fails at the call, not later as a fault that never fires."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 
@@ -48,6 +48,22 @@ def check_str(name: str, value: object, *, may_be_empty: bool = False) -> None:
         raise TypeError(f"{name} must be a str, not {kind_of(value)}")
     if not value and not may_be_empty:
         raise ValueError(f"{name} must not be empty")
+
+
+def check_bytes(name: str, value: object) -> None:
+    """`TypeError` unless the value is bytes."""
+    if not isinstance(value, bytes):
+        raise TypeError(f"{name} must be bytes, not {kind_of(value)}")
+
+
+def check_texts(name: str, values: object) -> list[str]:
+    """The values as a list; `TypeError` or `ValueError` unless they are several str."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a sequence of str, not {kind_of(values)}")
+    found = list(cast("Iterable[object]", values))
+    for value in found:
+        check_str(f"each of {name}", value)
+    return cast("list[str]", found)
 
 
 def check_bool(name: str, value: object) -> None:

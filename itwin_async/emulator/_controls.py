@@ -1,20 +1,19 @@
-"""What tests do to an emulated platform without a request: count, expire, throttle, publish."""
+"""What tests do to an emulated platform without a request: count, expire, throttle, change."""
 
 import math
-from collections.abc import Mapping
 
 from itwin_async.emulator import _arguments
+from itwin_async.emulator._changes import PlatformChanges
 from itwin_async.emulator._faults.plan import Faults, check_operation
 from itwin_async.emulator._faults.record import RequestRecord
 from itwin_async.emulator._identity.server import IdentityServer
 from itwin_async.emulator._identity.users import SERVICE_USER
 from itwin_async.emulator._pipeline import Pipeline
 from itwin_async.emulator._rate_limit import RateLimit
-from itwin_async.emulator._state.extensions import READY
 from itwin_async.emulator._state.state import State
 
 
-class Controls:
+class Controls(PlatformChanges):
     """Changes the platform from the outside, without a request, and counts what arrived."""
 
     def __init__(
@@ -93,39 +92,3 @@ class Controls:
         """Respond 429 to all API requests for so long, each with the rest of it to wait."""
         _arguments.check_number("seconds", seconds)
         self._rate_limit.close(seconds)
-
-    def push_changeset(self, imodel_id: str) -> int:
-        """Push one more changeset without extended data, and give its index.
-
-        Raises `ValueError` for an unknown iModel.
-        """
-        _arguments.check_str("imodel_id", imodel_id)
-        imodel = self._state.imodels.get(imodel_id)
-        if imodel is None:
-            raise ValueError(f"the emulator has no iModel {imodel_id!r}")
-        return imodel.push_changeset()
-
-    def publish(
-        self,
-        extension_id: str,
-        number: str,
-        files: Mapping[str, bytes] | None = None,
-        *,
-        status: str = READY,
-        status_message: str | None = None,
-    ) -> None:
-        """Give a version this state and these files, the first of them main; add it if it is new.
-
-        Raises `ValueError` for an unknown extension.
-        """
-        _arguments.check_str("extension_id", extension_id)
-        extension = self._state.extensions.get(extension_id)
-        if extension is None:
-            raise ValueError(f"the emulator has no extension {extension_id!r}")
-        _arguments.check_str("number", number)
-        _arguments.check_files(files)
-        _arguments.check_str("status", status, may_be_empty=True)
-        if status_message is not None:
-            _arguments.check_str("status_message", status_message, may_be_empty=True)
-        version = extension.publish(number, files)
-        version.status, version.message = status, status_message

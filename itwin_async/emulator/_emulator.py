@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
 from itwin_async.auth import ClientCredentials
+from itwin_async.emulator._activity import Activity
 from itwin_async.emulator._api.url_signing import UrlSigner
 from itwin_async.emulator._controls import Controls
 from itwin_async.emulator._identity.clients import (
@@ -21,6 +23,7 @@ from itwin_async.emulator._identity.users import DEFAULT_USERS
 from itwin_async.emulator._listener import Listener
 from itwin_async.emulator._pipeline import Pipeline
 from itwin_async.emulator._rate_limit import RateLimit
+from itwin_async.emulator._state.clock import Clock
 from itwin_async.emulator._state.seed import Size
 from itwin_async.emulator._state.state import State
 
@@ -31,13 +34,18 @@ _DAY: Final = 86_400.0
 class Emulator(Controls):
     """An iTwin Platform of your own: a real HTTP server with state, on loopback.
 
-    The same arguments give the same data, but other tokens each time. ``itwins`` counts the iTwins
-    that are listed, two of them accounts; the ``imodels`` belong in turn to the others. Each iModel
-    has so many ``changesets``, and every ``extended_data_every``-th of them, from the first on, has
-    extended data: of ``payload_bytes`` bytes of JSON each, or small as the documented sample.
-    ``extensions`` counts the public ones, and also the private ones of each account; each has so
-    many ``versions``. ``packages`` counts integration packages, ``rows`` those of each of their
-    entity sets. The documented examples are always among them.
+    The same arguments give the same data, but other tokens each time; dates depend on ``now``.
+    ``itwins`` counts the iTwins that are listed, two of them accounts; the ``imodels`` belong in
+    turn to the others. Each iModel has so many ``changesets``, and every
+    ``extended_data_every``-th of them, from the first on, has extended data: of ``payload_bytes``
+    bytes of JSON each, or small as the documented sample. ``extensions`` counts the public ones,
+    and also the private ones of each account; each has so many ``versions``. ``packages`` counts
+    integration packages, ``rows`` those of each of their entity sets. The documented examples are
+    always among them.
+
+    ``now`` starts the platform's clock at this time, and the changesets were pushed until a day
+    before it: until yesterday where it is None. With ``push_every`` a changeset is pushed every so
+    many seconds while the emulator runs, the data of every other one a moment later.
 
     ``per_minute`` is the rate limit: no sixty seconds hold more admitted API requests. ``latency``
     is the wait in seconds before each response of the API, ``token_lifetime`` and
@@ -91,6 +99,8 @@ class Emulator(Controls):
         packages: int = 12,
         rows: int = 250,
         seed: int = 0,
+        now: datetime | None = None,
+        push_every: float | None = None,
         record: bool = True,
     ) -> None:
         size = Size(
@@ -105,7 +115,8 @@ class Emulator(Controls):
             packages=packages,
             rows=rows,
         )
-        state = State(size)
+        clock = Clock(now)
+        state = State(size, clock)
         identity = IdentityServer(
             users=users,
             redirect_uris=redirect_uris,
@@ -116,7 +127,7 @@ class Emulator(Controls):
         pipeline = Pipeline(
             state=state,
             identity=identity,
-            signer=UrlSigner(seed, download_lifetime),
+            signer=UrlSigner(seed, download_lifetime, clock),
             rate_limit=limit,
             latency=latency,
             max_top=max_top,
@@ -125,6 +136,7 @@ class Emulator(Controls):
         )
         super().__init__(state, identity, limit, pipeline)
         self._listener = Listener(pipeline, host, port)
+        self._activity = Activity(state, push_every)
 
     def __repr__(self) -> str:
         listener = getattr(self, "_listener", None)  # missing while it is being made
@@ -140,7 +152,7 @@ class Emulator(Controls):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._listener.stop()
+        await self._stop()
         broken = self._pipeline.broken
         if broken is not None and isinstance(error, _ENDINGS):
             # A cancelled block stays cancelled.
@@ -151,17 +163,22 @@ class Emulator(Controls):
     async def start(self) -> None:
         """Listen; ``url`` is known from now on. Raises `OSError` where that is not possible."""
         await self._listener.start()
+        self._activity.start()
 
     async def aclose(self) -> None:
         """Stop at once, also in the middle of responses; closing twice is fine.
 
         Raises, once, the first error of a function in ``faults``.
         """
-        await self._listener.stop()
+        await self._stop()
         broken, self._pipeline.broken = self._pipeline.broken, None
         if broken is not None:
             broken.cause.add_note(str(broken))
             raise broken.cause
+
+    async def _stop(self) -> None:
+        self._activity.stop()
+        await self._listener.stop()
 
     @property
     def url(self) -> str:

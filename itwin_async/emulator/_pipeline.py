@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from email.utils import format_datetime
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -86,6 +87,8 @@ class Pipeline:
                 if not any(isinstance(fault, Reset) for fault in faults):
                     status.append(response.status)
                 headers = {_CORRELATION_ID: correlation_id} if correlation_id else {}
+                if not any(name.lower() == "date" for name in response.headers):
+                    headers["Date"] = format_datetime(self.state.clock.now(), usegmt=True)
                 return await write_response(request, response, headers, faults)
             except ConnectionError:
                 # There is nobody to respond to; the HTTP library notices that and ends quietly.

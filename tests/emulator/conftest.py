@@ -12,8 +12,8 @@ import pytest
 from yarl import URL
 
 from itwin_async.emulator import Emulator, _rate_limit
-from itwin_async.emulator._api import url_signing
 from itwin_async.emulator._identity import tokens
+from itwin_async.emulator._state import clock
 
 
 class Web:
@@ -64,9 +64,9 @@ def forward(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         nonlocal passed
         passed += seconds
 
-    clock = SimpleNamespace(time=lambda: began + passed, monotonic=lambda: since + passed)
-    for module in (_rate_limit, tokens, url_signing):
-        monkeypatch.setattr(module, "time", clock)
+    fake = SimpleNamespace(time=lambda: began + passed, monotonic=lambda: since + passed)
+    for module in (_rate_limit, tokens, clock):
+        monkeypatch.setattr(module, "time", fake)
     return forward
 
 

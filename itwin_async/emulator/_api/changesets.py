@@ -2,13 +2,12 @@
 
 from typing import Final
 
-from itwin_async.emulator._api.imodels import INVALID, MAX_TOP, find_imodel, user_link
+from itwin_async.emulator._api.imodels import INVALID, MAX_TOP, find_imodel
 from itwin_async.emulator._api.odata import read_order, read_parameter
 from itwin_async.emulator._api.paging import LinkStyle
 from itwin_async.emulator._api.request import Request
 from itwin_async.emulator._api.resource import Resource
 from itwin_async.emulator._response import Response
-from itwin_async.emulator._state import seed
 from itwin_async.emulator._state.imodels import IModel
 from itwin_async.emulator._state.seed import JSON
 
@@ -31,33 +30,29 @@ def find_changeset(request: Request, imodel: IModel) -> int:
 
 
 def _render(request: Request, imodel: IModel, index: int, *, full: bool) -> JSON:
-    id = imodel.changeset_id(index)
-    creator = seed.guid("user", index % 3)
-    # The description of the documented sample does not fit its index.
-    shown_index = 15 if imodel.number == 0 and index == 256 else index
+    changeset, url = imodel.changeset(index), f"{request.origin}/imodels/{imodel.id}"
     links: JSON = {
-        "self": {"href": f"{request.origin}/imodels/{imodel.id}/changesets/{id}"},
-        "creator": user_link(request, imodel, index),
+        "self": {"href": f"{url}/changesets/{changeset.id}"},
+        "creator": {"href": f"{url}/users/{changeset.creator_id}"},
     }
     item: JSON = {
-        "id": id,
+        "id": changeset.id,
         "displayName": str(index),
-        "description": None if index % 7 == 0 else f"Changeset {shown_index}",
+        "description": changeset.description,
         "index": index,
-        "parentId": imodel.changeset_id(index - 1) if index > 1 else "",
-        "creatorId": creator,
-        "pushDateTime": imodel.pushed_at(index),
-        "state": "fileUploaded",
-        "containingChanges": (0, 4, 1, 12)[index % 4],
-        "fileSize": 1024 + seed.number(100_000, imodel.number, index),
-        "briefcaseId": 2 + index % 5,
-        "groupId": None,
+        "parentId": changeset.parent_id,
+        "creatorId": changeset.creator_id,
+        "pushDateTime": changeset.pushed_at,
+        "state": changeset.state,
+        "containingChanges": changeset.containing_changes,
+        "fileSize": changeset.file_size,
+        "briefcaseId": changeset.briefcase_id,
+        "groupId": changeset.group_id,
         "_links": links,
     }
     if full:
-        task = seed.guid(imodel.size.seed, "task", imodel.number, index)
-        item["application"] = {"id": "imodel-synchronizer", "name": "iModel Synchronizer"}
-        item["synchronizationInfo"] = {"taskId": task, "changedFiles": None}
+        item["application"] = changeset.application
+        item["synchronizationInfo"] = changeset.synchronization_info
         # A download needs a permission that the emulator's application does not have.
         links |= {"namedVersion": None, "currentOrPrecedingCheckpoint": None, "download": None}
     return item

@@ -40,7 +40,6 @@ def user_link(request: Request, imodel: IModel, number: int) -> JSON:
 
 def _render(request: Request, imodel: IModel) -> JSON:
     url, number = f"{request.origin}/imodels/{imodel.id}", imodel.number
-    count = imodel.changeset_count
     south, west = 36.0 + number % 20, -115.0 + number % 40
     return {
         "id": imodel.id,
@@ -50,7 +49,7 @@ def _render(request: Request, imodel: IModel) -> JSON:
         "description": imodel.description,
         "state": "initialized",
         "createdDateTime": imodel.created,
-        "lastChangesetPushDateTime": imodel.pushed_at(count) if count else None,
+        "lastChangesetPushDateTime": imodel.last_pushed_at,
         "iTwinId": imodel.itwin_id,
         "isSecured": False,
         "extent": {

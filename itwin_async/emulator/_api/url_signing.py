@@ -3,20 +3,21 @@
 import base64
 import hashlib
 import hmac
-import time
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, quote
 
 from itwin_async.emulator._arguments import check_number
+from itwin_async.emulator._state.clock import Clock
 
 
 class UrlSigner:
     """Signs the path of a file for some seconds, and checks what it signed."""
 
-    def __init__(self, seed: int, lifetime: float) -> None:
+    def __init__(self, seed: int, lifetime: float, clock: Clock) -> None:
         check_number("download_lifetime", lifetime, above=True)
         self._key = f"blobs {seed}".encode()
         self._lifetime = lifetime
+        self._clock = clock
 
     def _signature(self, path: str, expires: str) -> str:
         digest = hmac.digest(self._key, f"{path}\n{expires}".encode(), hashlib.sha256)
@@ -24,7 +25,7 @@ class UrlSigner:
 
     def sign(self, path: str) -> tuple[str, str]:
         """The path with its signature, and the time at which it expires."""
-        when = datetime.fromtimestamp(time.time() + self._lifetime, UTC)
+        when = datetime.fromtimestamp(self._clock.time() + self._lifetime, UTC)
         expires = when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         signature = quote(self._signature(path, expires), safe="")
         query = f"sv=2024-05-04&se={quote(expires, safe='')}&sr=b&sp=r&sig={signature}"
@@ -36,4 +37,4 @@ class UrlSigner:
         expires, signature = values.get("se", [""])[0], values.get("sig", [""])[0]
         if not hmac.compare_digest(signature.encode(), self._signature(path, expires).encode()):
             return False
-        return datetime.fromisoformat(expires).timestamp() > time.time()
+        return datetime.fromisoformat(expires).timestamp() > self._clock.time()

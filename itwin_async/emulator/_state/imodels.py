@@ -1,10 +1,13 @@
-"""IModels with their changesets and extended data, derived from the seed when asked for."""
+"""iModels with their changesets and extended data, derived from the seed when asked for."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from itwin_async.emulator._state import seed
+from itwin_async.emulator._state.changesets import Changeset, seeded_changeset
+from itwin_async.emulator._state.clock import first_date
 from itwin_async.emulator._state.seed import JSON, Size
 
 _NAMES: Final = ("Substation", "Tunnel", "Terminal", "Viaduct", "Treatment Plant", "Depot")
@@ -23,9 +26,10 @@ _EXAMPLE_DATA: Final = seed.to_base64(seed.payload(("A.dgn", "B.dgn"), _EXAMPLE_
 
 @dataclass(slots=True)
 class IModel:
-    """One iModel. ``number`` is its place in the seeded data; ``pushed`` and ``written`` are new.
+    """One iModel. ``number`` tells it from the others; ``pushed`` and ``written`` are new.
 
-    The indexes of its changesets are 1, 2, 3, and so on.
+    The indexes of its changesets are 1, 2, 3, and so on: as many as ``size`` says are seeded, from
+    ``since`` on, and those that were pushed follow them.
     """
 
     number: int
@@ -35,24 +39,45 @@ class IModel:
     description: str | None
     created: str
     size: Size = field(repr=False)
-    pushed: int = 0
+    since: datetime = field(repr=False)
+    pushed: list[Changeset] = field(default_factory=list[Changeset], repr=False)
     written: dict[int, str] = field(default_factory=dict[int, str], repr=False)
 
     @property
     def changeset_count(self) -> int:
         """How many changesets it has."""
-        return self.size.changesets + self.pushed
+        return self.size.changesets + len(self.pushed)
 
-    def push_changeset(self) -> int:
-        """Add a changeset without extended data, and give its index."""
-        self.pushed += 1
-        return self.changeset_count
+    @property
+    def last_pushed_at(self) -> str | None:
+        """When its last changeset was pushed; None where it has none."""
+        count = self.changeset_count
+        return self.changeset(count).pushed_at if count else None
+
+    def changeset(self, index: int) -> Changeset:
+        """One changeset."""
+        if index > self.size.changesets:
+            return self.pushed[index - self.size.changesets - 1]
+        return seeded_changeset(
+            self.size.seed,
+            self.number,
+            index,
+            id=self.changeset_id(index),
+            parent_id=self.changeset_id(index - 1) if index > 1 else "",
+            pushed_at=seed.timestamp(_push_hour(self.number, index), 7, since=self.since),
+        )
 
     def changeset_id(self, index: int) -> str:
         """The id of one changeset."""
+        if index > self.size.changesets:
+            return self.changeset(index).id
         if self.number == 0 and index in _EXAMPLE_CHANGESETS:
             return _EXAMPLE_CHANGESETS[index]
         return seed.changeset_id(self.size.seed, self.number, index)
+
+    def next_changeset_id(self) -> str:
+        """An id for one more changeset."""
+        return seed.changeset_id(self.size.seed, self.number, self.changeset_count + 1)
 
     def find_changeset(self, id_or_index: str) -> int | None:
         """The index of the changeset with this id, or with this index."""
@@ -61,10 +86,6 @@ class IModel:
             return int(text) if 1 <= int(text) <= count else None
         ids = (index for index in range(1, count + 1) if self.changeset_id(index) == text)
         return next(ids, None)
-
-    def pushed_at(self, index: int) -> str:
-        """When a changeset was pushed."""
-        return seed.timestamp(self.number * 3 + index * 5, 7)
 
     @property
     def _seeded_data(self) -> range:
@@ -91,14 +112,26 @@ class IModel:
         return data or seed.extended_data(self.size, self.number, index)
 
 
-def seed_imodels(size: Size, itwins: Mapping[str, JSON]) -> Iterator[tuple[str, IModel]]:
-    """All iModels; they belong in turn to the iTwins that are no accounts."""
+def _push_hour(imodel: int, index: int) -> int:
+    return imodel * 3 + index * 5
+
+
+def seed_imodels(
+    size: Size, itwins: Mapping[str, JSON], now: datetime
+) -> Iterator[tuple[str, IModel]]:
+    """All iModels; they belong in turn to the iTwins that are no accounts.
+
+    The newest of their dates is a day before ``now``.
+    """
     owners = [id for id, itwin in itwins.items() if itwin["class"] != "Account"]
+    newest = size.imodels - 1
+    hours = _push_hour(newest, size.changesets) if size.changesets else newest
+    since = first_date(now, seed.span(hours))
     for number in range(size.imodels):
         id = seed.guid(size.seed, "imodel", number)
         name = f"{_NAMES[number % len(_NAMES)]} {number}"
         if number == 0:
             id, name = _EXAMPLE_IMODEL, "Sun City Renewable-energy Plant"
         description = None if number % 5 == 4 else f"Model of {name}"
-        owner, created = owners[number % len(owners)], seed.timestamp(number, 7)
-        yield id, IModel(number, id, owner, name, description, created, size)
+        owner, created = owners[number % len(owners)], seed.timestamp(number, 7, since=since)
+        yield id, IModel(number, id, owner, name, description, created, size, since)

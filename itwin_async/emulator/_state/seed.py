@@ -61,9 +61,14 @@ def number(below: int, *parts: object) -> int:
     return int.from_bytes(_digest(8, parts)) % below
 
 
-def timestamp(hours: int, digits: int = 3) -> str:
-    """A time so many hours after the epoch of the data, with so many digits of a second."""
-    when = _EPOCH + timedelta(seconds=hours * _HOUR + hours * 37 % _HOUR)
+def span(hours: int) -> timedelta:
+    """About so many hours; more hours always give more."""
+    return timedelta(seconds=hours * _HOUR + hours * 37 % _HOUR)
+
+
+def timestamp(hours: int, digits: int = 3, *, since: datetime = _EPOCH) -> str:
+    """A time so many hours after the beginning of the data, with so many digits of a second."""
+    when = since + span(hours)
     fraction = f"{hours * 9_301 % 10_000_000:07}"[:digits]
     return f"{when:%Y-%m-%dT%H:%M:%S}.{fraction}Z"
 

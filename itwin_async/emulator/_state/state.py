@@ -1,5 +1,11 @@
 """All data of one emulator."""
 
+from dataclasses import replace
+from typing import Any
+
+from itwin_async.emulator._state import seed
+from itwin_async.emulator._state.changesets import Changeset
+from itwin_async.emulator._state.clock import Clock, to_timestamp
 from itwin_async.emulator._state.collection import Collection
 from itwin_async.emulator._state.extensions import Extension, seed_extensions
 from itwin_async.emulator._state.imodels import IModel, seed_imodels
@@ -11,9 +17,47 @@ from itwin_async.emulator._state.seed import JSON, Size
 class State:
     """The records of one emulator, in one collection for each kind."""
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, clock: Clock) -> None:
         self.size = size
+        self.clock = clock
+        started = clock.now()
         self.itwins: Collection[JSON] = Collection(lambda: seed_itwins(size))
-        self.imodels: Collection[IModel] = Collection(lambda: seed_imodels(size, self.itwins))
+        self.imodels: Collection[IModel] = Collection(
+            lambda: seed_imodels(size, self.itwins, started)
+        )
         self.extensions: Collection[Extension] = Collection(lambda: seed_extensions(size))
         self.packages: Collection[JSON] = Collection(lambda: seed_packages(size), exact=True)
+        self._added_imodels = 0
+
+    def timestamp(self, digits: int = 7) -> str:
+        """The time of the platform's clock as it writes it."""
+        return to_timestamp(self.clock.now(), digits)
+
+    def add_imodel(self, itwin_id: str, name: str, description: str | None = None) -> IModel:
+        """Add an iModel without changesets."""
+        number = self.size.imodels + self._added_imodels
+        self._added_imodels += 1
+        id = seed.guid(self.size.seed, "imodel", number)
+        now, size = self.clock.now(), replace(self.size, changesets=0)
+        imodel = IModel(number, id, itwin_id, name, description, to_timestamp(now), size, now)
+        self.imodels[id] = imodel
+        return imodel
+
+    def delete_imodel(self, imodel: IModel) -> None:
+        """Remove an iModel with all that belongs to it."""
+        del self.imodels[imodel.id]
+
+    def push_changeset(self, imodel: IModel, **fields: Any) -> Changeset:
+        """Add a changeset with these fields, dated now."""
+        index = imodel.changeset_count + 1
+        usual: dict[str, Any] = {
+            "index": index,
+            "id": imodel.next_changeset_id(),
+            "parent_id": imodel.changeset_id(index - 1) if index > 1 else "",
+            "pushed_at": self.timestamp(),
+            "creator_id": seed.guid("user", index % 3),
+            "file_size": 1024 + seed.number(100_000, imodel.number, index),
+        }
+        changeset = Changeset(**(usual | fields))
+        imodel.pushed.append(changeset)
+        return changeset

@@ -1,0 +1,177 @@
+"""What a test changes in the emulator's data: pushes, late data, new and deleted iModels."""
+
+import asyncio
+import base64
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+import msgspec
+import pytest
+
+from itwin_async.emulator import Emulator
+
+SUN_CITY = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
+PROJECT = "dc914a84-e0c9-40e2-9d14-faf5ed84147f"
+IMODEL = f"/imodels/{SUN_CITY}"
+FULL = {"Prefer": "return=representation"}
+NOW = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
+
+
+async def pushes(web, emulator):
+    """When the changesets and the iModels were pushed, and the iModels made."""
+    dates, imodels = [], []
+    for itwin in await web.items(emulator, "/itwins/", "iTwins"):
+        imodels += await web.items(
+            emulator, f"/imodels?iTwinId={itwin['id']}", "iModels", headers=FULL
+        )
+    for imodel in imodels:
+        changesets = await web.items(emulator, f"/imodels/{imodel['id']}/changesets", "changesets")
+        pushed = [each["pushDateTime"] for each in changesets]
+        assert pushed == sorted(pushed)
+        assert imodel["lastChangesetPushDateTime"] == (pushed[-1] if pushed else None)
+        dates += [*pushed, imodel["createdDateTime"]]
+    return [datetime.fromisoformat(date) for date in dates]
+
+
+@pytest.mark.parametrize("size", [(3, 7), (2, 0), (1, 1)])
+async def test_seeded_dates_end_a_day_before_now(web, size):
+    imodels, changesets = size
+    async with Emulator(imodels=imodels, changesets=changesets, now=NOW) as emulator:
+        dates = await pushes(web, emulator)
+        assert len(dates) == imodels * (1 + changesets)
+        day = timedelta(days=1)
+        assert NOW - day - timedelta(seconds=2) < max(dates) <= NOW - day
+
+
+async def test_seeded_dates_end_yesterday_by_default(web):
+    async with Emulator(imodels=2, changesets=3) as emulator:
+        age = datetime.now(UTC) - max(await pushes(web, emulator))
+        assert timedelta(days=1) <= age < timedelta(days=1, minutes=1)
+
+
+async def test_a_push_is_dated_by_the_clock_like_the_response(web):
+    async with Emulator(now=NOW) as emulator:
+        emulator.advance(3600)
+        index = emulator.push_changeset(SUN_CITY)
+        _, body, _ = await web(emulator, f"{IMODEL}/changesets/{index}")
+        _, imodel, headers = await web(emulator, IMODEL)
+        pushed = body["changeset"]["pushDateTime"]
+        assert imodel["iModel"]["lastChangesetPushDateTime"] == pushed
+        for date in (datetime.fromisoformat(pushed), parsedate_to_datetime(headers["Date"])):
+            assert timedelta(0) <= date - NOW - timedelta(hours=1) < timedelta(minutes=1)
+        assert emulator.now >= NOW + timedelta(hours=1)
+
+
+async def test_a_push_has_what_it_was_given(web):
+    class Payload(msgspec.Struct):
+        a: int
+
+    async with Emulator(imodels=2, changesets=3, extended_data_every=9) as emulator:
+        index = emulator.push_changeset(
+            SUN_CITY.upper(),
+            Payload(1),
+            description="Night run",
+            file=b"abc",
+            containing_changes=5,
+            task_id="t",
+            changed_files=("A.dgn",),
+            group_id="g",
+        )
+        _, body, _ = await web(emulator, f"{IMODEL}/changesets/{index}")
+        found = body["changeset"]
+        assert (index, found["index"], found["displayName"]) == (4, 4, "4")
+        assert found["id"] == emulator.changeset_id(SUN_CITY, 4)
+        assert re.fullmatch("[0-9a-f]{40}", found["id"])
+        assert found["parentId"] == emulator.changeset_id(SUN_CITY, 3)
+        assert found["synchronizationInfo"] == {"taskId": "t", "changedFiles": ["A.dgn"]}
+        fields = ("description", "fileSize", "containingChanges", "groupId", "state")
+        assert [found[name] for name in fields] == ["Night run", 3, 5, "g", "fileUploaded"]
+        _, by_id, _ = await web(emulator, f"{IMODEL}/changesets/{found['id'].upper()}")
+        assert by_id == body
+        path = f"{IMODEL}/changesets/extendeddata"
+        stored = await web.items(emulator, path, "extendedData")
+        assert [each["changesetIndex"] for each in stored] == [1, 4]
+        assert json.loads(base64.b64decode(stored[-1]["data"])) == {"a": 1}
+        assert emulator.push_changeset(SUN_CITY, file_size=9) == 5
+        listed = await web.items(emulator, f"{IMODEL}/changesets?$top=2", "changesets")
+        assert [each["index"] for each in listed] == [1, 2, 3, 4, 5]
+        assert listed[4]["fileSize"] == 9
+        assert listed[4]["parentId"] == found["id"]
+
+
+async def test_data_is_stored_later_and_again(web, refused):
+    async with Emulator(imodels=1, changesets=2) as emulator:
+        index = emulator.push_changeset(SUN_CITY)
+        path = f"{IMODEL}/changesets/{index}/extendeddata"
+        refused(await web(emulator, path), 404, "ChangesetExtendedDataNotFound")
+        for changeset in (index, emulator.changeset_id(SUN_CITY, index)):
+            emulator.store_extended_data(SUN_CITY, changeset, {"by": changeset})
+            _, body, _ = await web(emulator, path)
+            assert json.loads(base64.b64decode(body["extendedData"]["data"])) == {"by": changeset}
+
+
+async def test_an_imodel_comes_and_goes(web, refused):
+    async with Emulator(imodels=2, changesets=2, now=NOW) as emulator:
+        id = emulator.add_imodel(PROJECT, name="New", description="Built next year")
+        _, body, _ = await web(emulator, f"/imodels/{id}")
+        imodel = body["iModel"]
+        assert (imodel["name"], imodel["iTwinId"]) == ("New", PROJECT)
+        assert imodel["lastChangesetPushDateTime"] is None
+        assert datetime.fromisoformat(imodel["createdDateTime"]) >= NOW
+        assert emulator.push_changeset(id, {}) == 1
+        _, body, _ = await web(emulator, f"/imodels/{id}/changesets/1")
+        assert body["changeset"]["parentId"] == ""
+        assert id != emulator.add_imodel()
+        emulator.delete_imodel(id)
+        path = f"/imodels?iTwinId={PROJECT}"
+        assert id not in [item["id"] for item in await web.items(emulator, path, "iModels")]
+        for gone in (f"/imodels/{id}", f"/imodels/{id}/changesets/1"):
+            refused(await web(emulator, gone), 404, "iModelNotFound")
+        assert emulator.add_imodel(PROJECT) != id  # ids are not used twice
+
+
+async def test_pushes_while_it_runs(web):
+    async with Emulator(imodels=2, changesets=1, push_every=0.001) as emulator:
+        ids = list(emulator._state.imodels)
+        for id in ids:
+            while (await web(emulator, f"/imodels/{id}/changesets/4"))[0] != 200:
+                await asyncio.sleep(0)
+            # The data of the second iModel is late, but comes.
+            while (await web(emulator, f"/imodels/{id}/changesets/4/extendeddata"))[0] != 200:
+                await asyncio.sleep(0)
+    count = emulator._state.imodels[ids[0]].changeset_count
+    await asyncio.sleep(0.01)
+    assert emulator._state.imodels[ids[0]].changeset_count == count  # it ended
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "sentence"),
+    [
+        (lambda it: it.push_changeset(SUN_CITY, object()), TypeError, "data must be what JSON"),
+        (lambda it: it.push_changeset(SUN_CITY, "x" * 204_799), ValueError, "not 204,801"),
+        (lambda it: it.push_changeset(SUN_CITY, file="a"), TypeError, "file must be bytes"),
+        (lambda it: it.push_changeset(SUN_CITY, file=b"", file_size=1), ValueError, "exclude"),
+        (lambda it: it.push_changeset(SUN_CITY, file_size=0), ValueError, "at least 1, not 0"),
+        (lambda it: it.push_changeset(SUN_CITY, description=1), TypeError, "description must be"),
+        (lambda it: it.push_changeset(SUN_CITY, group_id=""), ValueError, "group_id must not be"),
+        (lambda it: it.push_changeset(SUN_CITY, changed_files="A"), TypeError, "sequence of str"),
+        (lambda it: it.push_changeset(SUN_CITY, changed_files=[1]), TypeError, "each of changed_"),
+        (lambda it: it.store_extended_data(SUN_CITY, 101, {}), ValueError, "no changeset 101"),
+        (lambda it: it.store_extended_data(SUN_CITY, None, {}), TypeError, "an id or an index"),
+        (lambda it: it.changeset_id("nope", 1), ValueError, "no iModel 'nope'"),
+        (lambda it: it.add_imodel("nope"), ValueError, "no iTwin 'nope'"),
+        (lambda it: it.add_imodel(name=""), ValueError, "name must not be empty"),
+        (lambda it: it.delete_imodel("nope"), ValueError, "no iModel 'nope'"),
+        (lambda it: it.advance(-1), ValueError, "seconds must be at least 0"),
+        (lambda _: Emulator(now=5), TypeError, "now must be a datetime or None, not int"),
+        (lambda _: Emulator(now=datetime(2026, 1, 1)), ValueError, "time zone"),  # noqa: DTZ001
+        (lambda _: Emulator(push_every=0), ValueError, "push_every must be above 0"),
+    ],
+)
+def test_wrong_calls(call, kind, sentence):
+    emulator = Emulator()
+    with pytest.raises(kind, match=re.escape(sentence)):
+        call(emulator)
+    assert emulator._state.imodels[SUN_CITY].changeset_count == 100

@@ -82,6 +82,7 @@ if typing.TYPE_CHECKING:  # at run time they are imported when one of their name
     )
     from itwin_async.itwins import ITwin, ITwins
     from itwin_async.packages import EntitySet, IntegrationPackage, Packages
+    from itwin_async.webhooks import Webhook, Webhooks
 
 # A library's log is silent until an application asks for it.
 logging.getLogger("itwin_async").addHandler(logging.NullHandler())
@@ -160,13 +161,15 @@ __all__ = [
     "User",
     "UserSignIn",
     "VersionLinks",
+    "Webhook",
+    "Webhooks",
     "__version__",
     "merged",
     "plain",
 ]
 
 _lazy.publish(globals())
-_APIS = ("imodels", "itwins", "extensions", "packages")
+_APIS = ("imodels", "itwins", "extensions", "packages", "webhooks")
 
 if not typing.TYPE_CHECKING:  # to a type checker, it would make every name public
 

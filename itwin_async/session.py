@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # imported when an attribute is first used: `GroupAttribute`
     from itwin_async.imodels import IModels
     from itwin_async.itwins import ITwins
     from itwin_async.packages import Packages
+    from itwin_async.webhooks import Webhooks
 
 VERSION: Final = "0.1.0"
 _MIB: Final = 1 << 20
@@ -105,6 +106,7 @@ class ITwinSession(CustomCalls):
     imodels: Final["GroupAttribute[IModels]"] = GroupAttribute("imodels", "IModels")
     packages: Final["GroupAttribute[Packages]"] = GroupAttribute("packages", "Packages")
     itwins: Final["GroupAttribute[ITwins]"] = GroupAttribute("itwins", "ITwins")
+    webhooks: Final["GroupAttribute[Webhooks]"] = GroupAttribute("webhooks", "Webhooks")
 
     def __init__(
         self,

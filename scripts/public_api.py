@@ -11,7 +11,10 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "itwin_async"
 MODULES = (
     "itwin_async",
-    *(f"itwin_async.{name}" for name in ("emulator", "export", "telemetry", "distributed")),
+    *(
+        f"itwin_async.{name}"
+        for name in ("emulator", "export", "telemetry", "webhooks", "distributed")
+    ),
 )
 # Those that a caller uses by syntax.
 _SYNTAX = {

@@ -9,7 +9,7 @@ import pytest
 from declared import GROUPS
 
 import itwin_async
-from itwin_async import emulator
+from itwin_async import emulator, webhooks
 from itwin_async._core.records import Record
 from itwin_async.errors import ITwinError
 
@@ -18,7 +18,7 @@ PUBLIC = [(name, getattr(itwin_async, name)) for name in itwin_async.__all__]
 
 def modules():
     for info in pkgutil.iter_modules(itwin_async.__path__):
-        if info.name not in {"emulator", "export", "distributed", "cli"}:
+        if info.name not in {"emulator", "export", "distributed", "cli", "webhooks"}:
             yield importlib.import_module(f"itwin_async.{info.name}")
 
 
@@ -29,12 +29,12 @@ def sorted_as_ruff(names):
     return sorted(constants) + sorted(classes) + sorted(rest)
 
 
-@pytest.mark.parametrize("module", [itwin_async, emulator])
+@pytest.mark.parametrize("module", [itwin_async, emulator, webhooks])
 def test_all_is_sorted_and_has_nothing_twice(module):
     assert list(module.__all__) == sorted_as_ruff(set(module.__all__))
 
 
-@pytest.mark.parametrize("module", [itwin_async, emulator])
+@pytest.mark.parametrize("module", [itwin_async, emulator, webhooks])
 def test_all_that_is_listed_is_there(module):
     for name in module.__all__:
         assert hasattr(module, name), name

@@ -11,7 +11,7 @@ import msgspec
 from itwin_async._core.collector import decode_uncollected
 from itwin_async._core.dates import with_lenient_dates
 from itwin_async._core.json import NOT_DECODED, decoder, why_not_decoded
-from itwin_async._core.secrets import SecretValue
+from itwin_async._core.secrets import SecretStrs, SecretValue
 from itwin_async._core.validation import quote_segment
 from itwin_async.errors import DecodeError
 
@@ -23,6 +23,7 @@ QueryValue: TypeAlias = str | int | float | bool | None
 MINIMAL: Final = "return=minimal"
 REPRESENTATION: Final = "return=representation"
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_NO_SECRETS: Final = SecretStrs()
 
 
 class HasContentType(Protocol):
@@ -111,12 +112,16 @@ class Operation(Generic[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class Request(Generic[T_co]):
-    """One request: its operation, and path with query, headers and body as they go out."""
+    """One request: its operation, and path with query, headers and body as they go out.
+
+    ``secrets`` are what is secret in its body: no error shows it, even if the answer repeats it.
+    """
 
     operation: Operation[T_co]
     target: str
     headers: Mapping[str, str]
     body: bytes | None = field(default=None, repr=False)
+    secrets: SecretStrs = _NO_SECRETS
 
 
 def _encoded(value: object) -> str:

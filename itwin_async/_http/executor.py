@@ -246,7 +246,8 @@ class RequestExecutor:
         if status == 429:
             self.instrumentation.throttled(span)
             self._admission.pause(operation, retry_after(response), request_id, self.retry)
-        failure = await read_error(response, self.base, secrets=SecretStrs((token.value,)))
+        secrets = SecretStrs((token.value, *request.secrets))
+        failure = await read_error(response, self.base, secrets=secrets)
         failure.operation, failure.request_id = operation, request_id
         if isinstance(failure, ResponseError):
             failure.path = one_line(request.target.partition("?")[0])

@@ -14,6 +14,7 @@ from itwin_async.emulator._api import (
     packages,
     sign_in,
     users,
+    webhooks,
 )
 from itwin_async.emulator._api.route import Access, Route, route
 
@@ -22,6 +23,7 @@ _ODATA: Final = f"{_PACKAGE}/odata"
 _CHANGESETS: Final = "/imodels/{imodel_id}/changesets"
 _DATA: Final = f"{_CHANGESETS}/{{changeset}}/extendeddata"
 _VERSIONS: Final = "/extensions/{extension_id}/versions"
+_WEBHOOK: Final = "/webhooks/{webhook_id}"
 _BLOBS: Final = "/blob/{extension_id}/{number}"
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 
@@ -46,6 +48,11 @@ _CLIENT_OPERATIONS: Final = (
     route("GET", "/itwins/", itwins.list_itwins, Access.TOKEN),
     route("GET", "/itwins/myprimaryaccount", itwins.get_primary_account, Access.TOKEN),
     route("GET", "/itwins/{itwin_id}/account", itwins.get_account),
+    route("GET", "/webhooks/", webhooks.list_webhooks),
+    route("POST", "/webhooks/", webhooks.create_webhook),
+    route("GET", _WEBHOOK, webhooks.get_webhook),
+    route("PATCH", _WEBHOOK, webhooks.update_webhook),
+    route("DELETE", _WEBHOOK, webhooks.delete_webhook),
 )
 
 # What a client meets without having a method for it.

@@ -49,6 +49,9 @@ BY_ID = {
     "get_extended_data changeset": lambda i, bad: i.imodels.get_extended_data(IMODEL, bad),
     "get_package": lambda i, bad: i.packages.get_package(bad),
     "get_account": lambda i, bad: i.itwins.get_account(bad),
+    "get_webhook": lambda i, bad: i.webhooks.get_webhook(bad),
+    "update_webhook": lambda i, bad: i.webhooks.update_webhook(bad, active=True),
+    "delete_webhook": lambda i, bad: i.webhooks.delete_webhook(bad),
 }
 
 

@@ -162,6 +162,22 @@ REFUSED = {
         lambda i: first(i.itwins.list_itwins(sub_class="Odd")),
         (422, "InvalidiTwinsRequest", None),
     ),
+    "WebhookNotFound": (
+        lambda i: i.webhooks.get_webhook(UNKNOWN),
+        (404, "WebhookNotFound", None),
+    ),
+    "WebhookNotFound of an update": (
+        lambda i: i.webhooks.update_webhook(UNKNOWN, active=True),
+        (404, "WebhookNotFound", None),
+    ),
+    "WebhookNotFound of delete": (
+        lambda i: i.webhooks.delete_webhook(UNKNOWN),
+        (404, "WebhookNotFound", None),
+    ),
+    "InvalidCreateWebhookRequest": (
+        lambda i: i.webhooks.create_webhook("https://a.example", "iTwin", ["a"], scope_id="x"),
+        (422, "InvalidCreateWebhookRequest", None),
+    ),
     "iTwinNotFound of an account": (
         lambda i: i.itwins.get_account(UNKNOWN),
         (404, "iTwinNotFound", None),
@@ -210,6 +226,8 @@ FORBIDDEN = {
     "create_extension": lambda i: i.extensions.create_extension("n", ACCOUNT),
     "create_extended_data": lambda i: i.imodels.create_extended_data(IMODEL, 1, {}),
     "execute_package": lambda i: i.packages.execute_package(ITWIN, "SQL_CUSTOMERS_TABLE"),
+    "create_webhook": lambda i: i.webhooks.create_webhook("https://a.example", "Account", ["a"]),
+    "list_webhooks": lambda i: first(i.webhooks.list_webhooks()),
 }
 
 
@@ -257,6 +275,11 @@ CALLS = {
     "list_itwins": lambda i: first(i.itwins.list_itwins()),
     "get_primary_account": lambda i: i.itwins.get_primary_account(),
     "get_account": lambda i: i.itwins.get_account(ITWIN),
+    "list_webhooks": lambda i: first(i.webhooks.list_webhooks()),
+    "get_webhook": lambda i: i.webhooks.get_webhook(UNKNOWN),
+    "create_webhook": lambda i: i.webhooks.create_webhook("https://a.example", "Account", ["a"]),
+    "update_webhook": lambda i: i.webhooks.update_webhook(UNKNOWN, active=True),
+    "delete_webhook": lambda i: i.webhooks.delete_webhook(UNKNOWN),
 }
 
 
@@ -283,6 +306,6 @@ async def test_an_operation_asks_for_the_version_of_its_api(emulator, itwin, nam
     with pytest.raises(InvalidRequestError):
         await CALLS[name](itwin)
     (sent,) = (got for got in emulator.requests if got.operation == name)
-    version = "v2" if sent.path.startswith("/imodels") else "v1"
+    version = "v2" if sent.path.startswith(("/imodels", "/webhooks")) else "v1"
     assert sent.headers["Accept"] == f"application/vnd.bentley.itwin-platform.{version}+json"
     assert sent.headers["Authorization"].startswith("Bearer ")

@@ -32,8 +32,11 @@ METHODS = {
 }
 # What the contract names besides single operations.
 LONGER = {"wait_until_ready", "download_version"}
-# What a method is called with, by the annotation of an argument that it needs.
+# What a method is called with, by the name or the annotation of an argument that it needs.
+NAMED = {"callback_url": "https://a.example/", "event_types": ["a"], "scope": "Account"}
 SAMPLES = {str: "a", str | int: 1, object: {"a": 1}}
+# What it needs although it has defaults.
+MORE = {"update_webhook": {"active": True}}
 
 
 def call(itwin: ITwinSession, name: str) -> Any:
@@ -41,11 +44,11 @@ def call(itwin: ITwinSession, name: str) -> Any:
     group = next(group for group, found in DECLARED.items() if name in found)
     method = getattr(getattr(itwin, group), name)
     needed = [
-        SAMPLES[parameter.annotation]
+        NAMED.get(parameter.name) or SAMPLES[parameter.annotation]
         for parameter in inspect.signature(method).parameters.values()
         if parameter.default is parameter.empty
     ]
-    return method(*needed)
+    return method(*needed, **MORE.get(name, {}))
 
 
 def envelope(operation: Operation[Any], body: Any) -> str | None:

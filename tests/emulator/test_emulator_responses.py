@@ -26,6 +26,12 @@ EXAMPLES = {
 BODIES = {
     "create_extension": {"name": "n", "iTwinId": ACCOUNT, "description": "d"},
     "execute_package": {"variables": [{"name": "CustomerID", "value": "ACME"}]},
+    "create_webhook": {
+        "callbackUrl": "https://example.com/webhook",
+        "scope": "Account",
+        "eventTypes": ["iModels.changesReady.v1"],
+    },
+    "update_webhook": {"active": True},
 }
 QUERIES = {"list_imodels": {"iTwinId": ITWIN}}
 
@@ -49,6 +55,10 @@ async def fetch(itwin, name: str) -> Any:
     if "{number}" in path:
         found = await itwin.request("GET", path.rpartition("/")[0])
         path = path.replace("{number}", found["versions"][0]["number"])
+    if "{webhook_id}" in path:
+        webhooks, body = "/webhooks/", BODIES["create_webhook"]
+        found = await itwin.request("POST", webhooks, body=body, version="v2")
+        path = path.replace("{webhook_id}", found["id"])
     path = path.format_map({**EXAMPLES, **(ODATA if "/odata" in path else {})})
     query = QUERIES.get(name)
     version = operation.version

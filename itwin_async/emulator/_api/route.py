@@ -10,7 +10,7 @@ from itwin_async.emulator._api.request import Request
 from itwin_async.emulator._response import Response
 
 Handler = Callable[[Request], Response]
-_VERSIONS: Final = {"imodels": 2}  # of the APIs whose version is not 1
+_VERSIONS: Final = {"imodels": 2, "webhooks": 2}  # of the APIs whose version is not 1
 
 
 class Access(Enum):

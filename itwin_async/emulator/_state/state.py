@@ -12,6 +12,7 @@ from itwin_async.emulator._state.imodels import IModel, seed_imodels
 from itwin_async.emulator._state.itwins import seed_itwins
 from itwin_async.emulator._state.packages import seed_packages
 from itwin_async.emulator._state.seed import JSON, Size
+from itwin_async.emulator._state.webhooks import Webhook
 
 
 class State:
@@ -27,6 +28,7 @@ class State:
         )
         self.extensions: Collection[Extension] = Collection(lambda: seed_extensions(size))
         self.packages: Collection[JSON] = Collection(lambda: seed_packages(size), exact=True)
+        self.webhooks: Collection[Webhook] = Collection()
         self._added_imodels = 0
 
     def timestamp(self, digits: int = 7) -> str:

@@ -1,0 +1,19 @@
+"""Webhooks of the service application; there are none at the beginning."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Webhook:
+    """One webhook; its secret signs what is sent to ``callback_url``."""
+
+    id: str
+    scope: str
+    scope_id: str
+    callback_url: str
+    event_types: Sequence[str]
+    secret: str = field(repr=False)
+    created: str
+    modified: str
+    active: bool = False

@@ -33,6 +33,12 @@ import pytest
 ROOT: Final = Path(__file__).parent.parent
 MEMORY: Final = 4 << 30  # bytes that one run of the tests may take
 COPIED: Final = ("itwin_async", "tests", "examples", "scripts", "pyproject.toml")
+_LIMITER: Final = (
+    "tests/http/test_rate_limiter.py",
+    "tests/http/test_pauses.py",
+    "tests/http/test_rate_windows.py",
+    "-k=not ten_thousand_waiters",
+)
 # What tests each module, as arguments of pytest: without the slowest, for each runs many times.
 TARGETS: Final = {
     "itwin_async/_core/urls.py": (
@@ -45,12 +51,9 @@ TARGETS: Final = {
         "tests/http/test_outage_waiting.py",
     ),
     "itwin_async/_pagination/json_splitter.py": ("tests/pagination/test_json_splitter.py",),
-    "itwin_async/_http/rate_limiter.py": (
-        "tests/http/test_rate_limiter.py",
-        "tests/http/test_pauses.py",
-        "tests/http/test_rate_windows.py",
-        "-k=not ten_thousand_waiters",
-    ),
+    "itwin_async/_http/rate_limiter.py": _LIMITER,
+    "itwin_async/_http/pause.py": _LIMITER,
+    "itwin_async/_http/rate_window.py": _LIMITER,
     "itwin_async/limits.py": ("tests/test_limits.py",),
     "itwin_async/retries.py": (
         "tests/test_retries.py",

@@ -11,40 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from itwin_async._aio.timeouts import visible_deadline
-from itwin_async._core.jitter import jitter
-from itwin_async.errors import RateLimitError
-
-_RAMP: Final = 1.0  # seconds over which `concurrency` requests are spread after a pause
-
-
-class RateWindow:
-    """Requests sent within the last ``span`` seconds, as a server may count them.
-
-    The server counts a request at some moment between its sending and its response. So a request
-    in flight counts as sent now, and an answered one as sent when its response came: then no
-    window of the server holds more than the limit, however slow the network is.
-    """
-
-    __slots__ = ("limit", "span", "times")
-
-    def __init__(self, span: float, limit: int) -> None:
-        self.span = span
-        self.limit = limit
-        self.times: deque[float] = deque()
-
-    def remaining(self, now: float, in_flight: int) -> int:
-        """How many more requests may be sent now."""
-        times = self.times
-        while times and times[0] + self.span <= now:
-            times.popleft()
-        return self.limit - len(times) - in_flight
-
-    def available_at(self, now: float, in_flight: int) -> float:
-        """When one more may be sent; infinity if that depends on a response to come."""
-        missing = -self.remaining(now, in_flight)
-        if missing < 0:
-            return now
-        return self.times[missing] + self.span if missing < len(self.times) else math.inf
+from itwin_async._http.pause import Pause, WaitLimits
+from itwin_async._http.rate_window import RateWindow
 
 
 class Slot:
@@ -74,13 +42,9 @@ class Slot:
 
 
 @dataclass(slots=True, eq=False)
-class _Waiter:
+class _Waiter(WaitLimits):
     ticket: int
     future: "asyncio.Future[Slot]"
-    max_wait: float
-    max_total_wait: float
-    paused_before: float  # seconds of pauses before it began to wait
-    deadline: float  # of an anyio scope around the request
 
 
 class RateLimiter:
@@ -98,11 +62,7 @@ class RateLimiter:
         ]
         self._free = concurrency
         self._in_flight = 0
-        self._paused_until = -math.inf
-        self._jitter = 0.0  # seconds of the pause that the platform did not ask for
-        self._total_paused = 0.0  # seconds of all pauses, up to `_paused_until`
-        self._next_send = -math.inf  # while requests restart one after another
-        self._no_prefetch_until = -math.inf
+        self._pause = Pause()
         self._senders: deque[_Waiter] = deque()
         self._readers: deque[_Waiter] = deque()
         self._ticket = 0
@@ -125,11 +85,11 @@ class RateLimiter:
 
     def paused_for(self) -> float:
         """Seconds until the end of the pause; 0 without one."""
-        return 0.0 if self._loop is None else max(0.0, self._paused_until - self._loop.time())
+        return 0.0 if self._loop is None else self._pause.left(self._loop.time())
 
     def total_paused(self) -> float:
         """Seconds of all pauses so far."""
-        return self._total_paused - self.paused_for()
+        return self._pause.total - self.paused_for()
 
     async def acquire(self, max_wait: float = math.inf, max_total_wait: float = math.inf) -> Slot:
         """Wait for a slot to send one request, until rate windows and pauses allow it as well.
@@ -144,7 +104,7 @@ class RateLimiter:
         now = self._bind().time()
         deadline = visible_deadline()
         waiter = self._waiter(max_wait, max_total_wait, deadline)
-        if self._paused_until > now:
+        if self._pause.until > now:
             self._reject(waiter, now)
         self._senders.append(waiter)
         return await self._wait(waiter)
@@ -172,7 +132,7 @@ class RateLimiter:
             self._free < 2  # reserve one slot for foreground requests
             or self._senders
             or self._readers
-            or now < self._no_prefetch_until
+            or now < self._pause.no_prefetch_until
             or self._sendable_at(now) > now
             or any(
                 window.remaining(now, self._in_flight) <= self.concurrency
@@ -188,15 +148,8 @@ class RateLimiter:
         Waiters whose limits the pause exceeds are rejected now.
         """
         now = self._bind().time()
-        # Jitter, so that clients on other machines do not restart in lockstep. Never shorter.
-        extra = jitter(0.0, min(1.0, seconds * 0.1))
-        until = now + seconds + extra
-        is_new = self._paused_until <= now
-        if until > self._paused_until:
-            self._total_paused += until - (now if is_new else self._paused_until)
-            self._paused_until = self._next_send = until
-            self._jitter = extra
-            self._no_prefetch_until = until + max(1.0, seconds)
+        is_new = self._pause.until <= now
+        if self._pause.extend(now, seconds):
             for waiter in self._senders:
                 if not waiter.future.done():
                     self._reject(waiter, now)
@@ -238,11 +191,10 @@ class RateLimiter:
 
     def _sendable_at(self, now: float) -> float:
         """When a request may be sent, as far as pauses and rate windows are concerned."""
-        if not self._windows and now >= self._paused_until + _RAMP:
+        pause = self._pause
+        if not self._windows and now >= pause.ramp_end:
             return now  # as nearly always
-        at = max(
-            self._paused_until, self._next_send if now < self._paused_until + _RAMP else -math.inf
-        )
+        at = pause.sendable_at(now)
         for window in self._windows:
             at = max(at, window.available_at(now, self._in_flight))
         return at
@@ -250,8 +202,8 @@ class RateLimiter:
     def _grant_send(self, now: float) -> Slot:
         self._free -= 1
         self._in_flight += 1
-        if now < self._paused_until + _RAMP:
-            self._next_send = now + _RAMP / self.concurrency
+        if now < self._pause.ramp_end:
+            self._pause.on_send(now, self.concurrency)
         return Slot(self, in_flight=True)
 
     def _grant_read(self) -> Slot:
@@ -267,26 +219,13 @@ class RateLimiter:
         self._ticket += 1
         future: asyncio.Future[Slot] = self._bind().create_future()
         paused = self.total_paused()
-        return _Waiter(self._ticket, future, max_wait, max_total_wait, paused, deadline)
+        return _Waiter(max_wait, max_total_wait, deadline, paused, self._ticket, future)
 
     def _reject(self, waiter: _Waiter, now: float) -> None:
         """Raise `RateLimitError` in a waiter whose limits the pause exceeds."""
-        left = self._paused_until - now
-        total = self._total_paused - waiter.paused_before
-        tolerance = self._jitter + 1e-6  # seconds that count against no limit
-        if (
-            left - tolerance <= waiter.max_wait
-            and total - tolerance <= waiter.max_total_wait
-            and self._paused_until - tolerance <= waiter.deadline
-        ):
-            return
-        error = RateLimitError(
-            f"the platform asked for a pause of which {left:.1f} s are left, longer than "
-            "max_retry_after, max_throttled or the deadline around this request allow"
-        )
-        error.status = 429
-        error.retry_after = left
-        waiter.future.set_exception(error)
+        error = self._pause.rejection(waiter, now)
+        if error is not None:
+            waiter.future.set_exception(error)
 
     async def _wait(self, waiter: _Waiter) -> Slot:
         self._dispatch()

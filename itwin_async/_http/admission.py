@@ -2,7 +2,8 @@
 
 import time
 
-from itwin_async._http.external import DEFAULT_RETRY_AFTER, MAX_PAUSE, ExternalClient
+from itwin_async._http.external import ExternalClient
+from itwin_async._http.host_pauses import DEFAULT_RETRY_AFTER, MAX_PAUSE
 from itwin_async._http.instrumentation import Instrumentation, OperationSpan
 from itwin_async._http.rate_limiter import RateLimiter, Slot
 from itwin_async._http.token_cache import TokenCache

@@ -1,6 +1,5 @@
 """Requests to other hosts than the platform: sign-in hosts, and files behind signed URLs."""
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -9,12 +8,11 @@ from urllib.parse import quote_plus, unquote
 
 import msgspec
 
-from itwin_async._aio.timeouts import visible_deadline
-from itwin_async._core.jitter import jitter
 from itwin_async._core.json import NOT_DECODED
 from itwin_async._core.secrets import SecretBytes, SecretDict, SecretStr, SecretStrs, SecretValue
 from itwin_async._core.urls import Origin, secure_origin, split
 from itwin_async._http.headers import RequestHeaders
+from itwin_async._http.host_pauses import HostPauses
 from itwin_async._http.instrumentation import Instrumentation, OperationSpan
 from itwin_async._http.lifecycle import SessionLifecycle
 from itwin_async._http.outages import CircuitBreaker, Outages, Probe
@@ -33,8 +31,6 @@ from itwin_async.retries import Retry, RetryState
 
 R = TypeVar("R")
 SIGNED: Final = "GET (signed URL)"  # the operation of a download
-MAX_PAUSE: Final = 86_400.0  # seconds; no rate limit of the platform looks further back
-DEFAULT_RETRY_AFTER: Final = 1.0  # seconds, where a 429 does not say
 _NOT_SECRET: Final = {"grant_type", "scope", "client_id", "redirect_uri"}  # fields of a form
 
 
@@ -85,7 +81,7 @@ class ExternalClient:
         self._limiter = limiter
         self._retry = retry
         self._outages = outages
-        self._paused_until: dict[Origin, float] = {}  # by a 429 of that host
+        self._pauses = HostPauses()
         self._headers = headers
         self.allow_plain_http: Final = allow_plain_http
         self.max_body: Final = transport.max_body
@@ -101,7 +97,7 @@ class ExternalClient:
         with self._span("token") as span:
             breaker = self._outages.of(str(parts[0]))
             while True:
-                await self._wait_for_pause(parts[0], retry_state, "token")
+                await self._pauses.wait(parts[0], retry_state, "token")
                 probe = await breaker.enter(retry_state, "token")
                 try:
                     return await self._post_once(parts, form, span, breaker)
@@ -139,41 +135,8 @@ class ExternalClient:
         if not isinstance(error, RateLimitError):
             return await wait_before_retry(retry_state, error, breaker, self._instrumentation)
         self._instrumentation.throttled(span)
-        retry_state.throttles += 1
-        wait = error.retry_after or max(
-            DEFAULT_RETRY_AFTER, self._retry.backoff(retry_state.throttles)
-        )
-        until = asyncio.get_running_loop().time() + min(wait, MAX_PAUSE)
-        self._paused_until[origin] = max(until, self._paused_until.get(origin, 0.0))
-        if not self._may_wait(wait, retry_state):
-            raise error
+        self._pauses.begin(origin, retry_state, error)
         return None
-
-    async def _wait_for_pause(
-        self, origin: Origin, retry_state: RetryState, operation: str
-    ) -> None:
-        """Wait while a 429 of this host pauses its requests; `RateLimitError` if for too long."""
-        loop = asyncio.get_running_loop()
-        while (left := self._paused_until.get(origin, 0.0) - loop.time()) > 0:
-            if not self._may_wait(left, retry_state):
-                error = RateLimitError(
-                    f"{origin.host} asked for a pause of which {left:.1f} s are left, longer than "
-                    "max_retry_after, max_throttled or the deadline around this request allow"
-                )
-                error.status, error.retry_after, error.operation = 429, left, operation
-                raise error
-            retry_state.throttled += left
-            # Jitter, so that the requests do not start together.
-            await asyncio.sleep(left + jitter(0.0, min(1.0, left * 0.1)))
-
-    def _may_wait(self, seconds: float, retry_state: RetryState) -> bool:
-        """Whether a call may wait so long for the end of a pause."""
-        retry = retry_state.retry
-        return (
-            seconds <= visible_deadline() - asyncio.get_running_loop().time()
-            and seconds <= retry.max_retry_after
-            and retry_state.throttled + seconds <= retry.max_throttled
-        )
 
     async def _post_once(
         self,
@@ -236,7 +199,7 @@ class ExternalClient:
             while True:
                 with self._lifecycle.scope():
                     queued = time.monotonic()
-                    await self._wait_for_pause(origin, retry_state, SIGNED)
+                    await self._pauses.wait(origin, retry_state, SIGNED)
                     probe = await breaker.enter(retry_state, SIGNED)
                     slot: Slot | None = None
                     try:

@@ -10,13 +10,13 @@ from support import (
 from itwin_async import (
     Token,
 )
-from itwin_async._http import admission, external
+from itwin_async._http import admission, host_pauses
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A 429 without `Retry-After` makes no pause, but where `DEFAULT_RETRY_AFTER` is tested."""
-    for module in (admission, external):
+    for module in (admission, host_pauses):
         monkeypatch.setattr(module, "DEFAULT_RETRY_AFTER", 0.0)
 
 

@@ -435,7 +435,7 @@ async def test_a_provider_may_not_answer_after_its_request_either(emulator):
 async def test_a_token_endpoint_that_throttles_without_a_time_is_asked_less_and_less_often(
     monkeypatch,
 ):
-    monkeypatch.setattr("itwin_async._http.external.DEFAULT_RETRY_AFTER", 0.001)
+    monkeypatch.setattr("itwin_async._http.host_pauses.DEFAULT_RETRY_AFTER", 0.001)
     async with RawServer(answer(b"", status="429 Said")) as server:
         credentials = ClientCredentials("id", "secret-1", token_url=f"{server.url}/token")
         retry = Retry(base=0.004, cap=0.064, max_throttled=0.4)

@@ -13,7 +13,7 @@ MODULES = (
     "itwin_async",
     *(
         f"itwin_async.{name}"
-        for name in ("emulator", "export", "telemetry", "webhooks", "distributed")
+        for name in ("emulator", "export", "sync", "telemetry", "webhooks", "distributed")
     ),
 )
 # Those that a caller uses by syntax.

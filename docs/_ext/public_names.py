@@ -13,7 +13,7 @@ from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
-_OFFERED = ("", ".emulator", ".export", ".telemetry", ".webhooks", ".distributed")
+_OFFERED = ("", ".emulator", ".export", ".sync", ".telemetry", ".webhooks", ".distributed")
 MODULES = [f"itwin_async{name}" for name in _OFFERED if find_spec(f"itwin_async{name}") is not None]
 
 

@@ -1,0 +1,171 @@
+"""A checkpoint: what was handed over of the iModels of a scope, as a string."""
+
+import base64
+import hashlib
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, Self
+
+from itwin_async._core.validation import check_text
+from itwin_async.sync._list_state import ListState
+
+_VERSION: Final = "1"
+_SCOPE_BYTES: Final = 8
+_CHECKSUM_BYTES: Final = 4
+_GUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ANY_GUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+def normalize_id(id: str) -> str:
+    """The id in the platform's spelling, so that an iModel in two spellings is one."""
+    return id.lower() if _ANY_GUID.fullmatch(id) else id
+
+
+def scope_of(*, itwin_id: str | None = None, imodel_ids: Iterable[str] = ()) -> bytes:
+    """A digest of what a checkpoint belongs to: an iTwin, or a set of iModels."""
+    ids = sorted({normalize_id(imodel_id) for imodel_id in imodel_ids})
+    names = ["iTwin", normalize_id(itwin_id)] if itwin_id is not None else ["iModels", *ids]
+    return hashlib.sha256("\0".join(names).encode()).digest()[:_SCOPE_BYTES]
+
+
+class Checkpoint:
+    """The states of the lists of a scope, by iModel. It does not change.
+
+    ``str(checkpoint)`` is the string, `parse` its inverse. A part of it, such as `for_imodel`, is
+    a checkpoint as well, and `combined` puts parts together.
+    """
+
+    __slots__ = ("_records", "scope")
+
+    def __init__(self, scope: bytes, records: Mapping[str, bytes] | None = None) -> None:
+        self.scope: Final = scope
+        self._records: Final[Mapping[str, bytes]] = {} if records is None else records
+
+    @classmethod
+    def parse(cls, text: str, scope: bytes | None = None) -> Self:
+        """Parse the string of a checkpoint.
+
+        Raises `ValueError` for any other string, and for the checkpoint of another scope where
+        ``scope`` is given.
+        """
+        check_text("checkpoint", text, optional=False)
+        try:
+            data = _decode(text)
+            records = dict(_split(data[_SCOPE_BYTES:]))
+            for record in records.values():
+                ListState.decode(record)
+        except ValueError:
+            raise ValueError("checkpoint must be a checkpoint that this library gave") from None
+        if scope is not None and data[:_SCOPE_BYTES] != scope:
+            raise ValueError(
+                "checkpoint belongs to another iTwin, or to other iModels: go on with the same "
+                "ones, or begin without it"
+            )
+        return cls(data[:_SCOPE_BYTES], records)
+
+    def __str__(self) -> str:
+        data = self.scope + b"".join(
+            _key(imodel_id) + _size(len(record)) + record
+            for imodel_id, record in self._records.items()
+        )
+        body = data + zlib.crc32(data).to_bytes(_CHECKSUM_BYTES)
+        return _VERSION + base64.urlsafe_b64encode(body).decode().rstrip("=")
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({len(self._records)} iModels)"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Checkpoint):
+            return NotImplemented
+        return self.scope == other.scope and dict(self._records) == dict(other._records)
+
+    __hash__ = None  # type: ignore[assignment]  # it may hold many iModels
+
+    @property
+    def imodel_ids(self) -> frozenset[str]:
+        """The iModels it knows of."""
+        return frozenset(self._records)
+
+    @property
+    def records(self) -> Mapping[str, bytes]:
+        """The encoded states by iModel."""
+        return self._records
+
+    def state(self, imodel_id: str) -> ListState | None:
+        """How far one iModel is, None for an unknown one."""
+        record = self._records.get(normalize_id(imodel_id))
+        return None if record is None else ListState.decode(record)
+
+    def for_imodel(self, imodel_id: str) -> str:
+        """The part of one iModel as a string, of some 70 bytes: a checkpoint of the same scope."""
+        imodel_id = normalize_id(imodel_id)
+        record = self._records.get(imodel_id)
+        return str(Checkpoint(self.scope, {} if record is None else {imodel_id: record}))
+
+    def combined(self, others: Iterable["Checkpoint"]) -> "Checkpoint":
+        """All of them as one; of two states of an iModel the further one counts.
+
+        Raises `ValueError` for a checkpoint of another scope.
+        """
+        records = dict(self._records)
+        for other in others:
+            if other.scope != self.scope:
+                raise ValueError("checkpoints of different iTwins or iModels cannot be combined")
+            for imodel_id, record in other.records.items():
+                known = records.get(imodel_id)
+                if known is None or ListState.decode(record).is_further_than(
+                    ListState.decode(known)
+                ):
+                    records[imodel_id] = record
+        return Checkpoint(self.scope, records)
+
+
+def _decode(text: str) -> bytes:
+    """Scope and records; `ValueError` for what is no checkpoint, or has changed."""
+    text, version = text[1:], text[:1]
+    body = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    data, checksum = body[:-_CHECKSUM_BYTES], body[-_CHECKSUM_BYTES:]
+    if (
+        version != _VERSION
+        or len(data) < _SCOPE_BYTES
+        or zlib.crc32(data).to_bytes(_CHECKSUM_BYTES) != checksum
+    ):
+        raise ValueError("it is damaged")
+    return data
+
+
+def _key(imodel_id: str) -> bytes:
+    if _GUID.fullmatch(imodel_id):
+        return b"\0" + bytes.fromhex(imodel_id.replace("-", ""))
+    text = imodel_id.encode()
+    return b"\1" + _size(len(text)) + text
+
+
+def _size(size: int) -> bytes:
+    return bytes([size]) if size < 0x80 else bytes([0x80 | size >> 8, size & 0xFF])
+
+
+def _split(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """The records by iModel; `ValueError` where they are cut."""
+    at = 0
+
+    def take(size: int) -> bytes:
+        nonlocal at
+        if at + size > len(data):
+            raise ValueError("too short")
+        at += size
+        return data[at - size : at]
+
+    def size() -> int:
+        first = take(1)[0]
+        return first if first < 0x80 else (first & 0x7F) << 8 | take(1)[0]
+
+    while at < len(data):
+        if take(1) == b"\0":
+            digits = take(16).hex()
+            parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
+            imodel_id = "-".join(parts)
+        else:
+            imodel_id = take(size()).decode()
+        yield imodel_id, take(size())

@@ -181,6 +181,8 @@ class Transport:
             if isinstance(error, asyncio.CancelledError):
                 error.__traceback__ = None  # aiohttp's frames show the URL
             raise
+        finally:
+            del body  # secrets in frames: docs/adr/0008
         raise failure  # here, its context is not the foreign error, which shows headers
 
     def _start(self) -> aiohttp.ClientSession:

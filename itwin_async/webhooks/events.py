@@ -27,12 +27,7 @@ class WebhookEvent(Record, frozen=True, kw_only=True):
     enqueued_text: str | None = None
     content: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
 
-    _repr_fields: ClassVar[tuple[str, ...]] = (
-        "event_type",
-        "message_id",
-        "itwin_id",
-        "enqueued_date_time",
-    )
+    _repr_fields: ClassVar[tuple[str, ...]] = ("event_type", "message_id")
 
 
 class IModelEvent(WebhookEvent, frozen=True, kw_only=True):
@@ -41,7 +36,7 @@ class IModelEvent(WebhookEvent, frozen=True, kw_only=True):
     imodel_id: str
     user_id: str | None = None
 
-    _repr_fields: ClassVar = ("imodel_id", "message_id", "itwin_id", "enqueued_date_time")
+    _repr_fields: ClassVar = ("imodel_id", "enqueued_date_time")
 
 
 class IModelCreated(IModelEvent, frozen=True, kw_only=True):
@@ -62,7 +57,7 @@ class ChangesReady(IModelEvent, frozen=True, kw_only=True):
     changeset_id: str | None = None
     changeset_index: int | None = None
 
-    _repr_fields: ClassVar = ("imodel_id", "changeset_index", "message_id", "enqueued_date_time")
+    _repr_fields: ClassVar = ("imodel_id", "changeset_index")
 
 
 class NamedVersionCreated(IModelEvent, frozen=True, kw_only=True):
@@ -72,7 +67,7 @@ class NamedVersionCreated(IModelEvent, frozen=True, kw_only=True):
     changeset_index: int | None = None
     version_id: str | None = None
 
-    _repr_fields: ClassVar = ("imodel_id", "changeset_index", "version_id", "message_id")
+    _repr_fields: ClassVar = ("imodel_id", "changeset_index", "version_id")
 
 
 class MemberEvent(WebhookEvent, frozen=True, kw_only=True):
@@ -84,7 +79,7 @@ class MemberEvent(WebhookEvent, frozen=True, kw_only=True):
     role_name: str | None = None
     event_created_by: str | None = None
 
-    _repr_fields: ClassVar = ("member_id", "role_name", "message_id", "itwin_id")
+    _repr_fields: ClassVar = ("member_id", "role_name", "itwin_id")
 
 
 class MemberAdded(MemberEvent, frozen=True, kw_only=True):
@@ -108,7 +103,7 @@ class InvitationCreated(WebhookEvent, frozen=True, kw_only=True):
 
     invitation_id: str
 
-    _repr_fields: ClassVar = ("invitation_id", "message_id", "itwin_id")
+    _repr_fields: ClassVar = ("invitation_id", "itwin_id")
 
 
 class ITwinEvent(WebhookEvent, frozen=True, kw_only=True):
@@ -117,7 +112,7 @@ class ITwinEvent(WebhookEvent, frozen=True, kw_only=True):
     parent_id: str | None = None
     event_created_by: str | None = None
 
-    _repr_fields: ClassVar = ("itwin_id", "message_id", "enqueued_date_time")
+    _repr_fields: ClassVar = ("itwin_id", "enqueued_date_time")
 
 
 class ITwinCreated(ITwinEvent, frozen=True, kw_only=True):
@@ -133,7 +128,7 @@ class JobCompleted(WebhookEvent, frozen=True, kw_only=True):
 
     job_id: str | None = None
 
-    _repr_fields: ClassVar = ("event_type", "job_id", "message_id", "itwin_id")
+    _repr_fields: ClassVar = ("event_type", "job_id")
 
 
 class ChangedElementsJobCompleted(JobCompleted, frozen=True, kw_only=True):

@@ -38,7 +38,7 @@ class Webhook(Record, frozen=True, kw_only=True):
     modified: datetime | None = None
     secret: str | None = None
 
-    _repr_fields: ClassVar = ("id", "active", "scope", "scope_id", "event_types")
+    _repr_fields: ClassVar = ("id", "active", "scope", "event_types")
     _signed: ClassVar = ("secret",)
 
     def __post_init__(self) -> None:

@@ -1,7 +1,10 @@
 """The examples in docstrings run, against an emulator and with the names that they use."""
 
 import ast
+import hashlib
+import hmac
 import inspect
+import json
 import re
 import textwrap
 from typing import Any
@@ -14,6 +17,7 @@ import itwin_async
 import itwin_async.emulator
 import itwin_async.export
 import itwin_async.telemetry
+import itwin_async.webhooks
 from itwin_async import ITwinSession
 from itwin_async.emulator import Emulator
 
@@ -26,13 +30,13 @@ EXPECTED = {
     "Extensions.list_extensions", "IModels.list_imodels",
     "IModels.list_changesets", "IModels.list_extended_data", "IModels.get_extended_data",
     "Emulator", "Emulator.sign_in_as", "Faults.add", "Limiter", "Retry",
-    "export_extended_data", "Spans",
+    "export_extended_data", "Spans", "Webhooks.create_webhook", "verify",
 }  # fmt: skip
 
 
 PUBLIC = {
     name: getattr(module, name)
-    for module in (itwin_async.emulator, itwin_async.export, itwin_async)
+    for module in (itwin_async.emulator, itwin_async.export, itwin_async.webhooks, itwin_async)
     for name in module.__all__
 } | {"Spans": itwin_async.telemetry.Spans}
 
@@ -79,6 +83,7 @@ async def test_example_runs(name, monkeypatch, tmp_path):
                 "imodel_id": imodel_id,
                 "client_id": emulator.environment["ITWIN_CLIENT_ID"],
                 "client_secret": emulator.environment["ITWIN_CLIENT_SECRET"],
+                **delivery(imodel_id),
             }
             if name == "ITwinSession":
                 # The example is for the platform itself, whose base is the default.
@@ -89,6 +94,15 @@ async def test_example_runs(name, monkeypatch, tmp_path):
             running = eval(code, names)
             if inspect.isawaitable(running):
                 await running
+
+
+def delivery(imodel_id: str) -> dict[str, Any]:
+    """A request of the platform to a webhook's callback, and the webhook's secret."""
+    secret, content = "0123456789abcdef0123456789abcdef", {"imodelId": imodel_id}
+    event = {"eventType": "iModels.changesReady.v1", "messageId": "m", "content": content}
+    body = json.dumps(event).encode()
+    signature = f"sha256={hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}"
+    return {"body": body, "headers": {"Signature": signature}, "secret": secret}
 
 
 def emulated(provider, emulator):

@@ -1,6 +1,7 @@
 """Never run: what mypy and pyright, both strict, make of the public names."""
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, assert_type
 
@@ -37,8 +38,11 @@ from itwin_async import (
     Token,
     TokenProvider,
     TransportError,
+    Webhook,
     merged,
+    plain,
 )
+from itwin_async.webhooks import ChangesReady, WebhookEvent, verify
 
 
 class Files(msgspec.Struct):
@@ -145,6 +149,23 @@ async def single(itwin: ITwinSession) -> None:
     await packages.execute_package("a", "P", variables={"a": 1})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
     assert_type(await itwin.itwins.get_primary_account(), ITwin)
     assert_type(await itwin.itwins.get_account("a"), ITwin)
+    made = await itwin.webhooks.create_webhook("https://a", "iTwin", ["a"], scope_id="b")
+    assert_type(made, Webhook)
+    assert_type(made.secret, str | None)
+    assert_type(await itwin.webhooks.update_webhook("a", event_types=("b",)), Webhook)
+    assert_type(itwin.webhooks.list_webhooks(), Pager[Webhook])
+    await itwin.webhooks.create_webhook("https://a", "World", ["a"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def deliveries(body: bytes, signature: str | None) -> None:
+    """An event has the fields of its class."""
+    event = verify(body, signature, "secret")
+    assert_type(event, WebhookEvent)
+    assert_type(event.enqueued_date_time, datetime | None)
+    if isinstance(event, ChangesReady):
+        assert_type(event.imodel_id, str)
+        assert_type(event.changeset_index, int | None)
+    assert_type(plain(event), dict[str, Any])
 
 
 async def payloads(itwin: ITwinSession) -> None:
@@ -166,8 +187,8 @@ async def payloads(itwin: ITwinSession) -> None:
         assert_type(entry.imodel_id, str)
     made = await imodels.create_extended_data("a", 1, Files("t"))
     assert_type(made, ExtendedData[dict[str, Any]])
-    async for plain in imodels.list_extended_data("a"):
-        assert_type(plain.data, dict[str, Any])
+    async for untyped in imodels.list_extended_data("a"):
+        assert_type(untyped.data, dict[str, Any])
 
 
 async def anything(itwin: ITwinSession) -> None:

@@ -8,8 +8,9 @@ from itwin_async._core.operation import Operation
 from itwin_async._core.records import Link, plain
 from itwin_async._files.download import DownloadProgress
 from itwin_async._http.answered import Answered
+from itwin_async._pagination.list_iterators import ItemIterator, Page, PageIterator
 from itwin_async._pagination.merge import Merged, merged
-from itwin_async._pagination.pager import ItemIterator, Page, PageIterator, Pager
+from itwin_async._pagination.pager import Pager
 from itwin_async.auth import (
     ClientCredentials,
     ShareKey,

@@ -6,7 +6,7 @@ VENV := $(BIN)/pip
 DEMO := .venv/.demo
 READY := .venv/.ready
 
-.PHONY: demo test test-slow coverage mutation check docs format generate bench bench-full bench-distributed bench-export soak matrix browser test-browser test-distributed test-notebook notebook screenshot clean
+.PHONY: demo test test-slow coverage mutation check docs format generate bench bench-full bench-distributed bench-export soak matrix browser test-browser test-dataframes test-distributed test-notebook notebook screenshot clean
 
 # What the command line needs, without the developers' tools: half a minute from a fresh checkout.
 demo: $(DEMO)
@@ -64,6 +64,11 @@ screenshot: browser
 test-distributed: $(READY)
 	$(INSTALL) --editable '.[dask,notebook]'
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/distributed
+
+# What polars, duckdb, pandas and geopandas make of tables and data sets.
+test-dataframes: $(READY)
+	$(INSTALL) --group dataframes
+	$(BIN)/python -m pytest tests/dataframes
 
 # In a kernel of its own; `make notebook` runs it and keeps what it shows, its picture for the docs too.
 test-notebook: $(READY)

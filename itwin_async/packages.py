@@ -266,7 +266,9 @@ class Packages(OperationGroup):
             entity_set=entity_set,
             query={"$select": select, "$filter": filter, "$orderby": orderby, "$top": page_size},
         )
-        return self._list(request, _row_decoder(row_type))
+        return self._list(
+            request, _row_decoder(row_type), item_type=dict if row_type is None else row_type
+        )
 
 
 def _name_value_pairs(variables: Mapping[str, str]) -> list[dict[str, str]]:

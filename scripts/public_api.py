@@ -13,7 +13,9 @@ MODULES = (
     "itwin_async",
     *(
         f"itwin_async.{name}"
-        for name in ("emulator", "export", "sync", "telemetry", "webhooks", "distributed")
+        for name in (
+            "emulator", "export", "sync", "tables", "telemetry", "webhooks", "distributed",
+        )  # fmt: skip
     ),
 )
 # Those that a caller uses by syntax.

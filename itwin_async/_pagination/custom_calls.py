@@ -172,9 +172,10 @@ class CustomCalls:
         """
         path, given = _secret_path(path), SecretValue(headers)
         del headers
-        page = custom_page(items, dict if returns is None else returns)
+        item_type = dict if returns is None else returns
+        page = custom_page(items, item_type)
         request = self._custom_request("GET", path, query, None, version, page, given)
-        return Pager(self._context, ListSpec(request, _items))
+        return Pager(self._context, ListSpec(request, _items, item_type=item_type))
 
     def _custom_request(  # noqa: PLR0917 - the arguments of `request`
         self,

@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from itwin_async._core.operation import Request
 from itwin_async._pagination.page_types import PageProtocol
@@ -39,6 +39,15 @@ class ListSpec(Generic[E, T]):
     build: Callable[[Sequence[E]], list[T]]
     stream_format: StreamFormat[E] | None = None
     age_key: Callable[[E], str] | None = None
+    item_type: Any = None  # None where the items are a page's entries as they are
+
+    @property
+    def type_of_items(self) -> Any:
+        """The type of the items."""
+        if self.item_type is not None:
+            return self.item_type
+        entries = get_type_hints(self.request.operation.returns.entries)["return"]
+        return get_args(entries)[0]
 
     @property
     def digest(self) -> str:

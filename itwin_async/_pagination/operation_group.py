@@ -38,6 +38,7 @@ class OperationGroup:
         stream_format: StreamFormat[E] | None = None,
         *,
         age_key: Callable[[E], str] | None = None,
+        item_type: Any,
     ) -> Pager[T]: ...
     def _list(
         self,
@@ -46,12 +47,15 @@ class OperationGroup:
         stream_format: StreamFormat[Any] | None = None,
         *,
         age_key: Callable[[Any], str] | None = None,
+        item_type: Any = None,
     ) -> Pager[Any]:
         """A lazy list from its first request. ``build`` makes items of a page's entries.
 
-        ``age_key`` identifies an entry, where new ones come last.
+        ``age_key`` identifies an entry, where new ones come last. ``item_type`` is what ``build``
+        makes.
         """
-        return Pager(self._context, ListSpec(request, build, stream_format, age_key))
+        spec = ListSpec(request, build, stream_format, age_key, item_type)
+        return Pager(self._context, spec)
 
 
 class GroupAttribute(Generic[G]):

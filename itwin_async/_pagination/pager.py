@@ -60,6 +60,11 @@ class Pager(Generic[T]):
     def __aiter__(self) -> "ItemIterator[T]":
         return ItemIterator(self._reader())
 
+    @property
+    def item_type(self) -> Any:
+        """The type of the items, such as `IModel`, or ``ExtendedData[Payload]``."""
+        return self._spec.type_of_items
+
     def pages(self) -> "PageIterator[T]":
         """The same list as whole pages, each of which is in memory at once.
 

@@ -5,12 +5,12 @@ import secrets
 from typing import Any
 
 from itwin_async._aio.threads import in_thread
+from itwin_async._rows.types import type_name
 from itwin_async.distributed._destination import Destination
 from itwin_async.distributed._manifest import VERSION, Batch, Manifest, NamedFile
 from itwin_async.distributed._monitor import Monitor
 from itwin_async.distributed._shares import run_all
 from itwin_async.distributed._workers import check_files, fields_digest, write_probe
-from itwin_async.export._types import type_name
 
 _logger = logging.getLogger("itwin_async")
 

@@ -22,12 +22,12 @@ from itwin_async import (
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.redaction import one_line
 from itwin_async._files.atomic import FileDigest
+from itwin_async._rows.types import type_name
 from itwin_async.distributed._destination import Destination
 from itwin_async.distributed._importable import import_by_name
 from itwin_async.distributed._manifest import NamedFile, bad_name, part_name
 from itwin_async.export import export_extended_data
 from itwin_async.export._arrow import ArrowFile
-from itwin_async.export._types import type_name
 from itwin_async.limits import rate_limiter_of
 
 _LEAVING: Final = (Status.closing, Status.closing_gracefully, Status.closed)

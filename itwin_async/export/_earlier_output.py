@@ -11,8 +11,8 @@ from typing import TypeVar
 import msgspec
 
 from itwin_async._files.atomic import FileDigest, digest_of_path, naming_errors
+from itwin_async._rows.entries import BadRow
 from itwin_async.export._journal import Checkpoint, ExportSpec, decode_record, difference
-from itwin_async.export._rows import BadRow
 
 T = TypeVar("T")
 

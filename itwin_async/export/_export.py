@@ -14,12 +14,12 @@ from itwin_async import ITwinSession, merged
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.listener import ProgressListener
 from itwin_async._core.validation import check_callback
+from itwin_async._rows.types import type_name
+from itwin_async.export._formats import FileFormat, Format, JsonLines
 from itwin_async.export._job import ExportJob, ExportProgress, OnListError, normalize_id
 from itwin_async.export._journal import ExportSpec
 from itwin_async.export._output import check_local, resolve_output
-from itwin_async.export._rows import FileFormat, Format, JsonLines
 from itwin_async.export._store import Store
-from itwin_async.export._types import type_name
 
 _SUFFIXES: Final[dict[str, FileFormat]] = {
     ".jsonl": "jsonl",

@@ -12,9 +12,10 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from itwin_async import ITwinError, ITwinSession, Merged, merged
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.listener import ProgressListener
+from itwin_async._rows.entries import BadRow, Row
+from itwin_async.export._formats import Format
 from itwin_async.export._journal import IndexSet, ListProgress
 from itwin_async.export._lists import ListReader, Piece
-from itwin_async.export._rows import BadRow, Format, Row
 from itwin_async.export._store import Store
 
 # When rows are stored: what is held in memory until then, and lost if the process is killed.

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from itwin_async import ExtendedData, ITwinError, Pager, PayloadError
+from itwin_async._rows.entries import BadRow, Row, bad_row
+from itwin_async.export._formats import Format
 from itwin_async.export._journal import IndexSet, ListProgress
-from itwin_async.export._rows import BadRow, Format, Row, bad_row
 
 # The size of a piece of a list on its way to the store.
 PIECE_ROWS: Final = 256

@@ -24,12 +24,14 @@ from itwin_async._files.atomic import (
     naming_errors,
     sync_directory,
 )
+from itwin_async._rows.entries import BadRow, Row, unfit_row
 from itwin_async.export._earlier_output import (
     is_bad_rows,
     is_checkpoint,
     keep_file,
     read_checkpoint,
 )
+from itwin_async.export._formats import Format, concatenate
 from itwin_async.export._journal import (
     Checkpoint,
     ExportSpec,
@@ -43,7 +45,6 @@ from itwin_async.export._journal import (
 )
 from itwin_async.export._output import OutputPlacement
 from itwin_async.export._parts_directory import PartsDirectory
-from itwin_async.export._rows import BadRow, Format, Row, concatenate, unfit_row
 
 _logger = logging.getLogger("itwin_async")
 

@@ -13,6 +13,7 @@ from itwin_async.imodels.extended_data_entry import (
     ExtendedData,
     Source,
     encode_payload,
+    entry_type,
     payload_decoder,
 )
 from itwin_async.imodels.extended_data_page import (
@@ -80,7 +81,11 @@ class ExtendedDataOperations(OperationGroup):
         source = Source(imodel_id, payload_decoder(data_type))
         request = LIST_EXTENDED_DATA.request(imodel_id=imodel_id, query={"$top": page_size})
         return self._list(
-            request, entry_builder(source), STREAM_FORMAT, age_key=lambda entry: entry.changeset_id
+            request,
+            entry_builder(source),
+            STREAM_FORMAT,
+            age_key=lambda entry: entry.changeset_id,
+            item_type=entry_type(source.decoder.type),
         )
 
     @overload

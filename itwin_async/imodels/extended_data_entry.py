@@ -99,6 +99,11 @@ class ExtendedData(msgspec.Struct, Generic[T], frozen=True, eq=False, gc=False):
         return self._source.imodel_id
 
     @property
+    def data_type(self) -> Any:
+        """The type that `data` is, as the list or call was asked for."""
+        return self._source.decoder.type
+
+    @property
     def payload(self) -> bytes:
         """The JSON as bytes."""
         payload: bytes | InvalidPayload = self._payload
@@ -196,6 +201,12 @@ def extended_data(
     """Make an entry: ``payload`` is the JSON as bytes, or an `InvalidPayload`."""
     source = Source(imodel_id, payload_decoder(kind))
     return ExtendedData(changeset_id, changeset_index, payload, source)
+
+
+def entry_type(data_type: Any) -> Any:
+    """The type of entries whose payloads are of a type."""
+    generic: Any = ExtendedData
+    return generic[data_type]
 
 
 def payload_decoder(kind: Any) -> PayloadDecoder[Any]:

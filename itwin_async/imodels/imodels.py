@@ -1,7 +1,7 @@
 """iModels of an iTwin."""
 
 from datetime import datetime
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, TypeAlias
 
 import msgspec
 
@@ -13,6 +13,7 @@ from itwin_async._pagination.page_types import LinkedPage
 from itwin_async._pagination.pager import Pager
 
 _MAX_PAGE_SIZE: Final = 1_000
+_Rings: TypeAlias = tuple[tuple[tuple[float, float], ...], ...]
 
 
 class Point(Record, frozen=True, kw_only=True):
@@ -64,6 +65,28 @@ class IModel(Record, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         assume_utc(self, "created_date_time", "last_changeset_push_date_time")
+
+    @property
+    def __geo_interface__(self) -> dict[str, Any]:
+        """The extent as a GeoJSON polygon, for shapely, geopandas and others that read maps.
+
+        It is an empty polygon without an extent (lists have it by ``representation`` only), and two
+        polygons where the extent crosses the 180th meridian. Positions are longitude and latitude
+        in degrees (EPSG:4326).
+        """
+        if self.extent is None:
+            return {"type": "Polygon", "coordinates": ()}
+        west, south = self.extent.south_west.longitude, self.extent.south_west.latitude
+        east, north = self.extent.north_east.longitude, self.extent.north_east.latitude
+        if west <= east:
+            return {"type": "Polygon", "coordinates": _box(west, south, east, north)}
+        boxes = (_box(west, south, 180.0, north), _box(-180.0, south, east, north))
+        return {"type": "MultiPolygon", "coordinates": boxes}
+
+
+def _box(west: float, south: float, east: float, north: float) -> _Rings:
+    """A rectangle as the rings of a GeoJSON polygon: one, closed, and counterclockwise."""
+    return (((west, south), (east, south), (east, north), (west, north), (west, south)),)
 
 
 class IModelPage(LinkedPage[IModel]):

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from msgspec import inspect
 
+from itwin_async._rows.columns import column
 from itwin_async.emulator import Edit
 from itwin_async.export import export_extended_data
-from itwin_async.export._columns import column
 
 ID = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
 

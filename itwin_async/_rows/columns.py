@@ -13,9 +13,15 @@ from msgspec import inspect
 PA: Final[Any] = pa  # pyarrow has no types
 Convert: TypeAlias = Callable[[Any], Any]
 Column: TypeAlias = tuple[Any, Convert | None]
+FieldNames: TypeAlias = Callable[[Any], dict[str, str]]
 # What Arrow knows, and JSON kept as it came; `to_builtins` turns all else into JSON's types.
 KEPT: Final = (
     bytes, bytearray, memoryview, datetime, date, time, timedelta, Decimal, msgspec.Raw,
+)  # fmt: skip
+# What Arrow and msgspec raise for a value that does not fit its column.
+UNFIT: Final = (
+    PA.ArrowInvalid, PA.ArrowTypeError, PA.ArrowNotImplementedError, msgspec.MsgspecError,
+    OverflowError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
 _DIGITS: Final = 38  # the most that readers other than Arrow know, 18 of them behind the point
 
@@ -115,36 +121,46 @@ def is_array_like(info: inspect.Type) -> bool:
     return isinstance(info, inspect.StructType) and info.array_like
 
 
-def column(field_type: inspect.Type, ancestors: tuple[Any, ...] = ()) -> Column:
+def encoded_names(info: Any) -> dict[str, str]:
+    """The fields of a struct under the names that JSON has."""
+    return {field.encode_name: field.encode_name for field in info.fields}
+
+
+def column(
+    field_type: inspect.Type,
+    ancestors: tuple[Any, ...] = (),
+    names: FieldNames = encoded_names,
+) -> Column:
     """The Arrow type for a type, and the conversion of its values; JSON text where none fits.
 
     ``ancestors`` are the structs around it: one that holds itself becomes JSON text there.
+    ``names`` gives the fields of a struct that become columns, and their names, by those in JSON.
     """
     info: Any = unwrap_annotated(field_type)
     if isinstance(info, inspect.UnionType):
-        return _union([unwrap_annotated(member) for member in info.types], ancestors)
+        return _union([unwrap_annotated(member) for member in info.types], ancestors, names)
     if type(info) in SCALARS:
         return SCALARS[type(info)](info)
     if isinstance(info, inspect.CollectionType):
-        kind, convert = column(info.item_type, ancestors)
+        kind, convert = column(info.item_type, ancestors, names)
         return PA.list_(kind), None if convert is None else partial(_each_item, convert)
     if isinstance(info, MAPS):
         if isinstance(unwrap_annotated(info.key_type), inspect.StrType):
-            kind, convert = column(info.value_type, ancestors)
+            kind, convert = column(info.value_type, ancestors, names)
             convert = None if convert is None else partial(_each_value, convert)
             return PA.map_(PA.string(), kind), convert
     elif isinstance(info, OBJECTS):
         if not is_array_like(info) and info.cls not in ancestors:
-            return _struct(info, (*ancestors, info.cls))
+            return _struct(info, (*ancestors, info.cls), names)
     elif not isinstance(info, DOCUMENTS):
         raise TypeError(f"no column is known for {type(info).__name__} of msgspec")
     return PA.string(), as_json
 
 
-def _union(types: list[inspect.Type], ancestors: tuple[Any, ...]) -> Column:
+def _union(types: list[inspect.Type], ancestors: tuple[Any, ...], names: FieldNames) -> Column:
     members = [member for member in types if not isinstance(member, inspect.NoneType)]
     if len(members) == 1:
-        kind, convert = column(members[0], ancestors)
+        kind, convert = column(members[0], ancestors, names)
         return kind, None if convert is None else partial(_if_some, convert)
     if not all(type(member) in SCALARS for member in members):
         return PA.string(), as_json
@@ -153,19 +169,23 @@ def _union(types: list[inspect.Type], ancestors: tuple[Any, ...]) -> Column:
     return PA.string(), as_text
 
 
-def _struct(info: Any, ancestors: tuple[Any, ...]) -> Column:
+def _struct(info: Any, ancestors: tuple[Any, ...], names: FieldNames) -> Column:
     fields: list[Any] = []
     converts: dict[str, Convert] = {}
     defaults: dict[str, Any] = {}  # which the encoded struct leaves out
+    columns = names(info)
     omits_defaults = (
         isinstance(info, inspect.StructType) and info.cls.__struct_config__.omit_defaults
     )
     if isinstance(info, inspect.StructType) and info.tag_field is not None:
         kind = PA.int64() if isinstance(info.tag, int) else PA.string()
         fields.append(PA.field(info.tag_field, kind))
+        columns = {info.tag_field: info.tag_field, **columns}
     for field in info.fields:
-        kind, convert = column(field.type, ancestors)
-        fields.append(PA.field(field.encode_name, kind))
+        if field.encode_name not in columns:
+            continue
+        kind, convert = column(field.type, ancestors, names)
+        fields.append(PA.field(columns[field.encode_name], kind))
         if convert is not None:
             converts[field.encode_name] = convert
         if omits_defaults and field.default is not msgspec.NODEFAULT:
@@ -182,11 +202,15 @@ def _struct(info: Any, ancestors: tuple[Any, ...]) -> Column:
                 try:
                     converted[name] = convert(converted[name])
                 except ValueError as error:
-                    raise ValueError(f"{name}: {error}") from None
+                    raise ValueError(f"{columns[name]}: {error}") from None
+        if is_renamed:
+            return {columns[name]: converted[name] for name in columns if name in converted}
         return converted
 
     default_values = msgspec.to_builtins(defaults, builtin_types=KEPT, str_keys=True)
-    return PA.struct(fields), convert_fields if converts or default_values else None
+    is_renamed = columns != {name: name for name in columns} or len(columns) < len(info.fields)
+    is_converted = converts or default_values or is_renamed
+    return PA.struct(fields), convert_fields if is_converted else None
 
 
 def _if_some(convert: Convert, value: Any) -> Any:

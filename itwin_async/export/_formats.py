@@ -1,43 +1,18 @@
-"""Rows, bad rows, and the formats of files; of these, JSON lines."""
+"""The formats of files; of these, JSON lines."""
 
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 
-from itwin_async import ExtendedData, PayloadError
+from itwin_async import ExtendedData
 from itwin_async._files.atomic import PIECE_BYTES, SyncedFile, naming_errors
-from itwin_async.export._types import schema_digest
+from itwin_async._rows.entries import Row, json_text, unfit
+from itwin_async._rows.types import schema_digest
 
 _ROWS_PER_WRITE: Final = 512
 FileFormat: TypeAlias = Literal["jsonl", "parquet", "arrow"]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """An entry to be written; ``size`` in bytes is what it occupies in memory until then."""
-
-    imodel_id: str
-    changeset_index: int
-    changeset_id: str
-    data: Any
-    size: int
-
-
-class BadRow(msgspec.Struct, frozen=True):
-    """An entry that could not be written, and why.
-
-    ``payload`` is base64, where there is one; else ``data`` is what came in its place.
-    """
-
-    imodel_id: str
-    changeset_index: int
-    changeset_id: str
-    reason: str
-    payload: bytes | None
-    data: Any = None
 
 
 class Format(Protocol):
@@ -68,44 +43,6 @@ class _Line(msgspec.Struct):
     changeset_index: int
     changeset_id: str
     data: Any
-
-
-def json_text(entry: ExtendedData[Any]) -> str:
-    """The payload as it came, in one line; for lists of ``msgspec.Raw``."""
-    payload = bytes(entry.data)
-    if b"\n" in payload or b"\r" in payload:
-        payload = msgspec.json.format(payload, indent=-1)
-    try:
-        return payload.decode()
-    except UnicodeDecodeError as error:
-        raise unfit(entry, f"its payload is not UTF-8: {error.reason}") from None
-
-
-def unfit(entry: ExtendedData[Any], reason: str) -> PayloadError:
-    """The error for a payload that was decoded, and still cannot be written."""
-    error = PayloadError(
-        f"extended data of changeset {entry.changeset_index} of iModel {entry.imodel_id}: {reason}"
-    )
-    error.imodel_id, error.changeset_id = entry.imodel_id, entry.changeset_id
-    error.changeset_index = entry.changeset_index
-    return error
-
-
-def bad_row(entry: ExtendedData[Any], reason: str) -> BadRow:
-    """The bad row for an entry that cannot be written."""
-    payload: bytes | None = None
-    data: Any = None
-    try:
-        payload = entry.payload
-    except PayloadError as error:
-        data = error.received
-    return BadRow(entry.imodel_id, entry.changeset_index, entry.changeset_id, reason, payload, data)
-
-
-def unfit_row(row: Row, reason: str) -> BadRow:
-    """The bad row for a row that its part cannot hold."""
-    payload = row.data if isinstance(row.data, bytes) else row.data.encode()
-    return BadRow(row.imodel_id, row.changeset_index, row.changeset_id, reason, payload)
 
 
 class JsonLines:

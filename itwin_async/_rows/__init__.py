@@ -1,0 +1,1 @@
+"""Items of lists as rows: JSON text, Arrow columns, and what fits neither. No I/O."""

@@ -59,7 +59,7 @@ async def test_duckdb_reads_it_where_it_lies(entries, itwin):
     names = ["imodel_id", "changeset_index", "changeset_id", "data"]
     with duckdb.connect() as connection:
         connection.execute(
-            "create table found (imodel_id text, changeset_index long, changeset_id text, data json)"
+            "create table found (imodel_id text, changeset_index int, changeset_id text, data json)"
         )
         async for batch in batches(itwin.imodels.list_extended_data(ID), 10):
             arrived = pa.Table.from_batches([batch])  # noqa: F841 - duckdb finds it by its name

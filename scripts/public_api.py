@@ -14,7 +14,13 @@ MODULES = (
     *(
         f"itwin_async.{name}"
         for name in (
-            "emulator", "export", "sync", "tables", "telemetry", "webhooks", "distributed",
+            "emulator",
+            "export",
+            "sync",
+            "tables",
+            "telemetry",
+            "webhooks",
+            "distributed",
         )  # fmt: skip
     ),
 )

@@ -21,7 +21,7 @@ MODULES = (
             "telemetry",
             "webhooks",
             "distributed",
-        )  # fmt: skip
+        )
     ),
 )
 # Those that a caller uses by syntax.

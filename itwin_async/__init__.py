@@ -6,7 +6,7 @@ import typing
 from itwin_async._core import lazy as _lazy
 from itwin_async._core.operation import Operation
 from itwin_async._core.records import Link, plain
-from itwin_async._files.download import DownloadProgress
+from itwin_async._files.progress import DownloadProgress
 from itwin_async._http.answered import Answered
 from itwin_async._pagination.list_iterators import ItemIterator, Page, PageIterator
 from itwin_async._pagination.merge import Merged, merged
@@ -73,6 +73,7 @@ if typing.TYPE_CHECKING:  # at run time they are imported when one of their name
         Application,
         Changeset,
         ChangesetLinks,
+        DownloadedChangesets,
         ExtendedData,
         Extent,
         IModel,
@@ -99,6 +100,7 @@ __all__ = [
     "ConflictingLock",
     "DecodeError",
     "DownloadProgress",
+    "DownloadedChangesets",
     "DownloadedVersion",
     "EntitySet",
     "ErrorDetail",

@@ -6,40 +6,21 @@ touches the disk runs in threads.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias
-
-import anyio
 
 from itwin_async._aio.threads import in_thread
+from itwin_async._aio.workers import run_workers
 from itwin_async._core.listener import ProgressListener
 from itwin_async._core.urls import Origin
 from itwin_async._files.file_download import FileDownload
+from itwin_async._files.progress import DownloadProgress, OnDownloadProgress
 from itwin_async._files.remote_files import RemoteFile, by_path, check_signed_url, content_key
 from itwin_async._files.safe_paths import safe_parts
 from itwin_async._files.staging import StagingDirectory
 from itwin_async._http.executor import RequestExecutor
-from itwin_async.errors import DecodeError, ForbiddenError, ResponseError
+from itwin_async.errors import DecodeError, ForbiddenError
 from itwin_async.retries import RetryState
-
-
-@dataclass(frozen=True, slots=True)
-class DownloadProgress:
-    """How far a download is: ``files_done`` of the ``files`` are complete.
-
-    ``bytes_done`` are on the disk, of all files; they become fewer where a file begins again.
-    ``bytes_total`` is None until the size of each file is known.
-    """
-
-    files: int
-    files_done: int
-    bytes_done: int
-    bytes_total: int | None
-
-
-OnDownloadProgress: TypeAlias = Callable[[DownloadProgress], object]
 
 
 class Download:
@@ -82,11 +63,11 @@ class Download:
             self._files = [
                 FileDownload(
                     path,
-                    remote.sha256,
                     staging.part(path),
                     RetryState(self._executor.retry, "GET"),
-                    self._executor.external.max_body,
                     self._report,
+                    sha256=remote.sha256,
+                    max_size=self._executor.external.max_body,
                 )
                 for path, remote in self._offers.items()
             ]
@@ -105,20 +86,11 @@ class Download:
             for file in waiting:
                 await self._fetch(file)
 
-        failure: Exception | None = None
-        try:
-            async with anyio.create_task_group() as group:
-                for _ in range(min(len(self._offers), self._executor.limiter.concurrency)):
-                    group.start_soon(work)
-        except ExceptionGroup as failures:
-            failure = failures.exceptions[0]
-        if failure is not None:  # raised here, it does not hold on to the others
-            raise failure
+        await run_workers(min(len(self._offers), self._executor.limiter.concurrency), work)
 
     async def _fetch(self, file: FileDownload) -> None:
         if await file.load():
             return None
-        fetch = self._executor.external.fetch
         renewed = False
         while True:
             offers = self._offers
@@ -126,21 +98,10 @@ class Download:
             if renewed or not self._has_expired(remote):
                 url = self._check_url(remote)
                 try:
-                    return await fetch(
-                        url,
-                        file.receive,
-                        file.attempts,
-                        file.range_headers,
-                        seconds=self._executor.timeout,
-                    )
+                    return await file.fetch(self._executor, url)
                 except ForbiddenError:
                     if renewed:
                         raise
-                except ResponseError as error:
-                    if error.status != 416 or not file.range_headers():
-                        raise
-                    await file.restart()
-                    continue
             renewed = True
             async with self._renewing:
                 if self._offers is offers:

@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NoReturn
 
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.redaction import one_line
+from itwin_async._core.urls import Origin
 from itwin_async._files.part_file import PartFile
+from itwin_async._http.executor import RequestExecutor
 from itwin_async._http.external import FileBody
 from itwin_async._http.response import PROGRESS
-from itwin_async.errors import DecodeError, TransportError
+from itwin_async.errors import DecodeError, ResponseError, TransportError
 from itwin_async.retries import RetryState
 
 _RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", re.ASCII)
@@ -17,22 +19,29 @@ _STRONG: Final = re.compile(r'"[\x21\x23-\x7e]{0,200}"')  # a weak entity tag pr
 
 
 class FileDownload:
-    """One file while it is downloaded. ``report`` is called after each piece is stored."""
+    """One file while it is downloaded. ``report`` is called after each piece is stored.
 
-    def __init__(  # noqa: PLR0917 - the parts it uses
+    ``size`` (bytes) and ``sha256`` are what the platform says of it, where it does. ``max_size`` is
+    for a file whose size it does not say.
+    """
+
+    def __init__(
         self,
         path: str,
-        sha256: str | None,
         part: PartFile,
         attempts: RetryState,
-        max_size: int,
         report: Callable[[], None],
+        *,
+        size: int | None = None,
+        sha256: str | None = None,
+        max_size: int = 0,
     ) -> None:
         self.path = path
         self.part = part
         self.attempts = attempts
-        self.total: int | None = None  # bytes, once the size is known
+        self.total = size  # bytes, once it is known
         self.is_complete = False
+        self._size = size
         self._sha256 = None if sha256 is None else sha256.lower()
         self._max_size = max_size
         self._report = report
@@ -41,11 +50,33 @@ class FileDownload:
 
     async def load(self) -> bool:
         """Read what an earlier process left; whether that is the complete file."""
-        if self.part.resume:
-            await in_thread(self.part.load)
-        if self.part.size and self.part.sha256 == self._sha256:
+        part = self.part
+        if part.resume:
+            await in_thread(part.load)
+        if self._size is not None and part.size and (part.etag is None or part.size > self._size):
+            await self.restart()
+        if part.size and (
+            part.size == self._size if self._sha256 is None else part.sha256 == self._sha256
+        ):
             self._complete()
         return self.is_complete
+
+    async def fetch(self, executor: RequestExecutor, url: tuple[Origin, str]) -> None:
+        """Get what is missing from a signed URL, again after faults."""
+        while True:
+            try:
+                return await executor.external.fetch(
+                    url,
+                    self.receive,
+                    self.attempts,
+                    self.range_headers,
+                    seconds=executor.timeout,
+                    max_body=self._size,
+                )
+            except ResponseError as error:
+                if error.status != 416 or not self.range_headers():
+                    raise
+            await self.restart()
 
     def range_headers(self) -> Mapping[str, str]:
         """Headers that ask for the rest of the same content, by entity tag or by checksum."""
@@ -68,7 +99,7 @@ class FileDownload:
             self._has_ranges = headers.get("Content-Encoding", "identity") == "identity"
             length = headers.get("Content-Length", "")
             is_known = self._has_ranges and length.isdecimal()
-            self.total = int(length) if is_known else None
+            await self._set_total(int(length) if is_known else None)
             etag = headers.get("ETag", "")
             await self.restart(etag if self._has_ranges and _STRONG.fullmatch(etag) else None)
         while await self._store(await body.pull()):
@@ -80,11 +111,26 @@ class FileDownload:
             raise DecodeError(f"{one_line(self.path)} has another SHA-256 than the platform says")
         self._complete()
 
+    async def _set_total(self, length: int | None) -> None:
+        """Take the length of a response for the size, unless the platform says another."""
+        if self._size is None:
+            self.total = length
+        elif length not in {None, self._size}:
+            await self._refuse_size(f"{length} bytes")
+
+    async def _refuse_size(self, received: str) -> NoReturn:
+        await self.restart()
+        raise DecodeError(
+            f"{one_line(self.path)} has {received}, and the platform says {self._size}"
+        )
+
     async def _store(self, piece: bytes) -> bool:
         """Store the next piece of a body; False at its end, which is an empty piece."""
         part = self.part
-        if part.size + len(piece) > self._max_size:
+        if part.size + len(piece) > (self._max_size if self._size is None else self._size):
             del piece  # no frame of an error shows what a body holds
+            if self._size is not None:
+                await self._refuse_size("more bytes")
             raise TransportError(
                 f"{one_line(self.path)} is larger than max_body, {self._max_size} bytes",
                 "too large",

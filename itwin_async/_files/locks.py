@@ -1,6 +1,8 @@
 """Lock files: held by one process at a time, and free when it ends, however it ends."""
 
+import os
 import sys
+from pathlib import Path
 from typing import BinaryIO
 
 if sys.platform == "win32":
@@ -24,3 +26,16 @@ def try_lock(file: BinaryIO, *, wait: bool = False) -> bool:
     except (BlockingIOError, PermissionError):  # the latter on Windows
         return False
     return True
+
+
+def try_lock_path(file: BinaryIO, path: Path, *, wait: bool = False) -> bool:
+    """`try_lock` for a lock file that its holder removes; False also if it has just been removed.
+
+    ``file`` is the open file of this path.
+    """
+    if not try_lock(file, wait=wait):
+        return False
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

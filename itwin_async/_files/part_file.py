@@ -4,19 +4,21 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 
-from itwin_async._files.atomic import update_digest
+from itwin_async._files.atomic import naming_errors, sync_directory, sync_file, update_digest
 
 
 class PartFile:
     """The bytes of a file so far, their SHA-256, and the entity tag they belong to.
 
-    With ``resume`` the entity tag lies beside the bytes, for a later process.
+    With ``resume`` the entity tag lies beside the bytes, for a later process. Without ``hashed``
+    there is no SHA-256.
     """
 
-    def __init__(self, path: Path, *, resume: bool) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, resume: bool, hashed: bool = True) -> None:
+        self.path = path
         self._tag_path = path.with_suffix(".etag")
         self.resume = resume
+        self._hashed = hashed
         self._digest = hashlib.sha256()
         self.etag: str | None = None
         self.size: int = 0
@@ -28,10 +30,13 @@ class PartFile:
 
     def load(self) -> None:
         """Read what an earlier process left, if it left anything."""
-        if not self._path.exists():
+        if not self.path.exists():
             return
-        with self._path.open("rb") as file:
-            self.size += update_digest(self._digest, file)
+        if self._hashed:
+            with self.path.open("rb") as file:
+                self.size += update_digest(self._digest, file)
+        else:
+            self.size = self.path.stat().st_size
         with suppress(FileNotFoundError):
             self.etag = self._tag_path.read_text("latin-1") or None
 
@@ -41,14 +46,29 @@ class PartFile:
         self._digest = hashlib.sha256()
         if self.resume:
             self._tag_path.unlink(missing_ok=True)  # first: it must not vouch for other bytes
-        self._path.open("wb").close()
+        self.path.open("wb").close()
         self.etag = etag
         if self.resume and etag is not None:
-            self._tag_path.write_text(etag, "latin-1")
+            with naming_errors(self._tag_path):
+                self._tag_path.write_text(etag, "latin-1")
 
     def append(self, piece: bytes) -> None:
         """Store the next bytes."""
-        with self._path.open("ab") as file:
+        with naming_errors(self.path), self.path.open("ab") as file:
             file.write(piece)
-        self._digest.update(piece)
+        if self._hashed:
+            self._digest.update(piece)
         self.size += len(piece)
+
+    def rename(self, path: Path) -> None:
+        """Give the whole file its name, once all of it is on the disk."""
+        with naming_errors(self.path), self.path.open("r+b") as file:
+            sync_file(file)
+        self.path.replace(path)
+        sync_directory(path.parent)
+        self._tag_path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove what is left of it."""
+        self._tag_path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from itwin_async._files.atomic import replace_file
-from itwin_async._files.locks import try_lock
+from itwin_async._files.locks import try_lock_path
 from itwin_async._files.part_file import PartFile
 from itwin_async._files.safe_paths import locate
 from itwin_async.errors import DecodeError
@@ -254,7 +254,7 @@ def _lock_directory(hidden: Path, *, create: bool, wait: bool = False) -> Binary
     except (FileNotFoundError, NotADirectoryError):
         return None
     with suppress(OSError):  # no locks here; or who held it has removed it with the directory
-        if try_lock(lock, wait=wait) and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+        if try_lock_path(lock, path, wait=wait):
             return lock
     lock.close()
     return None

@@ -185,13 +185,15 @@ class ExternalClient:
         range_headers: Callable[[], Mapping[str, str]],
         *,
         seconds: float | None = None,
+        max_body: int | None = None,
     ) -> R:
         """Get a signed URL, without the token, until ``handle`` returns what it read of the body.
 
         ``range_headers`` returns the headers of the next attempt, which ask for the part that is
         missing; ``retry_state`` goes on counting where an earlier fetch of the same file stopped;
-        ``seconds`` is another timeout than the session's. Each attempt has a slot of the limiter,
-        whose rate windows and pauses are the platform's and do not concern another host.
+        ``seconds`` is another timeout than the session's, and a body of ``max_body`` bytes is not
+        too large. Each attempt has a slot of the limiter, whose rate windows and pauses are the
+        platform's and do not concern another host.
         """
         origin, target = url
         breaker = self._outages.of(str(origin))
@@ -210,7 +212,7 @@ class ExternalClient:
                             continue  # an outage began meanwhile: it is waited for without a slot
                         response = await self._open_signed(
                             origin, target, range_headers(), span, breaker, retry_state, probe,
-                            seconds,
+                            seconds, max_body,
                         )  # fmt: skip
                         try:
                             return await handle(FileBody(response, self._instrumentation, span))
@@ -237,6 +239,7 @@ class ExternalClient:
         retry_state: RetryState,
         probe: Probe | None,
         seconds: float | None,
+        max_body: int | None,
     ) -> Response:
         """Send a request for a signed URL once; the response, if it is a success."""
         request_id = retry_state.request_id = self._headers.next_correlation_id()
@@ -250,8 +253,9 @@ class ExternalClient:
         try:
             try:
                 response = await self._transport.open(
-                    "GET", origin.host, SecretStr(f"{origin}{target}"), headers, seconds=seconds
-                )
+                    "GET", origin.host, SecretStr(f"{origin}{target}"), headers,
+                    seconds=seconds, max_body=max(self.max_body, max_body or 0),
+                )  # fmt: skip
             except TransportError:
                 self._instrumentation.response_received(SIGNED, 0, since, request_id, span)
                 raise

@@ -32,8 +32,8 @@ class _HttpResponse:
     """A `Response` of aiohttp's."""
 
     __slots__ = (
-        "_bytes_left", "_response", "_since_progress", "_timeout", "_transport", "ended",
-        "headers", "host", "status",
+        "_bytes_left", "_max_body", "_response", "_since_progress", "_timeout", "_transport",
+        "ended", "headers", "host", "status",
     )  # fmt: skip
 
     def __init__(
@@ -42,12 +42,13 @@ class _HttpResponse:
         response: aiohttp.ClientResponse,
         host: str,
         timeout: ResponseTimeout,
+        max_body: int,
     ) -> None:
         self._transport = transport
         self._response = response
         self._timeout: ResponseTimeout | None = timeout
         self._since_progress = 0  # bytes
-        self._bytes_left = transport.max_body
+        self._bytes_left = self._max_body = max_body
         self.host = host
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
@@ -83,8 +84,7 @@ class _HttpResponse:
             self.close()
             del piece  # no frame of an error shows what a body holds
             raise TransportError(
-                f"the answer from {self.host} is larger than max_body, "
-                f"{self._transport.max_body} bytes",
+                f"the answer from {self.host} is larger than max_body, {self._max_body} bytes",
                 "too large",
             )
         if content.at_eof():  # aiohttp has released the connection
@@ -149,11 +149,12 @@ class Transport:
         body: Any = None,
         *,
         seconds: float | None = None,
+        max_body: int | None = None,
     ) -> Response:
         """Send a request and wait for the headers of its response, for up to ``timeout`` seconds.
 
-        ``seconds`` is another timeout for this request and its body. ``url`` is sent byte for byte;
-        ``host`` is what errors may show of it.
+        ``seconds`` and ``max_body`` are other limits for this request and its body. ``url`` is sent
+        byte for byte; ``host`` is what errors may show of it.
 
         Raises `TransportError`, or `RuntimeError` when the caller's own session is closed.
         """
@@ -172,7 +173,8 @@ class Transport:
                     data=body,
                     **options,
                 )
-            return _HttpResponse(self, response, host, timeout)
+            limit = self.max_body if max_body is None else max_body
+            return _HttpResponse(self, response, host, timeout, limit)
         except (aiohttp.ClientError, OSError) as error:
             failure = _translate(error, host, url=URL(url, encoded=True))
             self.timeouts.give_back(timeout)

@@ -8,7 +8,8 @@ from urllib.parse import unquote
 from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretStr
 from itwin_async._core.validation import check_callback, check_directory, check_flag
-from itwin_async._files.download import Download, OnDownloadProgress
+from itwin_async._files.download import Download
+from itwin_async._files.progress import OnDownloadProgress
 from itwin_async._files.remote_files import RemoteFile
 from itwin_async.errors import ITwinError
 from itwin_async.extensions.versions import (

@@ -1,5 +1,6 @@
 """The iModels API: iModels of an iTwin, their changesets, and the extended data of changesets."""
 
+from itwin_async.imodels.changeset_download import DownloadedChangesets
 from itwin_async.imodels.changesets import (
     Application,
     Changeset,
@@ -14,6 +15,7 @@ __all__ = [
     "Application",
     "Changeset",
     "ChangesetLinks",
+    "DownloadedChangesets",
     "ExtendedData",
     "Extent",
     "IModel",

@@ -1,0 +1,22 @@
+"""How far a download is, as ``on_progress`` is told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadProgress:
+    """How far a download is: ``files_done`` of the ``files`` are complete.
+
+    ``bytes_done`` are on the disk, of all files; they become fewer where a file begins again.
+    ``bytes_total`` is None until the size of each file is known.
+    """
+
+    files: int
+    files_done: int
+    bytes_done: int
+    bytes_total: int | None
+
+
+OnDownloadProgress: TypeAlias = Callable[[DownloadProgress], object]

@@ -31,7 +31,12 @@ METHODS = {
     if not name.startswith("_")
 }
 # What the contract names besides single operations.
-LONGER = {"wait_until_ready", "download_version"}
+LONGER = {
+    "wait_until_ready",
+    "download_version",
+    "download_changeset",
+    "download_changesets",
+}
 # What a method is called with, by the name or the annotation of an argument that it needs.
 NAMED = {"callback_url": "https://a.example/", "event_types": ["a"], "scope": "Account"}
 SAMPLES = {str: "a", str | int: 1, object: {"a": 1}}

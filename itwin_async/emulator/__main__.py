@@ -79,12 +79,15 @@ def main(
     )
     parser.add_argument("--host", help="address to listen on")
     parser.add_argument(
+        "--storage-type", choices=("azure", "google"), help="how addresses of files are spelled"
+    )
+    parser.add_argument(
         "--user",
         action="append",
         dest="users",
         metavar="NAME[:RIGHTS]",
-        help="somebody who can sign in; rights are owner (the default), reader or none; may be"
-        " repeated",
+        help="somebody who can sign in; rights are owner (the default), reader, viewer or none; may"
+        " be repeated",
     )
     parser.add_argument(
         "--redirect-uri",

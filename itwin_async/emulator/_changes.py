@@ -78,7 +78,6 @@ class PlatformChanges:
             _arguments.check_bytes("file", file)
             if file_size is not None:
                 raise ValueError("file and file_size exclude each other")
-            file_size = len(file)
         files = (
             None
             if changed_files is None
@@ -87,7 +86,7 @@ class PlatformChanges:
         encoded = None if data is None else _encode(data)
         fields: dict[str, Any] = {
             "description": description,
-            "content": file,
+            "file": file,
             "containing_changes": containing_changes,
             "group_id": group_id,
         }

@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from itwin_async.auth import ClientCredentials
 from itwin_async.emulator._activity import Activity
-from itwin_async.emulator._api.url_signing import UrlSigner
+from itwin_async.emulator._api.url_signing import StorageType, UrlSigner
 from itwin_async.emulator._controls import Controls
 from itwin_async.emulator._identity.clients import (
     DEFAULT_REDIRECT_URIS,
@@ -49,15 +49,16 @@ class Emulator(Controls):
 
     ``per_minute`` is the rate limit: no sixty seconds hold more admitted API requests. ``latency``
     is the wait in seconds before each response of the API, ``token_lifetime`` and
-    ``download_lifetime`` those of access tokens and signed download addresses. A page has at most
+    ``download_lifetime`` those of access tokens and signed addresses of files, which are spelled
+    as those of the ``storage_type``, azure or google, are. A page has at most
     ``max_top`` items, and links then say so; or at most ``max_items``, while links repeat the
     ``$top`` that was asked for.
 
     ``users`` are the people who can sign in, such as ``"ada"`` and ``"ray:reader"``: after the
-    colon ``owner`` (the default), ``reader`` (403 on writes) or ``none`` (no iTwins, and 403 on
-    everything else). ``redirect_uris`` are the registered ones, which must match exactly. A refresh
-    token can be used once, within ``refresh_token_lifetime`` seconds; using it again revokes all
-    refresh tokens of that sign-in.
+    colon ``owner`` (the default), ``reader`` (403 on writes), ``viewer`` (nor downloads of iModels)
+    or ``none`` (no iTwins, and 403 on everything else). ``redirect_uris`` are the registered ones,
+    which must match exactly. A refresh token can be used once, within ``refresh_token_lifetime``
+    seconds; using it again revokes all refresh tokens of that sign-in.
 
     ``requests`` are the records of all requests in the order of their arrival, ``faults`` the plan
     of faults, ``max_in_flight`` the most API requests there ever were between their arrival and the
@@ -85,6 +86,7 @@ class Emulator(Controls):
         token_lifetime: float = 3600,
         refresh_token_lifetime: float = 30 * _DAY,
         download_lifetime: float = 3600,
+        storage_type: StorageType = "azure",
         users: Sequence[str] = DEFAULT_USERS,
         redirect_uris: Sequence[str] = DEFAULT_REDIRECT_URIS,
         max_top: int | None = None,
@@ -127,7 +129,7 @@ class Emulator(Controls):
         pipeline = Pipeline(
             state=state,
             identity=identity,
-            signer=UrlSigner(seed, download_lifetime, clock),
+            signer=UrlSigner(seed, download_lifetime, clock, storage_type),
             rate_limit=limit,
             latency=latency,
             max_top=max_top,

@@ -27,8 +27,11 @@ from itwin_async.emulator._rate_limit import RateLimit, too_many_requests
 from itwin_async.emulator._response import RefusedError, Response, error_response, refuse
 from itwin_async.emulator._routes import find_route
 from itwin_async.emulator._state.state import State
+from itwin_async.emulator._state.storage import MAX_UPLOADED
 from itwin_async.emulator._writer import write_response
 
+_STORAGE: Final = "/storage/"
+_MAX_BODY: Final = 1 << 20  # bytes
 _CORRELATION_ID: Final = "X-Correlation-Id"
 _VENDOR: Final = re.compile(r"application/vnd\.bentley\.itwin-platform\.v(\d+)\+json")
 
@@ -62,11 +65,8 @@ class Pipeline:
         started = time.monotonic()
         path = request.raw_path.partition("?")[0]
         route, params = find_route(request.method, path) or (None, {})
-        body, is_too_large = b"", False
-        try:
-            body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            is_too_large = True
+        body = await _read_body(request, MAX_UPLOADED if path.startswith(_STORAGE) else _MAX_BODY)
+        is_too_large = body is None
         record = RequestRecord(
             operation=None if route is None else route.name,
             method=request.method,
@@ -74,7 +74,7 @@ class Pipeline:
             target=request.raw_path,
             query=request.rel_url.query,
             headers=request.headers,
-            body=body,
+            body=body or b"",
             started=started,
         )
         is_api = route is not None and route.is_api
@@ -175,6 +175,16 @@ class Pipeline:
             return route.handler(request)
         except (RefusedError, OAuthError) as refusal:
             return refusal.response
+
+
+async def _read_body(request: web.BaseRequest, most: int) -> bytes | None:
+    """The body, or None for one of more bytes than that."""
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            return None
+    return bytes(body)
 
 
 def _authenticate(identity: IdentityServer, headers: Mapping[str, str]) -> User:

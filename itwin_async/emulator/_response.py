@@ -15,13 +15,15 @@ _GUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNOR
 class Response:
     """One HTTP response. Its body is ``json`` to encode, or ``raw`` bytes as they are.
 
-    ``chunks`` makes the bytes piece by piece, so that a large page does not block the loop.
+    ``chunks`` makes the bytes piece by piece, so that a large page does not block the loop; where
+    their ``length`` is known, they are sent while they are made.
     """
 
     status: int = 200
     json: object = None
     raw: bytes | None = None
     chunks: Callable[[], Iterator[bytes]] | None = None
+    length: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     content_type: str = "application/json"
 

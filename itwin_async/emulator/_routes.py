@@ -13,6 +13,7 @@ from itwin_async.emulator._api import (
     itwins,
     packages,
     sign_in,
+    storage,
     users,
     webhooks,
 )
@@ -25,6 +26,7 @@ _DATA: Final = f"{_CHANGESETS}/{{changeset}}/extendeddata"
 _VERSIONS: Final = "/extensions/{extension_id}/versions"
 _WEBHOOK: Final = "/webhooks/{webhook_id}"
 _BLOBS: Final = "/blob/{extension_id}/{number}"
+_FILE: Final = "/storage/{container}/{name}"
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 
 _CLIENT_OPERATIONS: Final = (
@@ -71,6 +73,8 @@ _OTHERS: Final = (
     route("GET", f"{_DISCOVERY}/jwks", sign_in.jwks, Access.PUBLIC),
     route("GET", f"{_BLOBS}/files/{{name}}", downloads.download, Access.PUBLIC),
     route("GET", f"{_BLOBS}/archive.zip", downloads.download_archive, Access.PUBLIC),
+    route("GET", _FILE, storage.download, Access.PUBLIC),
+    route("PUT", _FILE, storage.upload, Access.PUBLIC),
 )
 
 ROUTES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(

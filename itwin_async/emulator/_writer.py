@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from aiohttp import web
@@ -53,22 +53,27 @@ async def write_response(
     if _first(faults, Reset) is not None:
         _reset(transport)
         raise ConnectionResetError("reset by a fault")
-    body = await _encode_in_turns(response)
+    pieces: Iterable[bytes | bytearray]
+    if response.length is not None and response.chunks is not None:
+        size, pieces = response.length, response.chunks()
+    else:
+        body = await _encode_in_turns(response)
+        size, pieces = len(body), (body,)
     all_headers = {**response.headers, **headers}
-    if body:
+    if size:
         all_headers.setdefault("Content-Type", response.content_type)
     cut, slow = _first(faults, Cut), _first(faults, Slow)
-    if cut is None and slow is None and len(body) <= _CHUNK:
+    if cut is None and slow is None and size <= _CHUNK:
+        body = b"".join(pieces)
         whole = web.Response(status=response.status, headers=all_headers, body=body)
         await whole.prepare(request)
         await whole.write_eof()
         return whole
     stream = web.StreamResponse(status=response.status, headers=all_headers)
-    stream.content_length = len(body)
+    stream.content_length = size
     await stream.prepare(request)
-    size = 0 if request.method == "HEAD" else len(body)
-    end = size if cut is None else min(cut.after_bytes, size)
-    await _write_body(stream, memoryview(body)[:end], slow)
+    end = 0 if request.method == "HEAD" else size if cut is None else min(cut.after_bytes, size)
+    await _write_body(stream, pieces, end, slow)
     if cut is None:
         await stream.write_eof()
         return stream
@@ -80,13 +85,21 @@ async def write_response(
     raise ConnectionResetError("cut by a fault")
 
 
-async def _write_body(stream: web.StreamResponse, body: memoryview, slow: Slow | None) -> None:
+async def _write_body(
+    stream: web.StreamResponse, pieces: Iterable[bytes | bytearray], end: int, slow: Slow | None
+) -> None:
+    """Write the first ``end`` bytes."""
     size = _CHUNK if slow is None else slow.chunk
-    for start in range(0, len(body), size):
-        chunk = body[start : start + size]
-        await stream.write(chunk)
-        if slow is not None:
-            await asyncio.sleep(len(chunk) / slow.bytes_per_second)
+    for piece in pieces:
+        if not end:
+            return
+        body = memoryview(piece)[:end]
+        end -= len(body)
+        for start in range(0, len(body), size):
+            chunk = body[start : start + size]
+            await stream.write(chunk)
+            if slow is not None:
+                await asyncio.sleep(len(chunk) / slow.bytes_per_second)
 
 
 async def _flush(transport: asyncio.Transport) -> None:

@@ -89,7 +89,7 @@ async def test_a_push_has_what_it_was_given(web):
         fields = ("description", "fileSize", "containingChanges", "groupId", "state")
         assert [found[name] for name in fields] == ["Night run", 3, 5, "g", "fileUploaded"]
         _, by_id, _ = await web(emulator, f"{IMODEL}/changesets/{found['id'].upper()}")
-        assert by_id == body
+        assert by_id["changeset"]["id"] == found["id"]
         path = f"{IMODEL}/changesets/extendeddata"
         stored = await web.items(emulator, path, "extendedData")
         assert [each["changesetIndex"] for each in stored] == [1, 4]

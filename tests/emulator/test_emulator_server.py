@@ -252,7 +252,7 @@ async def run_alone(*arguments):
         (("--host", ""), "host must not be empty\n"),
         (
             ("--user", "ada:admin"),
-            "the rights of a user must be owner, reader or none, not 'admin'\n",
+            "the rights of a user must be owner, reader, viewer or none, not 'admin'\n",
         ),
         (
             ("--redirect-uri", "here"),

@@ -435,7 +435,7 @@ async def test_each_endpoint_meets_its_faults(web, emulator, operation):
         ({"users": "ada"}, TypeError, "users must be a sequence of str such as"),
         ({"users": [1]}, TypeError, "a user must be a str, not int"),
         ({"users": [":reader"]}, ValueError, "a user must have a name, not ':reader'"),
-        ({"users": ["a:x"]}, ValueError, "must be owner, reader or none, not 'x'"),
+        ({"users": ["a:x"]}, ValueError, "must be owner, reader, viewer or none, not 'x'"),
         ({"users": ["a", "a:reader"]}, ValueError, "the user 'a' is there twice"),
         ({"redirect_uris": "http://x/"}, TypeError, "must be a sequence of str, not str"),
         ({"redirect_uris": ["x"]}, ValueError, "must be an http or https address"),

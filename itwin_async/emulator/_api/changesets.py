@@ -7,6 +7,7 @@ from itwin_async.emulator._api.odata import read_order, read_parameter
 from itwin_async.emulator._api.paging import LinkStyle
 from itwin_async.emulator._api.request import Request
 from itwin_async.emulator._api.resource import Resource
+from itwin_async.emulator._api.storage import download_link
 from itwin_async.emulator._response import Response
 from itwin_async.emulator._state.imodels import IModel
 from itwin_async.emulator._state.seed import JSON
@@ -53,8 +54,12 @@ def _render(request: Request, imodel: IModel, index: int, *, full: bool) -> JSON
     if full:
         item["application"] = changeset.application
         item["synchronizationInfo"] = changeset.synchronization_info
-        # A download needs a permission that the emulator's application does not have.
-        links |= {"namedVersion": None, "currentOrPrecedingCheckpoint": None, "download": None}
+        file = changeset.file_name
+        links |= {
+            "namedVersion": None,
+            "currentOrPrecedingCheckpoint": None,
+            "download": download_link(request, imodel.id, file, changeset.file_size),
+        }
     return item
 
 

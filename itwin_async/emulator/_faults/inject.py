@@ -75,15 +75,18 @@ def short_circuit(faults: Sequence[Fault], route: Route | None) -> Response | No
 
 def _edit_body(response: Response, function: Callable[[Any], Any]) -> Response:
     # A copy, so that an edit never changes what the emulator keeps.
-    is_json = response.json is not None or response.chunks is not None
-    body: Any = msgspec.json.decode(encode_body(response)) if is_json else response.raw
+    is_file = response.raw is not None or response.length is not None
+    is_json = not is_file and (response.json is not None or response.chunks is not None)
+    body: Any = encode_body(response) if is_file else None
+    if is_json:
+        body = msgspec.json.decode(encode_body(response))
     result = check_not_awaitable(function(body))
     result = body if result is None else result
+    plain = replace(response, json=None, raw=None, chunks=None, length=None)
     if result is None or isinstance(result, bytes):
-        return replace(response, json=None, raw=result, chunks=None)
+        return replace(plain, raw=result)
     # Encoded here, where a failure can still be blamed on the function.
-    encoded = msgspec.Raw(msgspec.json.encode(result))
-    return replace(response, json=encoded, raw=None, chunks=None)
+    return replace(plain, json=msgspec.Raw(msgspec.json.encode(result)))
 
 
 def apply_edits(response: Response, faults: Sequence[Fault], record: RequestRecord) -> Response:

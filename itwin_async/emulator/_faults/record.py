@@ -14,9 +14,9 @@ class RequestRecord:
     """One request that arrived.
 
     ``path`` and ``target`` (path and query) are as they were sent, ``query`` is decoded.
-    ``operation`` is None where no operation fits, "token" for the token endpoint, "download" and
-    "download_archive" for files. Times are those of ``time.monotonic``; ``status`` is the one that
-    was sent, and stays None when none was.
+    ``operation`` is None where no operation fits, "token" for the token endpoint, "download",
+    "download_archive" and "upload" for files. Times are those of ``time.monotonic``; ``status`` is
+    the one that was sent, and stays None when none was.
     """
 
     operation: str | None

@@ -2,21 +2,25 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Final, Literal, cast, get_args
 
 from itwin_async.emulator import _arguments
 from itwin_async.emulator._identity.clients import SERVICE_CLIENT_ID
 from itwin_async.emulator._state import seed
 from itwin_async.emulator._state.seed import JSON
 
-Rights = Literal["owner", "reader", "none"]
-_RIGHTS: Final[dict[str, Rights]] = {"owner": "owner", "reader": "reader", "none": "none"}
+Rights = Literal["owner", "reader", "viewer", "none"]
+_RIGHTS: Final[dict[str, Rights]] = {rights: rights for rights in get_args(Rights)}
 DEFAULT_USERS: Final = ("owner", "reader:reader", "guest:none")
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One account; an ``owner`` may do everything, a ``reader`` look, and ``none`` nothing."""
+    """One account.
+
+    An ``owner`` may do everything, a ``reader`` look and download, a ``viewer`` only look, and
+    ``none`` nothing.
+    """
 
     name: str
     rights: Rights
@@ -31,6 +35,11 @@ class User:
     def can_read(self) -> bool:
         """Whether it may look at the data of the platform."""
         return self.rights != "none"
+
+    @property
+    def can_download(self) -> bool:
+        """Whether it may read the files of iModels."""
+        return self.rights in {"owner", "reader"}
 
     @property
     def can_write(self) -> bool:
@@ -100,7 +109,9 @@ def parse_users(users: Sequence[str]) -> dict[str, User]:
         if not name:
             raise ValueError(f"a user must have a name, not {item!r}")
         if rights not in _RIGHTS:
-            raise ValueError(f"the rights of a user must be owner, reader or none, not {rights!r}")
+            raise ValueError(
+                f"the rights of a user must be owner, reader, viewer or none, not {rights!r}"
+            )
         if name in parsed:
             raise ValueError(f"the user {name!r} is there twice")
         email = f"{name.lower().replace(' ', '.')}@example.com"

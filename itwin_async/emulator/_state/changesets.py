@@ -1,20 +1,17 @@
 """Changesets: the seeded ones, derived from the seed, and those that were pushed since."""
 
-import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from itwin_async.emulator._state import seed
 from itwin_async.emulator._state.seed import JSON
 
-_BLOCK: Final = 1 << 16  # bytes
 DEFAULT_APPLICATION: Final[JSON] = {"id": "imodel-synchronizer", "name": "iModel Synchronizer"}
 
 
 @dataclass(slots=True, kw_only=True)
 class Changeset:
-    """One changeset. ``content`` is its file; None where its bytes are derived from its id."""
+    """One changeset. Its file is in the storage, in the container of the iModel."""
 
     index: int
     id: str
@@ -29,18 +26,11 @@ class Changeset:
     group_id: str | None = None
     application: JSON | None = field(default_factory=DEFAULT_APPLICATION.copy)
     synchronization_info: JSON | None = None
-    content: bytes | None = field(default=None, repr=False)
 
-    def read(self, start: int, stop: int) -> Iterator[bytes]:
-        """The bytes of its file from ``start`` to ``stop``, in pieces."""
-        if self.content is not None:
-            yield self.content[start:stop]
-            return
-        for number in range(start // _BLOCK, -(-stop // _BLOCK)):
-            begin = number * _BLOCK
-            name = f"{self.id}\x1f{number}".encode()
-            block = hashlib.shake_128(name).digest(min(_BLOCK, self.file_size - begin))
-            yield block[max(start - begin, 0) : stop - begin]
+    @property
+    def file_name(self) -> str:
+        """The name of its file in the storage."""
+        return f"changesets/{self.id}.cs"
 
 
 def seeded_changeset(

@@ -12,6 +12,7 @@ from itwin_async.emulator._state.imodels import IModel, seed_imodels
 from itwin_async.emulator._state.itwins import seed_itwins
 from itwin_async.emulator._state.packages import seed_packages
 from itwin_async.emulator._state.seed import JSON, Size
+from itwin_async.emulator._state.storage import Storage
 from itwin_async.emulator._state.webhooks import Webhook
 
 
@@ -29,6 +30,7 @@ class State:
         self.extensions: Collection[Extension] = Collection(lambda: seed_extensions(size))
         self.packages: Collection[JSON] = Collection(lambda: seed_packages(size), exact=True)
         self.webhooks: Collection[Webhook] = Collection()
+        self.storage = Storage()
         self._added_imodels = 0
 
     def timestamp(self, digits: int = 7) -> str:
@@ -48,9 +50,10 @@ class State:
     def delete_imodel(self, imodel: IModel) -> None:
         """Remove an iModel with all that belongs to it."""
         del self.imodels[imodel.id]
+        self.storage.drop(imodel.id)
 
-    def push_changeset(self, imodel: IModel, **fields: Any) -> Changeset:
-        """Add a changeset with these fields, dated now."""
+    def push_changeset(self, imodel: IModel, file: bytes | None = None, **fields: Any) -> Changeset:
+        """Add a changeset with this file and these fields, dated now."""
         index = imodel.changeset_count + 1
         usual: dict[str, Any] = {
             "index": index,
@@ -60,6 +63,10 @@ class State:
             "creator_id": seed.guid("user", index % 3),
             "file_size": 1024 + seed.number(100_000, imodel.number, index),
         }
+        if file is not None:
+            usual["file_size"] = len(file)
         changeset = Changeset(**(usual | fields))
+        if file is not None:
+            self.storage.put(imodel.id, changeset.file_name, file)
         imodel.pushed.append(changeset)
         return changeset

@@ -34,7 +34,7 @@ SENSORS = "41d94bd4-46b8-48e9-a29a-7c7704a7e662"
 
 
 def test_every_route_is_found_and_served():
-    assert len(ROUTES) == 20
+    assert len(ROUTES) >= 20
     for route in TABLE:
         path = route.path.rstrip("/")
         for each in (path, f"{path}/"):

@@ -1,4 +1,4 @@
-"""Who asks, by the environment and the login that is stored."""
+"""What the environment says: who asks, by variables or a stored login; where plain http goes."""
 
 import os
 
@@ -32,3 +32,11 @@ def provider_of_environment(base_url: str | None) -> tuple[TokenSource, str | No
         f"{missing}, and nobody is signed in: set ITWIN_CLIENT_ID and ITWIN_CLIENT_SECRET, or "
         "ITWIN_ACCESS_TOKEN, or run: itwin-async auth login"
     )
+
+
+def plain_http_allowed() -> bool:
+    """Whether the environment allows plain http; `ValueError` where the variable is unclear."""
+    value = environment("ITWIN_ALLOW_PLAIN_HTTP")
+    if value is not None and value not in {"1", "true"}:
+        raise ValueError("ITWIN_ALLOW_PLAIN_HTTP must be 1 or true, or not be set")
+    return value is not None

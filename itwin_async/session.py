@@ -21,14 +21,12 @@ from itwin_async._http.transport import ClientSession, Transport
 from itwin_async._pagination.custom_calls import CustomCalls
 from itwin_async._pagination.list_context import ListContext, ReadAheadBudget
 from itwin_async._pagination.operation_group import GroupAttribute, OperationGroup
-from itwin_async._sign_in.browser import check_open_browser
-from itwin_async.auth import ClientCredentials, Token, TokenProvider, TokenSource, environment
-from itwin_async.environment import provider_of_environment
+from itwin_async.auth import ClientCredentials, TokenProvider, TokenSource, environment
+from itwin_async.environment import plain_http_allowed, provider_of_environment
 from itwin_async.events import OnEvent, Stats
 from itwin_async.limits import Limiter, rate_limiter_of
 from itwin_async.retries import Retry
-from itwin_async.sign_in import OpenBrowser, SignInFlow, UserSignIn
-from itwin_async.users import GET_ME, User
+from itwin_async.sign_in import SignInCalls, UserSignIn
 
 if TYPE_CHECKING:  # imported when an attribute is first used: `GroupAttribute`
     from itwin_async.extensions import Extensions
@@ -56,7 +54,7 @@ class SessionOptions(TypedDict, total=False):
     allow_plain_http: bool
 
 
-class ITwinSession(CustomCalls):
+class ITwinSession(CustomCalls, SignInCalls):
     """A client of the iTwin Platform: one token, one limiter, one pool of connections.
 
     Build it anywhere; from its first use on it belongs to that event loop and process. Close it
@@ -138,7 +136,7 @@ class ITwinSession(CustomCalls):
             )
         if isinstance(token_provider, UserSignIn):
             token_provider.authority_at(str(base))
-        self._token_provider: Final = token_provider
+        self._token_provider = token_provider
         check_type("limiter", limiter, Limiter)
         check_type("retry", retry, Retry)
         check_type("http", http, ClientSession)
@@ -193,7 +191,7 @@ class ITwinSession(CustomCalls):
                 itwins = [found async for found in itwin.itwins.list_itwins()]
         """
         if "allow_plain_http" not in options:
-            options["allow_plain_http"] = _plain_http_allowed()
+            options["allow_plain_http"] = plain_http_allowed()
         url = SecretValue(base_url or environment("ITWIN_BASE_URL"))
         secret_options = SecretDict(options)  # a proxy's URL may have a password in it
         del base_url, options
@@ -232,65 +230,6 @@ class ITwinSession(CustomCalls):
     def stats(self) -> Stats:
         """What the session has done so far, as it is now."""
         return self._executor.instrumentation.stats
-
-    async def sign_in(
-        self,
-        *,
-        open_browser: OpenBrowser = True,
-        timeout: float = 180.0,  # noqa: ASYNC109 - of the person, not of the await
-    ) -> None:
-        """Sign in as a person with a browser on this machine; for a session with a `UserSignIn`.
-
-        Listens on loopback for the browser to come back, opens it and waits ``timeout`` seconds.
-        Where no browser can be opened, or ``open_browser`` is False, the address is shown: as a
-        link in a notebook, else in a line on standard error. ``open_browser`` may also be a
-        callable, which is given the address in the event loop; what it returns may be awaitable.
-        Calls at the same time share one browser page.
-
-        Raises `TransportError` with the reason "timeout" where nobody came back, and
-        `UnauthorizedError` with the host's ``code`` where the sign-in was refused. Raises
-        `RuntimeError` for a session with another provider, and `OSError` where no port of the
-        redirect addresses is free or the token store cannot be used::
-
-            itwin = ITwinSession(UserSignIn("my-client-id"))
-            await itwin.sign_in()
-        """
-        check_open_browser(open_browser)
-        check_seconds("timeout", timeout)
-        provider = self._user_sign_in()
-        with self._executor.lifecycle.scope():
-            token = await provider.sign_in(
-                self._executor.external, open_browser=open_browser, seconds=timeout
-            )
-            self._executor.tokens.replace(token)
-
-    def begin_sign_in(self) -> SignInFlow:
-        """Begin to sign in a person whose browser runs elsewhere; for a `UserSignIn`.
-
-        For a remote kernel, SSH and web applications: let the person open ``flow.url``, and await
-        ``flow.finish(address)`` with the address that the browser was sent to, also when the page
-        there cannot be shown. It comes back to the first of the provider's ``redirect_uris``.
-        """
-        return SignInFlow(
-            self._user_sign_in(),
-            self._executor.external,
-            self._executor.lifecycle.scope,
-            self._executor.tokens.replace,
-        )
-
-    async def sign_out(self) -> None:
-        """Revoke the refresh token of who signed in, and forget it; for a `UserSignIn`.
-
-        It is forgotten even where that fails. The access token goes on to be valid until its end,
-        at most an hour, but this session no longer has it.
-        """
-        provider = self._user_sign_in()
-        with self._executor.lifecycle.scope():
-            self._executor.tokens.replace(None)
-            try:
-                await provider.sign_out(self._executor.external)
-            finally:
-                self._executor.tokens.replace(None)
 
     def with_options(
         self,
@@ -331,27 +270,6 @@ class ITwinSession(CustomCalls):
         view._options = {**self._options, **options}
         return view
 
-    async def get_me(self) -> User:
-        """The person whose token this is.
-
-        Platform page: https://developer.bentley.com/apis/users/operations/me/
-        """
-        answer = await self._executor.execute_decoded(GET_ME.request())
-        return answer.user
-
-    async def get_token(self) -> Token:
-        """A token that can be used now, for a tool of your own; never log it."""
-        with self._executor.lifecycle.scope():
-            return await self._executor.tokens.get(self._executor.external)
-
-    def _user_sign_in(self) -> UserSignIn:
-        if not isinstance(self._token_provider, UserSignIn):
-            raise RuntimeError(  # noqa: TRY004 - no argument is wrong
-                "only a session with a UserSignIn as its token provider signs a person in, not one "
-                f"with {type(self._token_provider).__name__}"
-            )
-        return self._token_provider
-
     async def __aenter__(self) -> Self:
         self._executor.lifecycle.check_open()
         return self
@@ -364,14 +282,6 @@ class ITwinSession(CustomCalls):
     async def aclose(self) -> None:
         """Close: running calls and lists raise `RuntimeError`. Doing it twice is fine."""
         await self._executor.lifecycle.aclose()
-
-
-def _plain_http_allowed() -> bool:
-    """Whether the environment allows plain http; `ValueError` where the variable is unclear."""
-    value = environment("ITWIN_ALLOW_PLAIN_HTTP")
-    if value is not None and value not in {"1", "true"}:
-        raise ValueError("ITWIN_ALLOW_PLAIN_HTTP must be 1 or true, or not be set")
-    return value is not None
 
 
 def _check_token_provider(value: object) -> None:

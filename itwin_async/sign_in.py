@@ -1,45 +1,31 @@
-"""Signing in as a person: the provider, the page in a browser, and the address that comes back."""
+"""Signing in as a person: the provider, and the methods of a session that use it."""
 
-import asyncio
-import errno
-import logging
-import os
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+import functools
+from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from itwin_async._aio.loops import background
-from itwin_async._aio.threads import DedicatedThread, completed
 from itwin_async._core.oauth import (
     AuthorizationRequest,
     authorization_request,
     check_authority,
     check_redirect,
-    code_form,
-    parse_redirect,
-    parse_refresh_token,
-    query_of,
-    refresh_form,
-    revocation_form,
 )
 from itwin_async._core.secrets import SecretStr, SecretValue
 from itwin_async._core.urls import split
-from itwin_async._core.validation import check_text
-from itwin_async._sign_in.browser import OpenBrowser, in_browser, link_html, open_address
-from itwin_async._sign_in.page import SharedSignIn, SignInPage
-from itwin_async._sign_in.store_entry import StoreEntry
-from itwin_async.auth import Token, TokenRequester, parse_token, sign_in_host
-from itwin_async.errors import ServerError, TransportError, UnauthorizedError
+from itwin_async._core.validation import check_seconds, check_text
+from itwin_async._http.executor import RequestExecutor
+from itwin_async._sign_in.browser import OpenBrowser, check_open_browser, in_browser
+from itwin_async._sign_in.flow import SignInFlow
+from itwin_async._sign_in.page import SharedSignIn, listen
+from itwin_async._sign_in.refresh_tokens import RefreshTokens
+from itwin_async.auth import Token, TokenRequester, TokenSource, sign_in_host
 from itwin_async.token_store import MemoryTokenStore, TokenStore
+from itwin_async.users import GET_ME, User
 
-__all__ = ["OpenBrowser", "SignInFlow", "UserSignIn", "in_browser"]
+__all__ = ["OpenBrowser", "SignInCalls", "SignInFlow", "UserSignIn", "in_browser"]
 
-_logger = logging.getLogger("itwin_async")
 _SCOPE: Final = "itwin-platform offline_access"
 _REDIRECTS: Final = ("http://localhost:3000/signin-callback",)
-_ADVICE: Final = "call `await itwin.sign_in()`, or run: itwin-async auth login"
-_BROWSER_LINGER: Final = 1.0  # seconds for a browser of the caller's own to come to its end
-_GRACE: Final = 3.0  # seconds in which a response on its way is kept, although nobody waits for it
 
 
 class UserSignIn:
@@ -92,9 +78,12 @@ class UserSignIn:
         self.redirect_uris: Final = tuple(redirect_uris)
         self.authority: Final = None if authority is None else check_authority(authority)
         self.scope: Final = " ".join(scope.split())
-        self._secret: Final = None if secret.value is None else SecretStr(secret.value)
-        self._store: Final[TokenStore] = MemoryTokenStore() if store is None else store
-        self._unsaved: dict[str, SecretStr] = {}  # newer than what the store could keep
+        self._tokens: Final = RefreshTokens(
+            client_id,
+            None if secret.value is None else SecretStr(secret.value),
+            self.scope,
+            MemoryTokenStore() if store is None else store,
+        )
         self._under_way: SharedSignIn | None = None
 
     def __repr__(self) -> str:
@@ -122,9 +111,7 @@ class UserSignIn:
 
         Raises `UnauthorizedError` where nobody did, or where the sign-in has ended.
         """
-        async with self._locked(self._key(sign_in)) as entry:
-            work = background(self._renew(sign_in, entry), "renewal of a sign-in")
-            return await completed(work, grace=_GRACE)
+        return await self._tokens.renew(sign_in, self.authority_at(sign_in.base_url))
 
     def begin(self, requester: TokenRequester, redirect_uri: str) -> AuthorizationRequest:
         """A sign-in that ends with `redeem`."""
@@ -135,8 +122,7 @@ class UserSignIn:
         self, requester: TokenRequester, request: AuthorizationRequest, code: SecretStr
     ) -> Token:
         """The access token for a code. A refresh token that comes with it is kept."""
-        work = background(self._redeem(requester, request, code), "sign-in")
-        return await completed(work, grace=_GRACE)
+        return await self._tokens.redeem(requester, request, code)
 
     async def sign_in(
         self, requester: TokenRequester, *, open_browser: OpenBrowser, seconds: float
@@ -145,194 +131,107 @@ class UserSignIn:
         under_way = self._under_way
         if under_way is None or not under_way.joinable():
             under_way = self._under_way = SharedSignIn()
-            under_way.begin(self._listen_and_redeem(requester, open_browser, under_way))
+            under_way.begin(self._open_and_redeem(requester, open_browser, under_way))
         return await under_way.wait(seconds)
 
     async def sign_out(self, requester: TokenRequester) -> None:
         """Revoke the refresh token and forget it, also where the sign-in host does not answer."""
-        key = self._key(requester)
-        async with self._locked(key) as entry:
-            token = await entry.load()
-            if token is None:
-                return
-            await entry.clear()
-            form = revocation_form(self.client_id, token, self._secret)
-            url = f"{self.authority_at(requester.base_url)}/connect/revocation"
-            await requester.post(url, form)
+        await self._tokens.revoke(requester, self.authority_at(requester.base_url))
 
-    def _key(self, requester: TokenRequester) -> str:
-        return f"{self.authority_at(requester.base_url)} {self.client_id} {self.scope}"
-
-    @asynccontextmanager
-    async def _locked(self, key: str) -> "AsyncGenerator[StoreEntry]":
-        """What the store keeps under a key, locked for all others."""
-        thread = DedicatedThread("token store")
-        entry = StoreEntry(self._store, self._unsaved, key, thread)
-        try:
-            try:
-                await entry.enter()
-                yield entry
-            finally:
-                await entry.leave()
-        finally:
-            thread.close()
-
-    async def _renew(self, requester: TokenRequester, entry: "StoreEntry") -> Token:
-        refused: UnauthorizedError | None = None
-        used: SecretStr | None = None
-        try:
-            while (token := await entry.load()) is not None and token != used:
-                used, refused = token, None
-                try:
-                    return await self._refresh(requester, entry, token)
-                except UnauthorizedError as error:
-                    if error.code != "invalid_grant":
-                        raise
-                    refused = error
-                # Another process that did not lock the store may have renewed it: look again.
-            if refused is None:
-                raise UnauthorizedError(f"nobody is signed in: {_ADVICE}")
-            await entry.clear()
-            refused.message = f"the sign-in has ended: {_ADVICE} ({refused.message})"
-            refused.args = (refused.message,)
-            raise refused
-        finally:
-            refused = None  # it leads to this frame
-
-    async def _refresh(
-        self, requester: TokenRequester, entry: "StoreEntry", refresh_token: SecretStr
+    async def _open_and_redeem(
+        self, requester: TokenRequester, open_browser: OpenBrowser, under_way: SharedSignIn
     ) -> Token:
-        form = refresh_form(self.client_id, refresh_token, self._secret)
-        answer = SecretValue(await requester.post(self._token_url(requester), form))
-        newest = parse_refresh_token(answer.value)
-        if newest is not None and newest != refresh_token:
-            try:
-                await entry.save(newest)
-            except Exception as error:  # noqa: BLE001 - of a store of the user's own
-                _logger.warning(
-                    "The token store did not keep a refresh token (%s); it is kept in memory",
-                    type(error).__name__,
-                )
-        return parse_token(answer.value)
-
-    async def _redeem(
-        self, requester: TokenRequester, request: AuthorizationRequest, code: SecretStr
-    ) -> Token:
-        form = code_form(request, code, self._secret)
-        answer = SecretValue(await requester.post(self._token_url(requester), form))
-        token = parse_token(answer.value)
-        newest = parse_refresh_token(answer.value)
-        async with self._locked(self._key(requester)) as entry:
-            if newest is None:
-                await entry.clear()  # it would be somebody else's
-            else:
-                await entry.save(newest)
-        return token
-
-    def _token_url(self, requester: TokenRequester) -> str:
-        return f"{self.authority_at(requester.base_url)}/connect/token"
-
-    async def _listen_and_redeem(
-        self, requester: TokenRequester, open_browser: OpenBrowser, under_way: "SharedSignIn"
-    ) -> Token:
-        async with self._locked(self._key(requester)) as entry:
-            await entry.load()  # a store that cannot be used is refused before anybody signs in
-        listener = await self._listen(requester)
-        async with listener.server:
-            opening = background(open_address(open_browser, listener.request.url), "browser")
-            answer = background(listener.server.wait(), "answer of the browser")
-            try:
-                await asyncio.wait([opening, answer], return_when=asyncio.FIRST_COMPLETED)
-                if not answer.done():
-                    await opening  # or what it raises
-                    await answer
-                elif callable(open_browser):  # it may still read the page
-                    await asyncio.wait([opening], timeout=_BROWSER_LINGER)
-            finally:
-                opening.cancel()
-                answer.cancel()
-                await asyncio.wait([opening, answer])
-                if not opening.cancelled():
-                    opening.exception()  # looked at, or asyncio complains
+        # A store that cannot be used is refused before anybody signs in.
+        await self._tokens.check(self.authority_at(requester.base_url))
+        page = await listen([self.begin(requester, uri) for uri in self.redirect_uris])
+        code = await page.receive_code(open_browser)
         under_way.answered.set()
-        return await self.redeem(requester, listener.request, listener.take())
-
-    async def _listen(self, requester: TokenRequester) -> "SignInPage":
-        """Listen on the first redirect address on loopback whose port is free."""
-        reasons: list[str] = []
-        for uri in self.redirect_uris:
-            origin = check_redirect(uri)
-            if origin.scheme != "http":
-                continue
-            listener = SignInPage(self.begin(requester, uri))
-            try:
-                await listener.server.start()
-            except OSError as error:
-                number = error.errno or 0
-                reasons.append(f"port {origin.port}: {os.strerror(number) if number else error}")
-            else:
-                return listener
-        if not reasons:
-            raise ValueError(
-                "none of redirect_uris is http on loopback, where sign_in could listen: use "
-                "begin_sign_in"
-            )
-        raise OSError(
-            errno.EADDRINUSE,
-            f"no address of redirect_uris can be listened on: {', '.join(reasons)}",
-        )
+        return await self.redeem(requester, page.request, code)
 
 
-class SignInFlow:
-    """A sign-in whose browser runs elsewhere: open `url`, then `finish` with where it led to."""
+class SignInCalls:
+    """The part of `ITwinSession` about the person, or the application, whose token it has."""
 
-    def __init__(
+    _executor: RequestExecutor
+    _token_provider: TokenSource
+
+    async def sign_in(
         self,
-        provider: UserSignIn,
-        requester: TokenRequester,
-        running: Callable[[], AbstractContextManager[object]],
-        signed_in: Callable[[Token], None],
+        *,
+        open_browser: OpenBrowser = True,
+        timeout: float = 180.0,  # noqa: ASYNC109 - of the person, not of the await
     ) -> None:
-        self._provider = provider
-        self._requester = requester
-        self._running = running
-        self._signed_in = signed_in
-        self._request: Final = provider.begin(requester, provider.redirect_uris[0])
-        self._over = False
+        """Sign in as a person with a browser on this machine; for a session with a `UserSignIn`.
 
-    def __repr__(self) -> str:
-        return f"SignInFlow({self._request.authority}, redirect_uri={self._request.redirect_uri!r})"
+        Listens on loopback for the browser to come back, opens it and waits ``timeout`` seconds.
+        Where no browser can be opened, or ``open_browser`` is False, the address is shown: as a
+        link in a notebook, else in a line on standard error. ``open_browser`` may also be a
+        callable, which is given the address in the event loop; what it returns may be awaitable.
+        Calls at the same time share one browser page.
 
-    def _repr_html_(self) -> str:
-        return (
-            f"{link_html(self.url)}<p>then <code>await flow.finish(address)</code> with the "
-            "address that the browser was sent to</p>"
+        Raises `TransportError` with the reason "timeout" where nobody came back, and
+        `UnauthorizedError` with the host's ``code`` where the sign-in was refused. Raises
+        `RuntimeError` for a session with another provider, and `OSError` where no port of the
+        redirect addresses is free or the token store cannot be used::
+
+            itwin = ITwinSession(UserSignIn("my-client-id"))
+            await itwin.sign_in()
+        """
+        check_open_browser(open_browser)
+        check_seconds("timeout", timeout)
+        provider = self._user_sign_in()
+        with self._executor.lifecycle.scope():
+            token = await provider.sign_in(
+                self._executor.external, open_browser=open_browser, seconds=timeout
+            )
+            self._executor.tokens.replace(token)
+
+    def begin_sign_in(self) -> SignInFlow:
+        """Begin to sign in a person whose browser runs elsewhere; for a `UserSignIn`.
+
+        For a remote kernel, SSH and web applications: let the person open ``flow.url``, and await
+        ``flow.finish(address)`` with the address that the browser was sent to, also when the page
+        there cannot be shown. It comes back to the first of the provider's ``redirect_uris``.
+        """
+        provider, executor = self._user_sign_in(), self._executor
+        return SignInFlow(
+            provider.begin(executor.external, provider.redirect_uris[0]),
+            functools.partial(provider.redeem, executor.external),
+            executor.lifecycle.scope,
+            executor.tokens.replace,
         )
 
-    @property
-    def url(self) -> str:
-        """The address to open in a browser, by the person who signs in."""
-        return self._request.url
+    async def sign_out(self) -> None:
+        """Revoke the refresh token of who signed in, and forget it; for a `UserSignIn`.
 
-    async def finish(self, address: str) -> None:
-        """Sign in with the address that the browser was sent to, which may show an error there.
-
-        Raises `ValueError` for the address of another sign-in, after which this one can still be
-        finished, and `UnauthorizedError`, with the host's ``code``, where it was refused.
+        It is forgotten even where that fails. The access token goes on to be valid until its end,
+        at most an hour, but this session no longer has it.
         """
-        kind: type[object] = type(address)
-        query = query_of(SecretStr(address)) if issubclass(kind, str) else None
-        del address  # a report of an error shows the locals of its frames
-        if query is None:
-            raise TypeError(f"address must be a str, not {kind.__name__}")
-        with self._running():
-            code = parse_redirect(self._request, query)
-            if self._over:
-                raise ValueError("this sign-in is over: begin another")
-            self._over = True
+        provider = self._user_sign_in()
+        with self._executor.lifecycle.scope():
+            self._executor.tokens.replace(None)
             try:
-                token = await self._provider.redeem(self._requester, self._request, code)
-            except (TransportError, ServerError, asyncio.CancelledError):
-                self._over = False  # the code may still be good
-                raise
-            self._signed_in(token)
+                await provider.sign_out(self._executor.external)
+            finally:
+                self._executor.tokens.replace(None)
+
+    async def get_me(self) -> User:
+        """The person whose token this is.
+
+        Platform page: https://developer.bentley.com/apis/users/operations/me/
+        """
+        answer = await self._executor.execute_decoded(GET_ME.request())
+        return answer.user
+
+    async def get_token(self) -> Token:
+        """A token that can be used now, for a tool of your own; never log it."""
+        with self._executor.lifecycle.scope():
+            return await self._executor.tokens.get(self._executor.external)
+
+    def _user_sign_in(self) -> UserSignIn:
+        if not isinstance(self._token_provider, UserSignIn):
+            raise RuntimeError(  # noqa: TRY004 - no argument is wrong
+                "only a session with a UserSignIn as its token provider signs a person in, not one "
+                f"with {type(self._token_provider).__name__}"
+            )
+        return self._token_provider

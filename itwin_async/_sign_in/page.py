@@ -1,16 +1,26 @@
 """Waiting for a browser to come back: the page on loopback, and all who wait for it together."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+import errno
+import os
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, Final
 
 from itwin_async._aio.loops import background
 from itwin_async._aio.threads import completed
-from itwin_async._core.oauth import AuthorizationRequest, ForeignStateError, parse_redirect
+from itwin_async._core.oauth import (
+    AuthorizationRequest,
+    ForeignStateError,
+    check_redirect,
+    parse_redirect,
+)
 from itwin_async._core.secrets import SecretStr
 from itwin_async._http.loopback import LoopbackServer
+from itwin_async._sign_in.browser import OpenBrowser, open_address
 from itwin_async.auth import Token
 from itwin_async.errors import TransportError, UnauthorizedError, is_own, own_copy
+
+_BROWSER_LINGER: Final = 1.0  # seconds for a browser of the caller's own to come to its end
 
 
 class SignInPage:
@@ -31,14 +41,59 @@ class SignInPage:
             return "Not signed in", f"{error}. You can close this page.".replace("..", ".")
         return "Signed in", "You can close this page and go back to where you came from."
 
-    def take(self) -> SecretStr:
-        """The code, once the server has its answer."""
+    async def receive_code(self, open_browser: OpenBrowser) -> SecretStr:
+        """Open the browser and wait for the code that it brings back; then stop listening."""
+        async with self.server:
+            opening = background(open_address(open_browser, self.request.url), "browser")
+            answer = background(self.server.wait(), "answer of the browser")
+            try:
+                await asyncio.wait([opening, answer], return_when=asyncio.FIRST_COMPLETED)
+                if not answer.done():
+                    await opening  # or what it raises
+                    await answer
+                elif callable(open_browser):  # it may still read the page
+                    await asyncio.wait([opening], timeout=_BROWSER_LINGER)
+            finally:
+                opening.cancel()
+                answer.cancel()
+                await asyncio.wait([opening, answer])
+                if not opening.cancelled():
+                    opening.exception()  # looked at, or asyncio complains
+        return self._take()
+
+    def _take(self) -> SecretStr:
         outcome, self._outcome = self._outcome, None
         if isinstance(outcome, SecretStr):
             return outcome
         if isinstance(outcome, UnauthorizedError):
             raise outcome
         raise UnauthorizedError(str(outcome)) from None
+
+
+async def listen(requests: Sequence[AuthorizationRequest]) -> SignInPage:
+    """Listen on the first redirect address on loopback whose port is free."""
+    reasons: list[str] = []
+    for request in requests:
+        origin = check_redirect(request.redirect_uri)
+        if origin.scheme != "http":
+            continue
+        page = SignInPage(request)
+        try:
+            await page.server.start()
+        except OSError as error:
+            number = error.errno or 0
+            reasons.append(f"port {origin.port}: {os.strerror(number) if number else error}")
+        else:
+            return page
+    if not reasons:
+        raise ValueError(
+            "none of redirect_uris is http on loopback, where sign_in could listen: use "
+            "begin_sign_in"
+        )
+    raise OSError(
+        errno.EADDRINUSE,
+        f"no address of redirect_uris can be listened on: {', '.join(reasons)}",
+    )
 
 
 class SharedSignIn:

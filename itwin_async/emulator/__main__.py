@@ -19,6 +19,8 @@ _OPTIONS: Final[dict[str, tuple[type, str]]] = {
     "token-lifetime": (float, "seconds"),
     "refresh-token-lifetime": (float, "seconds"),
     "download-lifetime": (float, "seconds"),
+    "webhook-attempts": (int, "how often an event is sent to a webhook that does not answer"),
+    "webhook-spacing": (float, "seconds between these attempts"),
     "max-top": (int, "most items of a page"),
     "itwins": (int, "iTwins"),
     "imodels": (int, "iModels"),

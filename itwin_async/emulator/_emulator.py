@@ -10,6 +10,7 @@ from itwin_async.auth import ClientCredentials
 from itwin_async.emulator._activity import Activity
 from itwin_async.emulator._api.url_signing import StorageType, UrlSigner
 from itwin_async.emulator._controls import Controls
+from itwin_async.emulator._deliveries import Deliveries
 from itwin_async.emulator._identity.clients import (
     DEFAULT_REDIRECT_URIS,
     SERVICE_CLIENT_ID,
@@ -54,6 +55,10 @@ class Emulator(Controls):
     ``max_top`` items, and links then say so; or at most ``max_items``, while links repeat the
     ``$top`` that was asked for.
 
+    Active webhooks are delivered to loopback only, ``webhook_attempts`` times at most: until one is
+    answered with 200 within ``webhook_timeout`` seconds, and each ``webhook_spacing`` seconds after
+    the one before. The platform demands https; here a receiver on loopback may have plain http.
+
     ``users`` are the people who can sign in, such as ``"ada"`` and ``"ray:reader"``: after the
     colon ``owner`` (the default), ``reader`` (403 on writes), ``viewer`` (nor downloads of iModels)
     or ``none`` (no iTwins, and 403 on everything else). ``redirect_uris`` are the registered ones,
@@ -89,6 +94,9 @@ class Emulator(Controls):
         storage_type: StorageType = "azure",
         users: Sequence[str] = DEFAULT_USERS,
         redirect_uris: Sequence[str] = DEFAULT_REDIRECT_URIS,
+        webhook_timeout: float = 5.0,
+        webhook_attempts: int = 5,
+        webhook_spacing: float = 5.0,
         max_top: int | None = None,
         max_items: int | None = None,
         itwins: int = 5,
@@ -139,6 +147,9 @@ class Emulator(Controls):
         super().__init__(state, identity, limit, pipeline)
         self._listener = Listener(pipeline, host, port)
         self._activity = Activity(state, push_every)
+        self._deliveries = Deliveries(
+            state, timeout=webhook_timeout, attempts=webhook_attempts, spacing=webhook_spacing
+        )
 
     def __repr__(self) -> str:
         listener = getattr(self, "_listener", None)  # missing while it is being made
@@ -165,6 +176,7 @@ class Emulator(Controls):
     async def start(self) -> None:
         """Listen; ``url`` is known from now on. Raises `OSError` where that is not possible."""
         await self._listener.start()
+        self._deliveries.start()
         self._activity.start()
 
     async def aclose(self) -> None:
@@ -180,7 +192,10 @@ class Emulator(Controls):
 
     async def _stop(self) -> None:
         self._activity.stop()
-        await self._listener.stop()
+        try:
+            await self._deliveries.stop()
+        finally:
+            await self._listener.stop()
 
     @property
     def url(self) -> str:

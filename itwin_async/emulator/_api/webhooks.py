@@ -12,7 +12,7 @@ from itwin_async.emulator._identity.users import SERVICE_USER
 from itwin_async.emulator._response import Response, is_guid, refuse
 from itwin_async.emulator._state.extensions import PRIMARY_ACCOUNT
 from itwin_async.emulator._state.seed import JSON
-from itwin_async.emulator._state.webhooks import Webhook
+from itwin_async.emulator._state.webhooks import Webhook, is_loopback
 
 _SHORTEST_SECRET: Final = 32
 _WEBHOOK: Final = Resource(
@@ -115,11 +115,13 @@ def _find(request: Request) -> Webhook:
 
 
 def _callback_url(body: JSON, invalid: InvalidRequest) -> str:
-    """The address of deliveries; http too, since a receiver on loopback has no certificate."""
+    """The address of deliveries: https, or http on loopback, where nobody has a certificate."""
     url = optional_property(body, "callbackUrl", str, invalid) or ""
     try:
         parts = urlsplit(url)
-        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        is_url = bool(parts.hostname) and (
+            parts.scheme == "https" or (parts.scheme == "http" and is_loopback(url))
+        )
     except ValueError:
         is_url = False
     if not is_url:

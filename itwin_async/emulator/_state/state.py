@@ -1,5 +1,6 @@
 """All data of one emulator."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -7,6 +8,7 @@ from itwin_async.emulator._state import seed
 from itwin_async.emulator._state.changesets import Changeset
 from itwin_async.emulator._state.clock import Clock, to_timestamp
 from itwin_async.emulator._state.collection import Collection
+from itwin_async.emulator._state.events import PlatformEvent
 from itwin_async.emulator._state.extensions import Extension, seed_extensions
 from itwin_async.emulator._state.imodels import IModel, seed_imodels
 from itwin_async.emulator._state.itwins import seed_itwins
@@ -31,13 +33,27 @@ class State:
         self.packages: Collection[JSON] = Collection(lambda: seed_packages(size), exact=True)
         self.webhooks: Collection[Webhook] = Collection()
         self.storage = Storage()
+        self.on_event: Callable[[PlatformEvent], None] | None = None
         self._added_imodels = 0
 
     def timestamp(self, digits: int = 7) -> str:
         """The time of the platform's clock as it writes it."""
         return to_timestamp(self.clock.now(), digits)
 
-    def add_imodel(self, itwin_id: str, name: str, description: str | None = None) -> IModel:
+    def emit(self, imodel: IModel, kind: str, **content: str | None) -> None:
+        """Tell the webhooks of an event of the iModels API."""
+        if self.on_event is not None:
+            content["imodelId"] = imodel.id
+            self.on_event(PlatformEvent(f"iModels.{kind}.v1", imodel.itwin_id, dict(content)))
+
+    def add_imodel(
+        self,
+        itwin_id: str,
+        name: str,
+        description: str | None = None,
+        *,
+        user_id: str = seed.guid("user", 0),
+    ) -> IModel:
         """Add an iModel without changesets."""
         number = self.size.imodels + self._added_imodels
         self._added_imodels += 1
@@ -45,12 +61,14 @@ class State:
         now, size = self.clock.now(), replace(self.size, changesets=0)
         imodel = IModel(number, id, itwin_id, name, description, to_timestamp(now), size, now)
         self.imodels[id] = imodel
+        self.emit(imodel, "iModelCreated", userId=user_id)
         return imodel
 
-    def delete_imodel(self, imodel: IModel) -> None:
+    def delete_imodel(self, imodel: IModel, *, user_id: str = seed.guid("user", 0)) -> None:
         """Remove an iModel with all that belongs to it."""
         del self.imodels[imodel.id]
         self.storage.drop(imodel.id)
+        self.emit(imodel, "iModelDeleted", userId=user_id)
 
     def push_changeset(self, imodel: IModel, file: bytes | None = None, **fields: Any) -> Changeset:
         """Add a changeset with this file and these fields, dated now."""
@@ -69,4 +87,8 @@ class State:
         if file is not None:
             self.storage.put(imodel.id, changeset.file_name, file)
         imodel.pushed.append(changeset)
+        # The platform writes the index as a text.
+        self.emit(
+            imodel, "changesReady", changesetId=changeset.id, changesetIndex=str(changeset.index)
+        )
         return changeset

@@ -40,6 +40,7 @@ from itwin_async.errors import (
 )
 from itwin_async.events import (
     Event,
+    IModelGone,
     OperationFinished,
     OutageEnded,
     OutageStarted,
@@ -116,6 +117,7 @@ __all__ = [
     "FileTokenStore",
     "ForbiddenError",
     "IModel",
+    "IModelGone",
     "IModelLinks",
     "IModels",
     "ITwin",

@@ -123,6 +123,13 @@ class OutageEnded:
     failed_probes: int
 
 
+@dataclass(frozen=True, slots=True)
+class IModelGone:
+    """An iModel that was followed, by a `ChangeFeed` or a sync, was deleted, or hidden from us."""
+
+    imodel_id: str
+
+
 Event: TypeAlias = (
     ResponseReceived
     | RetryScheduled
@@ -131,5 +138,6 @@ Event: TypeAlias = (
     | OutageStarted
     | OutageEnded
     | OperationFinished
+    | IModelGone
 )
 OnEvent: TypeAlias = Callable[[Event], object]

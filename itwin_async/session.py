@@ -23,7 +23,7 @@ from itwin_async._pagination.list_context import ListContext, ReadAheadBudget
 from itwin_async._pagination.operation_group import GroupAttribute, OperationGroup
 from itwin_async.auth import ClientCredentials, TokenProvider, TokenSource, environment
 from itwin_async.environment import plain_http_allowed, provider_of_environment
-from itwin_async.events import OnEvent, Stats
+from itwin_async.events import Event, OnEvent, Stats
 from itwin_async.limits import Limiter, rate_limiter_of
 from itwin_async.retries import Retry
 from itwin_async.sign_in import SignInCalls, UserSignIn
@@ -291,3 +291,9 @@ def _check_token_provider(value: object) -> None:
             f"{value if isinstance(value, type) else type(value).__name__}: wrap a token in "
             "StaticToken"
         )
+
+
+def emit_event(itwin: ITwinSession, event: Event) -> None:
+    """Call the listener of a session; for the library's own modules."""
+    # A friend of the class.
+    itwin._executor.instrumentation.emit(event)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

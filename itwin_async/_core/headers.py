@@ -20,7 +20,7 @@ _OWN_NAMES: Final = {
 }
 _SHOWN: Final = {
     name.lower(): name
-    for name in ("Content-Type", "ETag", "Last-Modified", "Location", "Retry-After")
+    for name in ("Content-Type", "Date", "ETag", "Last-Modified", "Location", "Retry-After")
 }
 _RATE_LIMIT: Final = re.compile(r"(?i)(x-|itwinplatform-)?ratelimit(ed)?(-.*)?|itwinplatform-tier")
 

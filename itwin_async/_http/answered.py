@@ -11,8 +11,9 @@ T = TypeVar("T")
 class Answered(Generic[T]):
     """The answer to a request: its status, some of its headers, its id, and what it decoded to.
 
-    ``headers`` has ``Content-Type``, ``ETag``, ``Last-Modified``, ``Location``, ``Retry-After`` and
-    those about rate limits, as far as they came, by name in any case; never cookies.
+    ``headers`` has ``Content-Type``, ``Date``, ``ETag``, ``Last-Modified``, ``Location``,
+    ``Retry-After`` and those about rate limits, as far as they came, by name in any case; never
+    cookies.
     ``request_id`` is the correlation id under which the platform knows the request.
     """
 

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Protocol
 
+from itwin_async._core.http_date import parse_http_date
 from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretStrs
 from itwin_async._http.instrumentation import Instrumentation, OperationSpan
@@ -21,6 +23,11 @@ class Body(Protocol):
     @property
     def content_type(self) -> str:
         """The content type of the response, fit to be shown."""
+        ...
+
+    @property
+    def date(self) -> datetime | None:
+        """When the response was made, by the clock of who made it."""
         ...
 
     async def pull(self) -> bytes:
@@ -85,6 +92,11 @@ class LiveBody:
         """The content type of the response, fit to be shown."""
         value = self._response.headers.get("Content-Type", "")
         return one_line(value, longest=80, secrets=SecretStrs((self._token.value,)))
+
+    @property
+    def date(self) -> datetime | None:
+        """When the response was made, by the clock of who made it."""
+        return parse_http_date(self._response.headers.get("Date"))
 
     async def pull(self) -> bytes:
         """The next piece, empty at the end."""

@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final, cast
 
 import msgspec
 
+from itwin_async._core.http_date import parse_http_date
 from itwin_async._core.json import NOT_DECODED
 from itwin_async._core.redaction import one_line
 from itwin_async.errors import ErrorDetail, ResponseError, error_class, read_members
@@ -27,24 +26,11 @@ def parse_retry_after(value: str | None, date: str | None, now: float) -> float 
     value = value.strip()
     if _DIGITS.fullmatch(value):
         return float(value)
-    until = _http_date(value)
+    until = parse_http_date(value)
     if until is None:
         return None
-    since = _http_date(date) if date else None
-    return max(0.0, until - (now if since is None else since))
-
-
-def _http_date(value: str) -> float | None:
-    try:
-        moment = parsedate_to_datetime(value.strip())
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    if moment.tzinfo is None:  # "-0000" is UTC too
-        moment = moment.replace(tzinfo=UTC)
-    try:
-        return moment.timestamp()
-    except (ValueError, OverflowError):
-        return None
+    since = parse_http_date(date)
+    return max(0.0, until.timestamp() - (now if since is None else since.timestamp()))
 
 
 def parse_error(

@@ -7,6 +7,7 @@ closed or collected, it closes its connection at once and synchronously.
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, NoReturn, Self, TypeVar
 
 from itwin_async._aio.timeouts import InterruptScope
@@ -22,13 +23,14 @@ class Page(Generic[T]):
     """One page of a list: its items, its URL, and the URL of the next page.
 
     ``next_url`` is None at the end, and where the next link is refused; ``cursor`` resumes the list
-    behind this page.
+    behind this page. ``date`` is when the platform answered, by its own clock.
     """
 
     items: list[T]
     url: str | None
     next_url: str | None
     cursor: str
+    date: datetime | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -173,7 +175,7 @@ class PageIterator(_ListIterator[T]):
         finally:
             self._wait = None
         self._cursor = reader.cursor(0)
-        return Page(items, url, reader.url(reader.next_target), self._cursor)
+        return Page(items, url, reader.url(reader.next_target), self._cursor, reader.date)
 
     @property
     def cursor(self) -> str:

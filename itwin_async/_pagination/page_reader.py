@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, Final, Generic, TypeVar, cast
 
 from itwin_async._aio.loops import LoopBinding
@@ -60,6 +61,7 @@ class PageReader(Generic[T]):
         self._longest_page = 1  # entries of one, as far as it is known
         self.target: str | None = None  # of the current page
         self.delivered: int = 0  # entries of the current page
+        self.date: datetime | None = None  # of the response with the current page
 
     async def next_page(self) -> bool:
         """Go to the next page; False after the last one, or after the last item of the limit."""
@@ -236,6 +238,7 @@ class PageReader(Generic[T]):
     ) -> tuple[PageProtocol[Any], int] | None:
         """Read a small page whole, with its size; leave a large one open, with None."""
         stream_format, operation = self._spec.stream_format, request.operation
+        self.date = body.date
         if stream_format is None:
             data = await read_whole(body)
             return operation.decode(data, body), len(data)

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final
 
 from itwin_async._aio.loops import background
@@ -32,6 +33,11 @@ class BufferedBody:
     def content_type(self) -> str:
         """The content type of the response."""
         return self._source.content_type
+
+    @property
+    def date(self) -> datetime | None:
+        """When the response was made, by the clock of who made it."""
+        return self._source.date
 
     async def pull(self) -> bytes:
         """The next chunk, empty at the end."""

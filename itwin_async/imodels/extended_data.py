@@ -49,24 +49,31 @@ class ExtendedDataOperations(OperationGroup):
 
     @overload
     def list_extended_data(
-        self, imodel_id: str, data_type: None = None, *, page_size: int | None = None
+        self,
+        imodel_id: str,
+        data_type: None = None,
+        *,
+        skip: int = 0,
+        page_size: int | None = None,
     ) -> Pager[ExtendedData[dict[str, Any]]]: ...
     @overload
     def list_extended_data(
-        self, imodel_id: str, data_type: type[T], *, page_size: int | None = None
+        self, imodel_id: str, data_type: type[T], *, skip: int = 0, page_size: int | None = None
     ) -> Pager[ExtendedData[T]]: ...
     @overload
     def list_extended_data(
-        self, imodel_id: str, data_type: Any, *, page_size: int | None = None
+        self, imodel_id: str, data_type: Any, *, skip: int = 0, page_size: int | None = None
     ) -> Pager[ExtendedData[Any]]: ...
     def list_extended_data(
-        self, imodel_id: str, data_type: Any = None, *, page_size: int | None = None
+        self, imodel_id: str, data_type: Any = None, *, skip: int = 0, page_size: int | None = None
     ) -> Pager[ExtendedData[Any]]:
         """Extended data of an iModel's changesets, each payload decoded to ``data_type`` when read.
 
         ``data_type`` is a struct, or anything else msgspec decodes a JSON object to; a dict where
         it is None. The entries of a large page are delivered while it arrives. ``page_size`` is 100
-        by default and at most 1,000. Iterating raises `NotFoundError` for an unknown iModel.
+        by default and at most 1,000. ``skip`` leaves out so many entries at the beginning; the list
+        is ordered by changeset index, and data that is stored late, for an older changeset, appears
+        in the middle. Iterating raises `NotFoundError` for an unknown iModel.
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/get-imodel-changesets-extended-data/
 
         Example::
@@ -77,9 +84,11 @@ class ExtendedDataOperations(OperationGroup):
             async for entry in itwin.imodels.list_extended_data(imodel_id, Payload):
                 print(entry.changeset_index, entry.data.data)
         """
+        check_count("skip", skip, least=0)
         check_count("page_size", page_size, most=_MAX_PAGE_SIZE, optional=True)
         source = Source(imodel_id, payload_decoder(data_type))
-        request = LIST_EXTENDED_DATA.request(imodel_id=imodel_id, query={"$top": page_size})
+        query = {"$skip": skip or None, "$top": page_size}
+        request = LIST_EXTENDED_DATA.request(imodel_id=imodel_id, query=query)
         return self._list(
             request,
             entry_builder(source),

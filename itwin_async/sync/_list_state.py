@@ -16,7 +16,8 @@ _GONE: Final = 2
 _PUSHED: Final = 4
 _BITS: Final = 8
 _DELTAS: Final = 16
-_TIME_BYTES: Final = 7  # microseconds since 1970, until the year 4253
+_TIME_BYTES: Final = 7
+MAX_TIME: Final = (1 << 8 * _TIME_BYTES) - 1  # microseconds since 1970: the year 4253
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class ListState:
             return True
         first = self.window[0]
         if self.start and index < first:
-            self.start = max(self.start, position + 1)
+            self.start = position + 1
             return False
         if index == first:
             self.start = position

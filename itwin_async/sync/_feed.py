@@ -1,0 +1,282 @@
+"""The change feed: what is new in the extended data of iModels, each entry once."""
+
+import asyncio
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Final, Generic, NoReturn, Self, TypeVar, overload
+
+from itwin_async import ExtendedData, ITwinSession
+from itwin_async._core.jitter import jitter
+from itwin_async._core.validation import check_count, check_seconds, check_text, check_type
+from itwin_async.sync._checkpoint import normalize_id
+from itwin_async.sync._looks import Looks
+from itwin_async.sync._progress import Progress
+from itwin_async.sync._scope import Scope
+from itwin_async.sync._survey import Survey, Target
+
+T = TypeVar("T")
+_WORKERS: Final = 8
+_GROWTH: Final = 1.5  # of the interval, after a look that found nothing
+_MAX_GROWTH: Final = 4.0
+_JITTER: Final = 0.1
+
+
+class ChangeFeed(Generic[T]):
+    """The extended data that was not handed over yet, of an iTwin or of some iModels, each once.
+
+    Give exactly one of ``itwin_id`` and ``imodel_ids``: an iTwin costs a request for a thousand
+    iModels, ids cost a request each. Only iModels to which something was pushed since the last look
+    are asked for their data, and those whose last push was less than ``settle`` seconds ago at the
+    last look, by the clock of the platform: an application pushes first, and stores its data a
+    moment later. Of an iModel that is asked, data of the last ``look_back`` changesets is found
+    even where it was stored late; data for older ones is not. New iModels are found; one that was
+    deleted is logged, told by the event `IModelGone`, and left out.
+
+    The feed is read inside ``async with``. `checkpoint` covers exactly what was handed over, at
+    each moment: a feed that is given it goes on there, in any process and any version.
+
+    Args:
+        itwin: a session; its limiter bounds the requests.
+        itwin_id: all iModels of this iTwin.
+        imodel_ids: these iModels; one id, or several.
+        data_type: what a payload is decoded to, as in `IModels.list_extended_data`.
+        checkpoint: where to go on. `ValueError` where it belongs to another iTwin or other iModels.
+        every: seconds from one look to the next, up to four times that while nothing happens; None
+            for one look, after which the feed ends.
+        look_back: changesets of an iModel.
+        settle: seconds.
+
+    Example::
+
+        checkpoint = None  # what was stored the last time
+        async with ChangeFeed(itwin, itwin_id=itwin_id, checkpoint=checkpoint, every=None) as feed:
+            async for entry in feed:
+                print(entry.imodel_id, entry.changeset_index, entry.data)
+                checkpoint = feed.checkpoint  # store it with what was made of the entry
+
+    Iterating raises `ITwinError`, such as `NotFoundError` for an unknown iTwin. Nothing is lost
+    then, nor by a cancellation: iterating again goes on. An iModel that fails keeps no other from
+    being read, and its error is raised behind them; one that the token may not read is logged and
+    left out.
+    """
+
+    @overload
+    def __init__(
+        self: "ChangeFeed[dict[str, Any]]",
+        itwin: ITwinSession,
+        *,
+        itwin_id: str | None = None,
+        imodel_ids: str | Iterable[str] = (),
+        data_type: None = None,
+        checkpoint: str | None = None,
+        every: float | None = 60.0,
+        look_back: int = 20,
+        settle: float = 300.0,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        itwin: ITwinSession,
+        *,
+        itwin_id: str | None = None,
+        imodel_ids: str | Iterable[str] = (),
+        data_type: type[T],
+        checkpoint: str | None = None,
+        every: float | None = 60.0,
+        look_back: int = 20,
+        settle: float = 300.0,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "ChangeFeed[Any]",
+        itwin: ITwinSession,
+        *,
+        itwin_id: str | None = None,
+        imodel_ids: str | Iterable[str] = (),
+        data_type: Any,
+        checkpoint: str | None = None,
+        every: float | None = 60.0,
+        look_back: int = 20,
+        settle: float = 300.0,
+    ) -> None: ...
+    def __init__(
+        self,
+        itwin: ITwinSession,
+        *,
+        itwin_id: str | None = None,
+        imodel_ids: str | Iterable[str] = (),
+        data_type: Any = None,
+        checkpoint: str | None = None,
+        every: float | None = 60.0,
+        look_back: int = 20,
+        settle: float = 300.0,
+    ) -> None:
+        check_type("itwin", itwin, ITwinSession)
+        self._scope: Final = Scope.of(itwin_id, imodel_ids)
+        check_text("checkpoint", checkpoint)
+        check_seconds("every", every, optional=True)
+        check_count("look_back", look_back, least=0)
+        check_seconds("settle", settle, zero=True)
+        itwin.imodels.list_extended_data("-", data_type)  # checks the type
+        self._itwin = itwin
+        self._data_type = data_type
+        self._look_back = look_back
+        self._every = every
+        self._progress = Progress(itwin, self._scope.digest, checkpoint)
+        self._survey = Survey(itwin, self._scope, self._progress, settle=settle, workers=_WORKERS)
+        self._looks: Looks | None = None
+        self._state = "new"
+        self._waiting = False  # whether a task waits for the next entry
+        self._wake = asyncio.Event()
+        self._notified: dict[str, Target] = {}
+        self._growth = 1.0
+        self._due: float | None = 0.0  # when to ask what moved, by the loop's clock
+        self._relist = False  # whether to ask before that
+        self._complete = False  # whether the looks that run are at all that may have moved
+        self._busy = False  # whether something happened since then
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a running feed does not pickle: store feed.checkpoint, and make a feed of it in each "
+            "process"
+        )
+
+    def __repr__(self) -> str:
+        scope = self._scope.itwin_id or f"{len(self._scope.imodel_ids)} iModels"
+        return f"ChangeFeed({scope}, {self._state})"
+
+    @property
+    def checkpoint(self) -> str:
+        """Where to go on: it covers the entries that were handed over, and no other.
+
+        It has some 50 bytes for each iModel, and belongs to this iTwin or these iModels. It can be
+        read at any time, also after the block.
+        """
+        return self._progress.checkpoint
+
+    def notify(self, imodel_id: str) -> None:
+        """Look at this iModel now, as when a webhook tells that something was pushed.
+
+        Call it in the event loop. An iModel that is not known yet makes the feed look at the whole
+        iTwin; one that belongs to another iTwin does no harm.
+        """
+        check_text("imodel_id", imodel_id, optional=False)
+        imodel_id = normalize_id(imodel_id)
+        state = self._progress.state(imodel_id)
+        if state is None or state.gone:
+            if self._scope.itwin_id is not None or imodel_id in self._scope.imodel_ids:
+                self._relist = True
+        elif self._looks is not None:
+            self._looks.look_first(Target(imodel_id, dated=False))
+        else:
+            self._notified[imodel_id] = Target(imodel_id, dated=False)
+        self._wake.set()
+
+    async def __aenter__(self) -> Self:
+        if self._state != "new":
+            raise RuntimeError("a feed is used once: make another one of feed.checkpoint")
+        self._state = "open"
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End the feed, as the end of the block does; a task that waits for an entry gets none."""
+        self._state = "closed"
+        self._wake.set()
+        await self._close_looks()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ExtendedData[T]:
+        if self._waiting:
+            raise RuntimeError("two tasks iterate over one feed")
+        if self._state == "new":
+            raise RuntimeError("a feed is read inside its 'async with' block")
+        self._waiting = True
+        try:
+            while self._state == "open":
+                looks = self._looks or await self._begin_looks()
+                if looks is None:
+                    break
+                entry = await self._next_entry(looks)
+                if entry is not None:
+                    return entry
+        finally:
+            self._waiting = False
+        raise StopAsyncIteration
+
+    async def _next_entry(self, looks: Looks) -> ExtendedData[T] | None:
+        """The next entry of the looks that run; None behind the last one."""
+        try:
+            async for step in looks:
+                if step.entry is not None:
+                    self._busy = True
+                    return step.entry
+        except Exception:
+            await self._close_looks()
+            if self._state == "closed":
+                return None
+            raise
+        self._notified.update((target.imodel_id, target) for target in looks.left)
+        if self._complete:
+            self._schedule()
+        await self._close_looks()
+        return None
+
+    async def _begin_looks(self) -> Looks | None:
+        """Wait until something is to be looked at, and begin; None at the end of the feed."""
+        while not (self._notified or self._relist or self._is_due()):
+            if self._due is None or self._state != "open":
+                return None
+            self._wake.clear()
+            timer = asyncio.get_running_loop().call_at(self._due, self._wake.set)
+            try:
+                await self._wake.wait()
+            finally:
+                timer.cancel()
+        targets: list[Target] = []
+        self._complete = self._relist or self._is_due()
+        if self._complete:
+            self._relist = False
+            targets = await self._survey.take()
+            self._busy = bool(targets)
+        elif self._due is not None and self._every is not None:
+            self._growth = 1.0
+            self._due = min(self._due, asyncio.get_running_loop().time() + self._every)
+        asked = {target.imodel_id for target in targets}
+        notified = [target for key, target in self._notified.items() if key not in asked]
+        self._notified.clear()
+        self._looks = Looks(
+            self._itwin,
+            self._progress,
+            [*notified, *targets],
+            data_type=self._data_type,
+            look_back=self._look_back,
+            workers=_WORKERS,
+        )
+        return await self._looks.__aenter__()
+
+    def _is_due(self) -> bool:
+        return self._due is not None and asyncio.get_running_loop().time() >= self._due
+
+    def _schedule(self) -> None:
+        """All iModels were looked at: when to do so again."""
+        if self._every is None:
+            self._due = None
+            return
+        self._growth = 1.0 if self._busy else min(_MAX_GROWTH, self._growth * _GROWTH)
+        delay = min(self._growth * jitter(1 - _JITTER, 1 + _JITTER), _MAX_GROWTH) * self._every
+        self._due = asyncio.get_running_loop().time() + delay
+
+    async def _close_looks(self) -> None:
+        looks, self._looks = self._looks, None
+        if looks is not None:
+            await looks.__aexit__(None, None, None)

@@ -1,0 +1,76 @@
+"""One look at the list of an iModel: its entries that were not handed over yet."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from itwin_async import ExtendedData, ForbiddenError, ITwinSession, NotFoundError
+from itwin_async.sync._list_state import ListState
+from itwin_async.sync._survey import Target
+
+_PAGE_SIZE: Final = 1_000
+_FIRST_STEP: Final = 100  # entries, where a list is shorter than it was
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An entry that is new, and the state of its list once it was handed over.
+
+    The last step of a look has no entry. Its state is None where the iModel was not read: it is
+    ``gone``, or hidden.
+    """
+
+    imodel_id: str
+    entry: ExtendedData[Any] | None
+    state: ListState | None
+    gone: bool = False
+
+
+class Look:
+    """The steps of a look at one iModel."""
+
+    def __init__(
+        self,
+        itwin: ITwinSession,
+        target: Target,
+        state: ListState | None,
+        *,
+        data_type: Any,
+        look_back: int,
+    ) -> None:
+        self.imodel_id: Final = target.imodel_id
+        self._itwin = itwin
+        self._target = target
+        self._state = ListState() if state is None else state.copy()
+        self._data_type = data_type
+        self._look_back = look_back
+
+    async def __aiter__(self) -> AsyncIterator[Step]:
+        imodel_id, state = self.imodel_id, self._state
+        skip, step, complete = state.start, _FIRST_STEP, False
+        try:
+            while not complete:
+                entries = self._itwin.imodels.list_extended_data(
+                    imodel_id, self._data_type, skip=skip, page_size=_PAGE_SIZE
+                )
+                position = skip
+                async with aiter(entries) as items:
+                    async for entry in items:
+                        index = entry.changeset_index
+                        if position == skip and skip and index > state.window[0]:
+                            break  # the list is shorter than it was: begin further ahead
+                        if state.is_new(position, index):
+                            state.add(index, self._look_back)
+                            yield Step(imodel_id, entry, state.copy())
+                        position += 1
+                complete = position > skip or not skip
+                skip, step = max(0, skip - step), step * 4
+        except NotFoundError:
+            yield Step(imodel_id, None, None, gone=True)
+        except ForbiddenError:
+            yield Step(imodel_id, None, None)
+        else:
+            state.gone = False
+            if self._target.dated:
+                state.pushed, state.settled = self._target.pushed, self._target.settled
+            yield Step(imodel_id, None, state)

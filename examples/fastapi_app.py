@@ -1,34 +1,35 @@
-"""A web backend on the iTwin Platform: JSON, a stream with backpressure, errors, health, a page.
+"""A web backend on the iTwin Platform: JSON, a stream with backpressure, a webhook, a page.
 
 One session serves the app for its whole life. When a client disconnects, the app cancels the
 requests it sent on its behalf; when a client reads slowly, the app reads the platform's responses
-slowly, and buffers nothing.
+slowly, and buffers nothing. When a webhook says that there are new changesets, the page shows them.
 
     python -m itwin_async.emulator --port 8080     # in another terminal; export what it prints
     uvicorn --app-dir examples fastapi_app:app     # then open http://127.0.0.1:8000
+
+``ITWIN_WEBHOOK_SECRET`` is the secret of the webhook whose callback is ``/webhook`` here.
 """
 
 import asyncio
 import math
+import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias, TypedDict, TypeVar
 from uuid import UUID
 
 import anyio
 import msgspec
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
+from live_changes import Inbox, Item, LiveChanges, Payload, Subscription, line_of
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from itwin_async import (
-    Changeset,
     ConflictError,
-    ExtendedData,
     ForbiddenError,
     InvalidRequestError,
     ITwinError,
@@ -36,29 +37,47 @@ from itwin_async import (
     Merged,
     NotFoundError,
     Pager,
-    PayloadError,
     RateLimitError,
     Retry,
     TransportError,
     merged,
 )
+from itwin_async.webhooks import IModelEvent, WebhookEvent, verify
 
 T = TypeVar("T")
+encode: Final = msgspec.json.encode
 RETRY: Final = Retry(3, max_throttled=10)  # fewer than by default: a user is waiting
 PAGE: Final = Path(__file__).parent / "static"
+MOST_OF_AN_EVENT: Final = 65_536  # bytes of its body
 
 
 class State(TypedDict):
     """What every request finds in ``request.state``."""
 
     itwin: ITwinSession
+    live: LiveChanges
+    inbox: Inbox
 
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncGenerator[State]:
     """Open the session with the app, in its event loop, and close it with the app."""
-    async with ITwinSession.from_env(retry=RETRY, timeout=20) as itwin:
-        yield {"itwin": itwin}
+    async with (
+        ITwinSession.from_env(retry=RETRY, timeout=20) as itwin,
+        anyio.create_task_group() as tasks,
+    ):
+        live = LiveChanges(itwin, tasks)
+
+        def handle(event: WebhookEvent) -> None:
+            if isinstance(event, IModelEvent):
+                live.notify(event.imodel_id)
+
+        inbox = Inbox(handle)
+        tasks.start_soon(inbox.run)
+        try:
+            yield {"itwin": itwin, "live": live, "inbox": inbox}
+        finally:
+            tasks.cancel_scope.cancel()
 
 
 async def the_session(request: Request) -> ITwinSession:
@@ -196,57 +215,6 @@ async def health(itwin: Session) -> dict[str, str | int]:
     return {"status": "ok", **asdict(itwin.stats), **slots}
 
 
-class Changes(msgspec.Struct, rename="camel"):
-    """The files that a changeset changed, and the task that did."""
-
-    changed_files: list[str]
-    task_id: str
-
-
-class Payload(msgspec.Struct):
-    """The extended data of a changeset."""
-
-    data: Changes
-
-
-Item: TypeAlias = Changeset | ExtendedData[Payload]
-
-
-class Line(msgspec.Struct, tag_field="kind", tag=str.lower, omit_defaults=True):
-    """A line of the stream: what one of the two lists holds about a changeset."""
-
-    index: int
-
-
-class Pushed(Line):
-    """The changeset itself; ``size`` is in bytes."""
-
-    id: str
-    description: str | None = None
-    pushed: datetime | None = None
-    size: int | None = None
-
-
-class Files(Line):
-    """The files it changed, or what is wrong with its extended data; the stream goes on."""
-
-    files: list[str] | None = None
-    problem: str | None = None
-
-
-def line_of(item: Item) -> bytes:
-    """The line for an item of either list."""
-    line: Line
-    if isinstance(item, Changeset):
-        line = Pushed(item.index, item.id, item.description, item.push_date_time, item.file_size)
-    else:
-        try:
-            line = Files(item.changeset_index, files=item.data.data.changed_files)
-        except PayloadError as error:
-            line = Files(item.changeset_index, problem=str(error))
-    return msgspec.json.encode(line) + b"\n"
-
-
 async def both_lists(itwin: Session, imodel_id: UUID) -> AsyncIterator[Merged[Item]]:
     """Changesets and their extended data as one stream, closed however the response ends."""
     lists: list[AsyncIterable[Item]] = [
@@ -265,13 +233,60 @@ async def changes(items: Annotated[Merged[Item], Depends(both_lists)]) -> Stream
     async def lines() -> AsyncIterator[bytes]:
         try:
             if first_item is not None:
-                yield line_of(first_item)
+                yield encode(line_of(first_item)) + b"\n"
             async for item in items:  # requests more only when the line before was sent
-                yield line_of(item)
+                yield encode(line_of(item)) + b"\n"
         except ITwinError as error:
-            yield msgspec.json.encode({"error": problem_of(error)}) + b"\n"
+            yield encode({"error": problem_of(error)}) + b"\n"
 
     return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+@app.post("/webhook")
+async def webhook(request: Request) -> None:
+    """Take what the platform delivers: check the signature, answer at once, and work later."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MOST_OF_AN_EVENT:
+            raise HTTPException(413, "No event is as long as that.")
+    secret = os.environ.get("ITWIN_WEBHOOK_SECRET", "")
+    try:
+        event = verify(bytes(body), request.headers.get("Signature"), secret)
+    except ValueError as error:
+        raise HTTPException(401, str(error)) from None
+    inbox: Inbox = request.state.inbox
+    try:
+        inbox.put(event)
+    except asyncio.QueueFull:  # it comes again
+        raise HTTPException(503, "Too many events are waiting.") from None
+
+
+async def subscription(
+    request: Request, imodel_id: UUID, after: Annotated[int, Query(ge=0)]
+) -> AsyncIterator[Subscription]:
+    """What is new behind an index, which a page gives anew each time it connects."""
+    live: LiveChanges = request.state.live
+    async with live.subscribe(str(imodel_id), after) as lines:
+        yield lines
+
+
+@app.get("/api/imodels/{imodel_id}/live")
+async def live_changes(
+    lines: Annotated[Subscription, Depends(subscription)],
+) -> StreamingResponse:
+    """New changesets of an iModel and the files they changed, as server-sent events."""
+
+    async def events() -> AsyncIterator[bytes]:
+        async for line in lines:
+            if line is None:
+                yield b": nothing new\n\n"  # keeps the connection, or notices that it is gone
+            else:
+                yield b"data: " + encode(line) + b"\n\n"
+
+    return StreamingResponse(
+        events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+    )
 
 
 app.mount("/", StaticFiles(directory=PAGE, html=True))

@@ -1,10 +1,14 @@
-// Searches extensions and watches an iModel's changesets stream in. What the platform says is shown
-// as text, never as HTML; what is kept is bounded, however long the stream is.
+// Searches extensions, watches an iModel's changesets stream in, and then those that are pushed. What
+// the platform says is shown as text, never as HTML; what is kept is bounded, however long the stream
+// is.
 
 const DEBOUNCE = 200; // milliseconds
 const MOST_ROWS = 200; // of the feed
 const MOST_CHIPS = 3; // of a row
 const MOST_NAMED = 50; // of its tooltip
+const FIRST_WAIT = 1000; // milliseconds before the page reconnects, doubled each time
+const LONGEST_WAIT = 60_000;
+const LOOK_BACK = 20; // changesets whose extended data may be stored late
 const MOST_BARS = 96; // then each stands for twice as many changesets
 
 const here = (id) => document.getElementById(id);
@@ -216,6 +220,7 @@ class Feed {
       title: element("span", "title"),
       about: element("span", "quiet"),
       files: element("span", "chips"),
+      kinds: new Set(), // of the lines that were shown in it
     };
     shown.append(element("b", "index", `#${index}`), row.title, row.about, row.files);
     const after = [...this.place.children].find((each) => Number(each.dataset.index) < index);
@@ -230,8 +235,23 @@ class Feed {
     return row;
   }
 
-  changeset({ index, description, pushed, size }) {
+  // Whether a line was shown, or is of a changeset that fell out of the feed.
+  knows({ kind, index }) {
+    const row = this.rows.get(index);
+    if (row) return row.kinds.has(kind);
+    return this.rows.size === MOST_ROWS && index < Number(this.place.lastElementChild.dataset.index);
+  }
+
+  // The index behind which lines may still come: those of the last changesets without files too.
+  end(last) {
+    let end = last;
+    while (end > Math.max(0, last - LOOK_BACK) && !this.rows.get(end)?.kinds.has("files")) end -= 1;
+    return end;
+  }
+
+  changeset({ kind, index, description, pushed, size }) {
     const row = this.row(index);
+    row.kinds.add(kind);
     row.title.textContent = description ?? "No description";
     row.title.classList.toggle("quiet", !description);
     const when = pushed && moment.format(new Date(pushed));
@@ -239,18 +259,49 @@ class Feed {
     row.about.textContent = facts.filter(Boolean).join(" · ");
   }
 
-  files({ index, files = [], problem }) {
+  files({ kind, index, files = [], problem }) {
     const chips = files.slice(0, MOST_CHIPS).map((name) => element("span", "chip", name));
     const more = files.length - MOST_CHIPS;
     if (more > 0) chips.push(element("span", "chip more", `+${more}`));
     if (problem) chips.push(element("span", "chip bad", problem));
-    const place = this.row(index).files;
+    const row = this.row(index);
+    row.kinds.add(kind);
+    const place = row.files;
     place.replaceChildren(...chips);
     place.title = files.slice(0, MOST_NAMED).join("\n");
   }
 }
 
 let running = null;
+let live = null; // the connection for what is new
+let reconnecting;
+
+// `end` gives the index behind which lines may still come, anew for each connection.
+function follow(imodel, end, show, wait = FIRST_WAIT) {
+  live = new EventSource(`api/imodels/${encodeURIComponent(imodel)}/live?after=${end()}`);
+  live.onopen = () => {
+    wait = FIRST_WAIT;
+    tell("New changesets appear here by themselves.");
+  };
+  live.onmessage = ({ data }) => show(JSON.parse(data));
+  live.onerror = () => {
+    live.close();
+    tell("New changesets appear here when the backend can be reached again.");
+    reconnecting = setTimeout(
+      () => follow(imodel, end, show, Math.min(2 * wait, LONGEST_WAIT)), wait);
+  };
+}
+
+function unfollow() {
+  live?.close();
+  clearTimeout(reconnecting);
+  tell("");
+}
+
+function tell(text) {
+  here("live").textContent = text;
+  here("live").hidden = !text;
+}
 
 function say(state) {
   here("state").textContent = state;
@@ -259,6 +310,7 @@ function say(state) {
 
 async function watch(imodel) {
   running?.abort();
+  unfollow();
   const control = new AbortController();
   running = control;
   const chart = new Chart(here("bars"));
@@ -297,6 +349,14 @@ async function watch(imodel) {
       show(line);
     }
     if (running === control) say(control.signal.aborted ? "Stopped" : "Complete");
+    if (running === control && !control.signal.aborted) {
+      const showNew = (line) => {
+        if (feed.knows(line)) return;
+        show(line);
+        feed.row(line.index).shown.classList.add("new");
+      };
+      follow(imodel, () => feed.end(chart.last), showNew);
+    }
   } catch (error) {
     if (running !== control) return; // another one is watched by now
     say(control.signal.aborted ? "Stopped" : "Failed");

@@ -36,7 +36,7 @@ class IModelEvent(WebhookEvent, frozen=True, kw_only=True):
     imodel_id: str
     user_id: str | None = None
 
-    _repr_fields: ClassVar = ("imodel_id", "enqueued_date_time")
+    _repr_fields: ClassVar[tuple[str, ...]] = ("imodel_id", "enqueued_date_time")
 
 
 class IModelCreated(IModelEvent, frozen=True, kw_only=True):

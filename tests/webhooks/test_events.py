@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import msgspec
 import pytest
-from signing import CONTENT, ENVELOPE, SECRET, delivery, sign
+from deliveries import CONTENT, ENVELOPE, SECRET, delivery, sign
 
 from itwin_async import plain, webhooks
 from itwin_async.webhooks import (

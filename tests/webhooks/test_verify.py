@@ -4,10 +4,10 @@ import json
 import traceback
 
 import pytest
+from deliveries import SECRET, delivery, sign
 from hypothesis import given
 from hypothesis import strategies as st
 from secrecy import frames, shown
-from signing import SECRET, delivery, sign
 
 from itwin_async.webhooks import ChangesReady, verify
 

@@ -2,5 +2,6 @@
 
 from itwin_async.sync._feed import ChangeFeed
 from itwin_async.sync._sink import Row, Sink
+from itwin_async.sync._sync import Synced, SyncProgress, sync_extended_data
 
-__all__ = ["ChangeFeed", "Row", "Sink"]
+__all__ = ["ChangeFeed", "Row", "Sink", "SyncProgress", "Synced", "sync_extended_data"]

@@ -207,7 +207,7 @@ async def test_cancelled_at_each_await_it_loses_nothing(cancel_kind, when):
 
         items = aiter(pager)
         awaits, _ = await cancelled_at_each_await(cancel_kind, read, check, when=when)
-        assert awaits > 3
+        assert awaits >= 2
 
 
 @pytest.mark.parametrize("order", [None, "asc"])

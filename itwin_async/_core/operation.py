@@ -124,6 +124,11 @@ class Request(Generic[T_co]):
     secrets: SecretStrs = _NO_SECRETS
 
 
+def without_none(**values: object) -> dict[str, object]:
+    """The properties of a body that were given; the keywords are their names on the wire."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def _encoded(value: object) -> str:
     """A name or value of a query. `$` stays as it is, which is how the platform writes it."""
     if isinstance(value, bool):

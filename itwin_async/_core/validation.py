@@ -35,8 +35,13 @@ def _segment(value: str) -> str:
     return quote(value, safe="-._~")
 
 
-def check_text(name: str, value: object, *, optional: bool = True) -> None:
-    """`TypeError` or `ValueError` unless the value is text; not empty where it is not optional."""
+def check_text(
+    name: str, value: object, *, optional: bool = True, longest: int | None = None
+) -> None:
+    """`TypeError` or `ValueError` unless the value is text; not empty where it is not optional.
+
+    ``longest`` bounds its characters.
+    """
     if value is None and optional:
         return
     if not isinstance(value, str):
@@ -47,6 +52,8 @@ def check_text(name: str, value: object, *, optional: bool = True) -> None:
         value.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{name} must be text that can be encoded as UTF-8") from None
+    if longest is not None and len(value) > longest:
+        raise ValueError(f"{name} must have at most {longest} characters, not {len(value)}")
 
 
 def check_flag(name: str, value: object, *, optional: bool = False) -> None:

@@ -3,8 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, overload
 
+from itwin_async._core.headers import ResponseHeaders
 from itwin_async._core.lazy import load_api
 from itwin_async._core.operation import Request
+from itwin_async._http.answered import Answered
+from itwin_async._http.body import LiveBody, read_whole
 from itwin_async._pagination.list_context import ListContext
 from itwin_async._pagination.list_spec import ListSpec, StreamFormat
 from itwin_async._pagination.page_types import PageProtocol
@@ -25,6 +28,15 @@ class OperationGroup:
     async def _call(self, request: Request[T]) -> T:
         """Send a request and decode its response."""
         return await self._executor.execute_decoded(request)
+
+    async def _call_whole(self, request: Request[T]) -> Answered[T]:
+        """Send a request; its decoded response with status and headers."""
+
+        async def decode(body: LiveBody) -> Answered[T]:
+            data = request.operation.decode(await read_whole(body), body)
+            return Answered(body.status, ResponseHeaders(body.headers), body.request_id, data)
+
+        return await self._executor.execute(request, decode)
 
     @overload
     def _list(

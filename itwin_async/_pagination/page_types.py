@@ -30,6 +30,11 @@ class LinkedPage(msgspec.Struct, Generic[T], kw_only=True):
 
     links: Any = msgspec.field(name="_links", default=None)
 
+    def entries(self) -> Sequence[T]:
+        """The entries: the list that a subclass declares."""
+        found: list[T] = getattr(self, self.__struct_fields__[-1])
+        return found
+
     def next_target(self, base: Origin, target: str) -> str | None:
         """Path and query of ``_links.next``, byte for byte; None where there is none."""
         href = next_href(self.links)

@@ -46,7 +46,8 @@ class Emulator(Controls):
 
     ``now`` starts the platform's clock at this time, and the changesets were pushed until a day
     before it: until yesterday where it is None. With ``push_every`` a changeset is pushed every so
-    many seconds while the emulator runs, the data of every other one a moment later.
+    many seconds while the emulator runs, the data of every other one a moment later. An iModel that
+    is created, cloned or forked is ready ``creation_time`` seconds later by that clock.
 
     ``per_minute`` is the rate limit: no sixty seconds hold more admitted API requests. ``latency``
     is the wait in seconds before each response of the API, ``token_lifetime`` and
@@ -111,6 +112,7 @@ class Emulator(Controls):
         seed: int = 0,
         now: datetime | None = None,
         push_every: float | None = None,
+        creation_time: float = 0.0,
         record: bool = True,
     ) -> None:
         size = Size(
@@ -126,7 +128,7 @@ class Emulator(Controls):
             rows=rows,
         )
         clock = Clock(now)
-        state = State(size, clock)
+        state = State(size, clock, creation_time=creation_time)
         identity = IdentityServer(
             users=users,
             redirect_uris=redirect_uris,

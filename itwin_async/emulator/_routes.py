@@ -6,9 +6,11 @@ from typing import Final
 
 from itwin_async.emulator._api import (
     changesets,
+    creation,
     downloads,
     extended_data,
     extensions,
+    favorites,
     imodels,
     itwins,
     packages,
@@ -21,7 +23,10 @@ from itwin_async.emulator._api.route import Access, Route, route
 
 _PACKAGE: Final = "/edfs/itwins/{itwin_id}/packages/{unique_name}"
 _ODATA: Final = f"{_PACKAGE}/odata"
-_CHANGESETS: Final = "/imodels/{imodel_id}/changesets"
+_FAVORITES: Final = "/imodels/favorites"
+_RECENTS: Final = "/imodels/recents"
+_IMODEL: Final = "/imodels/{imodel_id}"
+_CHANGESETS: Final = f"{_IMODEL}/changesets"
 _DATA: Final = f"{_CHANGESETS}/{{changeset}}/extendeddata"
 _VERSIONS: Final = "/extensions/{extension_id}/versions"
 _WEBHOOK: Final = "/webhooks/{webhook_id}"
@@ -36,7 +41,19 @@ _CLIENT_OPERATIONS: Final = (
     route("GET", _VERSIONS, extensions.list_versions),
     route("GET", f"{_VERSIONS}/{{number}}", extensions.get_version),
     route("GET", "/imodels/", imodels.list_imodels),
-    route("GET", "/imodels/{imodel_id}", imodels.get_imodel),
+    route("POST", "/imodels", creation.create_imodel),
+    route("GET", _FAVORITES, favorites.list_favorites),
+    route("PUT", f"{_FAVORITES}/{{imodel_id}}", favorites.add_favorite, Access.READ),
+    route("DELETE", f"{_FAVORITES}/{{imodel_id}}", favorites.remove_favorite, Access.READ),
+    route("GET", _RECENTS, favorites.list_recents),
+    route("POST", f"{_RECENTS}/{{imodel_id}}", favorites.add_recent, Access.READ),
+    route("DELETE", f"{_RECENTS}/{{imodel_id}}", favorites.remove_recent, Access.READ),
+    route("GET", _IMODEL, imodels.get_imodel),
+    route("PATCH", _IMODEL, imodels.update_imodel),
+    route("DELETE", _IMODEL, imodels.delete_imodel),
+    route("POST", f"{_IMODEL}/clone", creation.clone_imodel),
+    route("POST", f"{_IMODEL}/fork", creation.fork_imodel),
+    route("GET", f"{_IMODEL}/operations/create", creation.get_creation),
     route("GET", _CHANGESETS, changesets.list_changesets),
     route("GET", f"{_CHANGESETS}/extendeddata", extended_data.list_extended_data),
     route("GET", f"{_CHANGESETS}/{{changeset}}", changesets.get_changeset),

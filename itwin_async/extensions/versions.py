@@ -3,10 +3,9 @@
 from datetime import datetime
 from typing import ClassVar, Final
 
-import anyio
 import msgspec
 
-from itwin_async._aio.timeouts import Timeout
+from itwin_async._aio.polling import poll
 from itwin_async._core.operation import Operation
 from itwin_async._core.records import Link, Record, assume_utc
 from itwin_async._core.redaction import one_line
@@ -16,8 +15,7 @@ from itwin_async._pagination.page_types import LinkedPage
 from itwin_async._pagination.pager import Pager
 
 _WAITING_FOR_UPLOAD: Final = "WaitingForUpload"  # the only documented status
-_FIRST_POLL_INTERVAL: Final = 0.5  # seconds; doubled after each request
-_MAX_POLL_INTERVAL: Final = 10.0
+_FIRST_POLL_INTERVAL: Final = 0.5  # seconds
 
 
 class Checksum(Record, frozen=True, kw_only=True):
@@ -157,32 +155,17 @@ class VersionOperations(OperationGroup):
         Platform page: https://developer.bentley.com/apis/extensions/operations/get-extension-version/
         """
         check_seconds("timeout", timeout, finite=False)
-        limit = _ReadyTimeout(timeout, f"version {number} was not ready in {timeout:g} s")
-        interval = _FIRST_POLL_INTERVAL
-        try:
-            with limit:
-                while True:
-                    limit.version = version = await self.get_version(extension_id, number)
-                    if version.files and version.status != _WAITING_FOR_UPLOAD:
-                        return version
-                    await anyio.sleep(interval)
-                    interval = min(_MAX_POLL_INTERVAL, interval * 2)
-        finally:
-            limit.cancel()
-
-
-class _ReadyTimeout(Timeout):
-    """The timeout of waiting for a version; its error says what state the version was in."""
-
-    version: ExtensionVersion | None = None
-
-    def error(self) -> TimeoutError:
-        """The error, with the last known state of the version."""
-        state = "there was no answer" if self.version is None else state_of(self.version)
-        return TimeoutError(one_line(f"{self.message}: {state}"))
+        return await poll(
+            lambda: self.get_version(extension_id, number),
+            lambda version: bool(version.files) and version.status != _WAITING_FOR_UPLOAD,
+            timeout=timeout,
+            what=f"version {number} was not ready",
+            state_of=state_of,
+            interval=_FIRST_POLL_INTERVAL,
+        )
 
 
 def state_of(version: ExtensionVersion) -> str:
     """The status of a version with its message, for an error."""
     message = f" ({version.status_message})" if version.status_message else ""
-    return f"its status is {version.status}{message}"
+    return one_line(f"its status is {version.status}{message}")

@@ -7,6 +7,7 @@ from itwin_async.imodels.changesets import (
     ChangesetLinks,
     SynchronizationInfo,
 )
+from itwin_async.imodels.creation import IModelCreation, IModelOrigin
 from itwin_async.imodels.extended_data_entry import ExtendedData
 from itwin_async.imodels.group import IModels
 from itwin_async.imodels.imodels import Extent, IModel, IModelLinks, Point
@@ -19,7 +20,9 @@ __all__ = [
     "ExtendedData",
     "Extent",
     "IModel",
+    "IModelCreation",
     "IModelLinks",
+    "IModelOrigin",
     "IModels",
     "Point",
     "SynchronizationInfo",

@@ -5,14 +5,13 @@ from typing import ClassVar, Final, Literal
 
 import msgspec
 
-from itwin_async._core.operation import MINIMAL, REPRESENTATION, Operation
+from itwin_async._core.operation import Operation
 from itwin_async._core.records import Link, Record, assume_utc
-from itwin_async._core.validation import check_choice, check_count, check_flag
+from itwin_async._core.validation import check_choice, check_count
 from itwin_async._pagination.operation_group import OperationGroup
 from itwin_async._pagination.page_types import LinkedPage
 from itwin_async._pagination.pager import Pager
-
-_MAX_PAGE_SIZE: Final = 1_000
+from itwin_async.imodels.lists import check_page_size, prefer
 
 
 class Application(Record, frozen=True, kw_only=True):
@@ -128,8 +127,7 @@ class ChangesetOperations(OperationGroup):
         """
         check_count("after_index", after_index, least=0, optional=True)
         check_count("last_index", last_index, least=0, optional=True)
-        check_count("page_size", page_size, most=_MAX_PAGE_SIZE, optional=True)
-        check_flag("representation", representation)
+        check_page_size(page_size)
         check_choice("order", order, ("asc", "desc"))
         request = LIST_CHANGESETS.request(
             imodel_id=imodel_id,
@@ -139,7 +137,7 @@ class ChangesetOperations(OperationGroup):
                 "$orderBy": f"index {order}" if order else None,
                 "$top": page_size,
             },
-            headers={"Prefer": REPRESENTATION if representation else MINIMAL},
+            headers=prefer(representation),
         )
         newest_last = order != "desc"
         return self._list(request, age_key=changeset_key if newest_last else None)

@@ -23,9 +23,9 @@ from itwin_async.imodels.extended_data_page import (
     entry_builder,
     validate_entry,
 )
+from itwin_async.imodels.lists import check_page_size
 
 T = TypeVar("T")
-_MAX_PAGE_SIZE: Final = 1_000
 
 LIST_EXTENDED_DATA: Final = Operation(
     "GET", "/imodels/{imodel_id}/changesets/extendeddata", ExtendedDataPage, version="v2"
@@ -85,7 +85,7 @@ class ExtendedDataOperations(OperationGroup):
                 print(entry.changeset_index, entry.data.data)
         """
         check_count("skip", skip, least=0)
-        check_count("page_size", page_size, most=_MAX_PAGE_SIZE, optional=True)
+        check_page_size(page_size)
         source = Source(imodel_id, payload_decoder(data_type))
         query = {"$skip": skip or None, "$top": page_size}
         request = LIST_EXTENDED_DATA.request(imodel_id=imodel_id, query=query)

@@ -1,9 +1,15 @@
 """The operations of the iModels API, composed of those of its resources."""
 
 from itwin_async.imodels.changeset_download import ChangesetDownloads
+from itwin_async.imodels.copies import CopyOperations
 from itwin_async.imodels.extended_data import ExtendedDataOperations
-from itwin_async.imodels.imodels import IModelOperations
+from itwin_async.imodels.favorites import FavoriteOperations
 
 
-class IModels(IModelOperations, ChangesetDownloads, ExtendedDataOperations):
+class IModels(
+    CopyOperations,
+    FavoriteOperations,
+    ChangesetDownloads,
+    ExtendedDataOperations,
+):
     """Operations of the iModels API: ``itwin.imodels``."""

@@ -1,18 +1,20 @@
 """iModels of an iTwin."""
 
 from datetime import datetime
+from types import NoneType
 from typing import Any, ClassVar, Final, TypeAlias
 
 import msgspec
 
-from itwin_async._core.operation import MINIMAL, REPRESENTATION, Operation
+from itwin_async._core.operation import Operation, without_none
 from itwin_async._core.records import Link, Record, assume_utc
-from itwin_async._core.validation import check_count, check_flag, check_text, quote_segment
+from itwin_async._core.validation import check_text, check_type, quote_segment
 from itwin_async._pagination.operation_group import OperationGroup
 from itwin_async._pagination.page_types import LinkedPage
 from itwin_async._pagination.pager import Pager
+from itwin_async.imodels.lists import check_page_size, prefer
 
-_MAX_PAGE_SIZE: Final = 1_000
+LONGEST_TEXT: Final = 255  # characters of a name or a description
 _Rings: TypeAlias = tuple[tuple[tuple[float, float], ...], ...]
 
 
@@ -35,13 +37,19 @@ class Extent(Record, frozen=True, kw_only=True):
 
 
 class IModelLinks(Record, frozen=True, kw_only=True):
-    """Links of an iModel."""
+    """Links of an iModel.
+
+    ``upload`` (signed) and ``complete`` are there where it was created to get a baseline file.
+    """
 
     creator: Link | None = None
     changesets: Link | None = None
     named_versions: Link | None = None
+    upload: Link | None = None
+    complete: Link | None = None
 
     _repr_fields: ClassVar = ("creator", "changesets", "named_versions")
+    _signed: ClassVar = ("upload",)
 
 
 class IModel(Record, frozen=True, kw_only=True):
@@ -107,6 +115,8 @@ class IModelBody(msgspec.Struct):
 
 LIST_IMODELS: Final = Operation("GET", "/imodels/", IModelPage, version="v2")
 GET_IMODEL: Final = Operation("GET", "/imodels/{imodel_id}", IModelBody, version="v2")
+UPDATE_IMODEL: Final = Operation("PATCH", "/imodels/{imodel_id}", IModelBody, version="v2")
+DELETE_IMODEL: Final = Operation("DELETE", "/imodels/{imodel_id}", NoneType, version="v2")
 
 
 class IModelOperations(OperationGroup):
@@ -140,8 +150,7 @@ class IModelOperations(OperationGroup):
         texts = {"search": search, "name": name, "state": state, "order_by": order_by}
         for argument, value in texts.items():
             check_text(argument, value)
-        check_count("page_size", page_size, most=_MAX_PAGE_SIZE, optional=True)
-        check_flag("representation", representation)
+        check_page_size(page_size)
         request = LIST_IMODELS.request(
             query={
                 "iTwinId": itwin_id,
@@ -151,7 +160,7 @@ class IModelOperations(OperationGroup):
                 "$orderBy": order_by,
                 "$top": page_size,
             },
-            headers={"Prefer": REPRESENTATION if representation else MINIMAL},
+            headers=prefer(representation),
         )
         return self._list(request)
 
@@ -162,3 +171,43 @@ class IModelOperations(OperationGroup):
         """
         body = await self._call(GET_IMODEL.request(imodel_id=imodel_id))
         return body.imodel
+
+    async def update_imodel(
+        self,
+        imodel_id: str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        extent: Extent | None = None,
+    ) -> IModel:
+        """Change the name, the description or the extent of an iModel; what is None stays.
+
+        ``name`` and ``description`` have up to 255 characters. Raises `NotFoundError` for an
+        unknown iModel, and `ConflictError` where its iTwin has another one of this name.
+        Platform page: https://developer.bentley.com/apis/imodels-v2/operations/update-imodel/
+
+        Example::
+
+            imodel = await itwin.imodels.update_imodel(imodel_id, description="As built")
+        """
+        if name is not None:
+            check_text("name", name, optional=False, longest=LONGEST_TEXT)
+        check_text("description", description, longest=LONGEST_TEXT)
+        check_type("extent", extent, Extent)
+        body = without_none(name=name, description=description, extent=extent)
+        if not body:
+            raise ValueError("give name, description or extent: there is nothing to change")
+        answer = await self._call(UPDATE_IMODEL.request(imodel_id=imodel_id, body=body))
+        return answer.imodel
+
+    async def delete_imodel(self, imodel_id: str) -> None:
+        """Delete an iModel with its changesets, named versions and all else that belongs to it.
+
+        Raises `NotFoundError` for an unknown iModel.
+        Platform page: https://developer.bentley.com/apis/imodels-v2/operations/delete-imodel/
+
+        Example::
+
+            await itwin.imodels.delete_imodel(imodel_id)
+        """
+        await self._call(DELETE_IMODEL.request(imodel_id=imodel_id))

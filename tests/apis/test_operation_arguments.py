@@ -1,9 +1,13 @@
 """Arguments that no operation can have are refused before anything is sent."""
 
+import re
+from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
+from calling import call
+from declared import OPERATIONS
 from known import ACCOUNT, IMODEL, ITWIN, UNKNOWN, Files
 
 from itwin_async import (
@@ -20,38 +24,27 @@ def in_itself():
 BAD_IDS = ["", " ", ".", "..", "a/b", "../x", "a\\b", "a\x00b", "a\r\nb", "\ud800"]
 
 
-BY_ID = {
-    "list_versions": lambda i, bad: i.extensions.list_versions(bad),
-    "delete_extension": lambda i, bad: i.extensions.delete_extension(bad),
+def call_with(name, place, itwin, bad):
+    return call(itwin, name, **{place: bad})
+
+
+LONGER = {
     "wait_until_ready": lambda i, bad: i.extensions.wait_until_ready(bad, "1.0.0"),
     "download_version": lambda i, bad: i.extensions.download_version(bad, "1.0.0", "x"),
     "download_version number": lambda i, bad: i.extensions.download_version(UNKNOWN, bad, "x"),
-    "create_extended_data": lambda i, bad: i.imodels.create_extended_data(bad, 1, {}),
-    "create_extended_data changeset": lambda i, bad: i.imodels.create_extended_data(
-        IMODEL, bad, {}
-    ),
-    "execute_package": lambda i, bad: i.packages.execute_package(bad, "P"),
-    "execute_package name": lambda i, bad: i.packages.execute_package(ITWIN, bad),
-    "list_entity_sets": lambda i, bad: i.packages.list_entity_sets(bad, "P"),
-    "list_entity_sets name": lambda i, bad: i.packages.list_entity_sets(ITWIN, bad),
-    "list_entities": lambda i, bad: i.packages.list_entities(bad, "P", "S"),
-    "list_entities name": lambda i, bad: i.packages.list_entities(ITWIN, bad, "S"),
-    "list_entities set": lambda i, bad: i.packages.list_entities(ITWIN, "P", bad),
-    "get_version": lambda i, bad: i.extensions.get_version(bad, "1.0.0"),
-    "get_version number": lambda i, bad: i.extensions.get_version(UNKNOWN, bad),
+    "wait_until_created": lambda i, bad: i.imodels.wait_until_created(bad),
     "list_imodels": lambda i, bad: i.imodels.list_imodels(bad),
-    "get_imodel": lambda i, bad: i.imodels.get_imodel(bad),
-    "list_changesets": lambda i, bad: i.imodels.list_changesets(bad),
-    "get_changeset": lambda i, bad: i.imodels.get_changeset(bad, 1),
-    "get_changeset changeset": lambda i, bad: i.imodels.get_changeset(IMODEL, bad),
-    "list_extended_data": lambda i, bad: i.imodels.list_extended_data(bad),
-    "get_extended_data": lambda i, bad: i.imodels.get_extended_data(bad, 1),
-    "get_extended_data changeset": lambda i, bad: i.imodels.get_extended_data(IMODEL, bad),
-    "get_package": lambda i, bad: i.packages.get_package(bad),
-    "get_account": lambda i, bad: i.itwins.get_account(bad),
-    "get_webhook": lambda i, bad: i.webhooks.get_webhook(bad),
-    "update_webhook": lambda i, bad: i.webhooks.update_webhook(bad, active=True),
-    "delete_webhook": lambda i, bad: i.webhooks.delete_webhook(bad),
+    "list_favorites": lambda i, bad: i.imodels.list_favorites(bad),
+    "list_recents": lambda i, bad: i.imodels.list_recents(bad),
+    "create_imodel": lambda i, bad: i.imodels.create_imodel(bad, "n"),
+    "clone_imodel": lambda i, bad: i.imodels.clone_imodel(IMODEL, bad),
+    "fork_imodel": lambda i, bad: i.imodels.fork_imodel(IMODEL, bad),
+}
+# Each id in the path of an operation, and those of what the contract names besides.
+BY_ID = LONGER | {
+    f"{name} {place}": partial(call_with, name, place)
+    for name, operation in OPERATIONS.items()
+    for place in re.findall(r"{(\w+)}", operation.path)
 }
 
 

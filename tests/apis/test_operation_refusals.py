@@ -7,13 +7,10 @@ from known import ACCOUNT, ENTITIES, IMODEL, ITWIN, UNKNOWN, first
 
 from itwin_async import (
     ConflictError,
-    ForbiddenError,
     InvalidRequestError,
     NotFoundError,
-    RateLimitError,
-    UnauthorizedError,
 )
-from itwin_async.emulator import Status, Throttle
+from itwin_async.emulator import Status
 
 REFUSED = {
     "ExtensionsNotFound of a list": (
@@ -222,24 +219,6 @@ async def test_a_changeset_without_extended_data_is_told(itwin, emulator):
         await itwin.imodels.get_extended_data(IMODEL, index)
 
 
-FORBIDDEN = {
-    "create_extension": lambda i: i.extensions.create_extension("n", ACCOUNT),
-    "create_extended_data": lambda i: i.imodels.create_extended_data(IMODEL, 1, {}),
-    "execute_package": lambda i: i.packages.execute_package(ITWIN, "SQL_CUSTOMERS_TABLE"),
-    "create_webhook": lambda i: i.webhooks.create_webhook("https://a.example", "Account", ["a"]),
-    "list_webhooks": lambda i: first(i.webhooks.list_webhooks()),
-}
-
-
-@pytest.mark.parametrize("name", FORBIDDEN)
-async def test_an_operation_without_permission_is_forbidden(emulator, itwin, name):
-    emulator.faults.add(name, Status(403, code="InsufficientPermissions"), times=None)
-    with pytest.raises(ForbiddenError, match="403 InsufficientPermissions") as caught:
-        await FORBIDDEN[name](itwin)
-    assert not caught.value.outcome_unknown
-    assert emulator.count(name) == 1
-
-
 @pytest.mark.parametrize(
     ("code", "message"),
     [("InvalidValue", "'data' is not valid."), ("MissingRequiredProperty", "'data' is missing.")],
@@ -252,60 +231,3 @@ async def test_what_the_platform_says_of_written_data_is_told(emulator, itwin, c
         await itwin.imodels.create_extended_data(IMODEL, 1, {})
     (said,) = caught.value.details
     assert (said.code, said.target) == (code, "data")
-
-
-CALLS = {
-    "delete_extension": lambda i: i.extensions.delete_extension(UNKNOWN),
-    "create_extended_data": lambda i: i.imodels.create_extended_data(IMODEL, 1, {}),
-    "execute_package": lambda i: i.packages.execute_package(ITWIN, "SQL_CUSTOMERS_TABLE"),
-    "list_entity_sets": lambda i: first(i.packages.list_entity_sets(ITWIN, "SAP_WORK_ORDERS")),
-    "list_entities": lambda i: first(i.packages.list_entities(ITWIN, "SAP_WORK_ORDERS", ENTITIES)),
-    "list_extensions": lambda i: first(i.extensions.list_extensions()),
-    "create_extension": lambda i: i.extensions.create_extension("n", ACCOUNT),
-    "list_versions": lambda i: first(i.extensions.list_versions(UNKNOWN)),
-    "get_version": lambda i: i.extensions.get_version(UNKNOWN, "1.0.0"),
-    "list_imodels": lambda i: first(i.imodels.list_imodels(ITWIN)),
-    "get_imodel": lambda i: i.imodels.get_imodel(IMODEL),
-    "list_changesets": lambda i: first(i.imodels.list_changesets(IMODEL)),
-    "get_changeset": lambda i: i.imodels.get_changeset(IMODEL, 1),
-    "list_extended_data": lambda i: first(i.imodels.list_extended_data(IMODEL)),
-    "get_extended_data": lambda i: i.imodels.get_extended_data(IMODEL, 1),
-    "list_packages": lambda i: first(i.packages.list_packages()),
-    "get_package": lambda i: i.packages.get_package("SQL_CUSTOMERS_TABLE"),
-    "list_itwins": lambda i: first(i.itwins.list_itwins()),
-    "get_primary_account": lambda i: i.itwins.get_primary_account(),
-    "get_account": lambda i: i.itwins.get_account(ITWIN),
-    "list_webhooks": lambda i: first(i.webhooks.list_webhooks()),
-    "get_webhook": lambda i: i.webhooks.get_webhook(UNKNOWN),
-    "create_webhook": lambda i: i.webhooks.create_webhook("https://a.example", "Account", ["a"]),
-    "update_webhook": lambda i: i.webhooks.update_webhook(UNKNOWN, active=True),
-    "delete_webhook": lambda i: i.webhooks.delete_webhook(UNKNOWN),
-}
-
-
-@pytest.mark.parametrize("name", CALLS)
-async def test_an_operation_without_a_valid_token_is_unauthorized(emulator, itwin, name):
-    emulator.faults.add(name, Status(401, code="HeaderNotFound"), times=None)
-    with pytest.raises(UnauthorizedError, match="401 HeaderNotFound"):
-        await CALLS[name](itwin)
-    assert emulator.count(name) == 2
-
-
-@pytest.mark.parametrize("name", CALLS)
-async def test_an_operation_that_is_throttled_for_too_long_is_told(emulator, itwin, name):
-    emulator.faults.add(name, Throttle(9_999), times=None)
-    code = "TooManyRequests|RateLimitExceeded"
-    with pytest.raises(RateLimitError, match=f"429 ({code})"):
-        await CALLS[name](itwin)
-    assert emulator.count(name) == 1
-
-
-@pytest.mark.parametrize("name", CALLS)
-async def test_an_operation_asks_for_the_version_of_its_api(emulator, itwin, name):
-    emulator.faults.add(name, Status(400), times=None)
-    with pytest.raises(InvalidRequestError):
-        await CALLS[name](itwin)
-    (sent,) = (got for got in emulator.requests if got.operation == name)
-    version = "v2" if sent.path.startswith(("/imodels", "/webhooks")) else "v1"
-    assert sent.headers["Accept"] == f"application/vnd.bentley.itwin-platform.{version}+json"
-    assert sent.headers["Authorization"].startswith("Bearer ")

@@ -14,9 +14,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from declared import DECLARED, GROUPS, OPERATIONS
+from calling import call
+from declared import GROUPS, OPERATIONS
 
-from itwin_async import ExtendedData, ITwinSession, Operation, Pager
+from itwin_async import ExtendedData, Operation, Pager
 from itwin_async._core.records import Record
 from itwin_async.emulator import ROUTES, Status
 
@@ -36,24 +37,8 @@ LONGER = {
     "download_version",
     "download_changeset",
     "download_changesets",
+    "wait_until_created",
 }
-# What a method is called with, by the name or the annotation of an argument that it needs.
-NAMED = {"callback_url": "https://a.example/", "event_types": ["a"], "scope": "Account"}
-SAMPLES = {str: "a", str | int: 1, object: {"a": 1}}
-# What it needs although it has defaults.
-MORE = {"update_webhook": {"active": True}}
-
-
-def call(itwin: ITwinSession, name: str) -> Any:
-    """The method that binds an operation, called with what it needs and nothing else."""
-    group = next(group for group, found in DECLARED.items() if name in found)
-    method = getattr(getattr(itwin, group), name)
-    needed = [
-        NAMED.get(parameter.name) or SAMPLES[parameter.annotation]
-        for parameter in inspect.signature(method).parameters.values()
-        if parameter.default is parameter.empty
-    ]
-    return method(*needed, **MORE.get(name, {}))
 
 
 def envelope(operation: Operation[Any], body: Any) -> str | None:
@@ -129,8 +114,8 @@ def test_the_client_has_every_operation():
 @pytest.mark.parametrize("name", OPERATIONS)
 async def test_nothing_of_a_recorded_answer_is_lost(emulator, itwin, name):
     recorded = RECORDED[name]
-    emulator.faults.add(name, Status(recorded["status"], body=recorded["body"]))
-    body = recorded["body"]
+    body, headers = recorded["body"], recorded.get("headers")
+    emulator.faults.add(name, Status(recorded["status"], body=body, headers=headers))
     key = envelope(OPERATIONS[name], body)
     said = body if key is None else body[key]
     value = call(itwin, name)
@@ -147,6 +132,8 @@ async def test_nothing_of_a_recorded_answer_is_lost(emulator, itwin, name):
             assert page.next_url == following["href"].replace(
                 "https://api.bentley.com", emulator.url
             )
+    elif headers:
+        assert (await value).id == headers["Location"].rpartition("/")[2]
     elif body is None:
         assert await value is None
     else:

@@ -32,8 +32,12 @@ BODIES = {
         "eventTypes": ["iModels.changesReady.v1"],
     },
     "update_webhook": {"active": True},
+    "create_imodel": {"iTwinId": ITWIN, "name": "n", "description": "d"},
+    "update_imodel": {"description": "d"},
+    "clone_imodel": {"iTwinId": ITWIN, "name": "n"},
+    "fork_imodel": {"iTwinId": ITWIN, "name": "n"},
 }
-QUERIES = {"list_imodels": {"iTwinId": ITWIN}}
+QUERIES = {name: {"iTwinId": ITWIN} for name in ("list_imodels", "list_favorites", "list_recents")}
 
 
 def test_every_operation_has_the_route_of_its_name():

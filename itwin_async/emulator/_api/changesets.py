@@ -12,7 +12,7 @@ from itwin_async.emulator._response import Response
 from itwin_async.emulator._state.imodels import IModel
 from itwin_async.emulator._state.seed import JSON
 
-_CHANGESET: Final = Resource(
+CHANGESET: Final = Resource(
     key="changeset",
     list_key="changesets",
     noun="Changeset",
@@ -27,7 +27,7 @@ _CHANGESET: Final = Resource(
 def find_changeset(request: Request, imodel: IModel) -> int:
     """The index of the changeset that the path names, or a 404."""
     index = imodel.find_changeset(request.params["changeset"])
-    return _CHANGESET.not_found() if index is None else index
+    return CHANGESET.not_found() if index is None else index
 
 
 def _render(request: Request, imodel: IModel, index: int, *, full: bool) -> JSON:
@@ -66,7 +66,7 @@ def _render(request: Request, imodel: IModel, index: int, *, full: bool) -> JSON
 def list_changesets(request: Request) -> Response:
     """The changesets of an iModel."""
     imodel = find_imodel(request)
-    invalid = _CHANGESET.invalid_request("Cannot get Changesets.")
+    invalid = CHANGESET.invalid_request("Cannot get Changesets.")
     bounds: dict[str, int | None] = {}
     for name in ("afterIndex", "lastIndex"):
         text = request.get(name)
@@ -80,7 +80,7 @@ def list_changesets(request: Request) -> Response:
     if order and order[0][1]:
         indexes = indexes[::-1]
     full = request.prefers_full
-    return _CHANGESET.page(
+    return CHANGESET.page(
         request, indexes, lambda index: _render(request, imodel, index, full=full), invalid
     )
 
@@ -88,4 +88,4 @@ def list_changesets(request: Request) -> Response:
 def get_changeset(request: Request) -> Response:
     """One changeset, by id or index."""
     imodel = find_imodel(request)
-    return _CHANGESET.one(_render(request, imodel, find_changeset(request, imodel), full=True))
+    return CHANGESET.one(_render(request, imodel, find_changeset(request, imodel), full=True))

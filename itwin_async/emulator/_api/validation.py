@@ -57,3 +57,31 @@ def optional_property(body: JSON, name: str, kind: type[T], invalid: InvalidRequ
     if value is not None and not is_kind:
         invalid(name, f"'{name}' must be {_KINDS[kind]}.")
     return cast("T | None", value)
+
+
+def text_property(
+    body: JSON, name: str, invalid: InvalidRequest, *, is_required: bool = False, most: int = 255
+) -> str | None:
+    """Text of at most so many characters, not blank where it is required, or None."""
+    value = optional_property(body, name, str, invalid)
+    if is_required and value is None:
+        required_property(body, name, str, invalid)
+    problem = f"Provided '{name}' value is not valid."
+    if is_required and value is not None and not value.strip():
+        invalid(name, f"{problem} The value is empty.")
+    if value is not None and len(value) > most:
+        invalid(name, f"{problem} The value exceeds allowed {most} characters.")
+    return value
+
+
+def exclude(body: JSON, invalid: InvalidRequest, *names: str) -> None:
+    """Refuse a body that has more than one of these properties."""
+    given = [name for name in names if body.get(name) is not None]
+    if len(given) > 1:
+        problem = f"{' and '.join(map(repr, given))} exclude each other."
+        invalid(None, problem, "MutuallyExclusivePropertiesProvided")
+
+
+def object_property(body: JSON, name: str, invalid: InvalidRequest) -> JSON | None:
+    """A property that is an object, or None where it is missing or null."""
+    return cast("JSON | None", optional_property(body, name, dict, invalid))

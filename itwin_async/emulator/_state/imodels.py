@@ -8,6 +8,7 @@ from typing import Final
 from itwin_async.emulator._state import seed
 from itwin_async.emulator._state.changesets import Changeset, seeded_changeset
 from itwin_async.emulator._state.clock import first_date
+from itwin_async.emulator._state.creation import Creation
 from itwin_async.emulator._state.seed import JSON, Size
 
 _NAMES: Final = ("Substation", "Tunnel", "Terminal", "Viaduct", "Treatment Plant", "Depot")
@@ -29,7 +30,8 @@ class IModel:
     """One iModel. ``number`` tells it from the others; ``pushed`` and ``written`` are new.
 
     The indexes of its changesets are 1, 2, 3, and so on: as many as ``size`` says are seeded, from
-    ``since`` on, and those that were pushed follow them.
+    ``since`` on, and those that were pushed follow them. ``thumbnail`` is one that was uploaded:
+    its media type and its bytes.
     """
 
     number: int
@@ -40,6 +42,11 @@ class IModel:
     created: str
     size: Size = field(repr=False)
     since: datetime = field(repr=False)
+    creator_id: str = ""
+    extent: JSON | None = None
+    containers: int = 0
+    creation: Creation = field(default_factory=Creation)
+    thumbnail: tuple[str, bytes] | None = field(default=None, repr=False)
     pushed: list[Changeset] = field(default_factory=list[Changeset], repr=False)
     written: dict[int, str] = field(default_factory=dict[int, str], repr=False)
 
@@ -134,4 +141,26 @@ def seed_imodels(
             id, name = _EXAMPLE_IMODEL, "Sun City Renewable-energy Plant"
         description = None if number % 5 == 4 else f"Model of {name}"
         owner, created = owners[number % len(owners)], seed.timestamp(number, 7, since=since)
-        yield id, IModel(number, id, owner, name, description, created, size, since)
+        yield (
+            id,
+            IModel(
+                number,
+                id,
+                owner,
+                name,
+                description,
+                created,
+                size,
+                since,
+                creator_id=seed.guid("user", number % 3),
+                extent=_extent(number),
+            ),
+        )
+
+
+def _extent(number: int) -> JSON:
+    south, west = 36.0 + number % 20, -115.0 + number % 40
+    return {
+        "southWest": {"latitude": south, "longitude": west},
+        "northEast": {"latitude": south + 0.25, "longitude": west + 0.25},
+    }

@@ -1,13 +1,16 @@
 """All data of one emulator."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from itwin_async.emulator import _arguments
 from itwin_async.emulator._state import seed
 from itwin_async.emulator._state.changesets import Changeset
 from itwin_async.emulator._state.clock import Clock, to_timestamp
 from itwin_async.emulator._state.collection import Collection
+from itwin_async.emulator._state.creation import SUCCESSFUL, Creation
 from itwin_async.emulator._state.events import PlatformEvent
 from itwin_async.emulator._state.extensions import Extension, seed_extensions
 from itwin_async.emulator._state.imodels import IModel, seed_imodels
@@ -21,7 +24,8 @@ from itwin_async.emulator._state.webhooks import Webhook
 class State:
     """The records of one emulator, in one collection for each kind."""
 
-    def __init__(self, size: Size, clock: Clock) -> None:
+    def __init__(self, size: Size, clock: Clock, *, creation_time: float = 0.0) -> None:
+        _arguments.check_number("creation_time", creation_time)
         self.size = size
         self.clock = clock
         started = clock.now()
@@ -34,6 +38,10 @@ class State:
         self.webhooks: Collection[Webhook] = Collection()
         self.storage = Storage()
         self.on_event: Callable[[PlatformEvent], None] | None = None
+        # The ids of iModels by the id of a user, those of the newest last.
+        self.favorites: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        self.recents: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        self._creation_time = creation_time
         self._added_imodels = 0
 
     def timestamp(self, digits: int = 7) -> str:
@@ -59,10 +67,51 @@ class State:
         self._added_imodels += 1
         id = seed.guid(self.size.seed, "imodel", number)
         now, size = self.clock.now(), replace(self.size, changesets=0)
-        imodel = IModel(number, id, itwin_id, name, description, to_timestamp(now), size, now)
+        imodel = IModel(
+            number,
+            id,
+            itwin_id,
+            name,
+            description,
+            to_timestamp(now),
+            size,
+            now,
+            creator_id=user_id,
+        )
         self.imodels[id] = imodel
         self.emit(imodel, "iModelCreated", userId=user_id)
         return imodel
+
+    def create_imodel(
+        self,
+        itwin_id: str,
+        name: str,
+        description: str | None,
+        *,
+        extent: JSON | None = None,
+        containers: int = 0,
+        source: IModel | None = None,
+        copied: int = 0,
+        cloned_from: JSON | None = None,
+        forked_from: JSON | None = None,
+        is_instant: bool = False,
+        user_id: str,
+    ) -> IModel:
+        """Add an iModel whose creation takes its time, with so many changesets of ``source``."""
+        imodel = self.add_imodel(itwin_id, name, description, user_id=user_id)
+        imodel.extent, imodel.containers = extent, containers
+        if source is not None:
+            imodel.pushed = [replace(source.changeset(index)) for index in range(1, copied + 1)]
+            for changeset in imodel.pushed:
+                name, size = changeset.file_name, changeset.file_size
+                self.storage.copy(source.id, imodel.id, name, size)
+        ready_at = 0.0 if is_instant else self.clock.time() + self._creation_time
+        imodel.creation = Creation(ready_at, cloned_from, forked_from)
+        return imodel
+
+    def is_initialized(self, imodel: IModel) -> bool:
+        """Whether the creation of an iModel is over."""
+        return imodel.creation.state(self.clock.time()) == SUCCESSFUL
 
     def delete_imodel(self, imodel: IModel, *, user_id: str = seed.guid("user", 0)) -> None:
         """Remove an iModel with all that belongs to it."""

@@ -56,6 +56,12 @@ class Storage:
         made_up = StoredFile(f"{container}/{name}", size)
         self._files.setdefault(container, {}).setdefault(name, made_up)
 
+    def copy(self, source: str, target: str, name: str, size: int) -> None:
+        """Have a file in another container too, made up in this size where nobody uploaded it."""
+        self.make_up(source, name, size)
+        file = self._files.setdefault(target, {})[name] = self._files[source][name]
+        self._uploaded += 0 if file.content is None else file.size
+
     def put(self, container: str, name: str, content: bytes) -> StoredFile:
         """Store a file; `StorageFullError` where there is no room."""
         earlier = self.find(container, name)

@@ -67,8 +67,8 @@ async def serve() -> None:
         async with ITwinSession(emulator.credentials, base_url=emulator.url) as itwin:
             ids = [
                 imodel.id
-                async for each in itwin.itwins.list_itwins()
-                async for imodel in itwin.imodels.list_imodels(each.id)
+                async for item in itwin.itwins.list_itwins()
+                async for imodel in itwin.imodels.list_imodels(item.id)
             ]
         print(json.dumps({"env": emulator.environment, "ids": ids}), flush=True)
         while await asyncio.to_thread(sys.stdin.readline):

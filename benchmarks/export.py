@@ -33,8 +33,8 @@ def resident() -> float:
 
 
 async def imodels(itwin: ITwinSession) -> AsyncIterator[str]:
-    async for each in itwin.itwins.list_itwins():
-        async for imodel in itwin.imodels.list_imodels(each.id):
+    async for item in itwin.itwins.list_itwins():
+        async for imodel in itwin.imodels.list_imodels(item.id):
             yield imodel.id
 
 

@@ -67,7 +67,7 @@ class Reader(DataSourceReader):
 
     async def _imodels(self) -> list[str]:
         async with ITwinSession.from_env() as itwin:
-            return [each.id async for each in itwin.imodels.list_imodels(self._itwin_id)]
+            return [item.id async for item in itwin.imodels.list_imodels(self._itwin_id)]
 
     def read(self, partition: Any) -> Iterator[RecordBatch]:
         """The rows of a share, through a file, so that memory stays flat."""

@@ -138,7 +138,7 @@ def main() -> int:
         print(f"{result:9} {row.name}: {text}", flush=True)
     suite = "all tests" if everything else "the client's tests, without the emulator's own"
     print(
-        f"{suite}: " + ", ".join(f"{results.count(each)} {each}" for each in sorted(set(results)))
+        f"{suite}: " + ", ".join(f"{results.count(item)} {item}" for item in sorted(set(results)))
     )
     return results.count("FAILED")
 

@@ -104,7 +104,7 @@ def _names(node: ast.stmt) -> list[str]:
 
 def _signature(node: _Function) -> str:
     """``def name(arguments) -> result``, with its decorators, on one line."""
-    prefix = "".join(f"@{ast.unparse(each)} " for each in node.decorator_list)
+    prefix = "".join(f"@{ast.unparse(item)} " for item in node.decorator_list)
     kind = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
     result = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
     return f"{prefix}{kind} {node.name}({ast.unparse(node.args)}){result}"
@@ -154,15 +154,15 @@ class Dump:
             shown = (
                 base for base in found.node.bases if self._internal_base(found.module, base) is None
             )
-            bases = [ast.unparse(each) for each in (*shown, *found.node.keywords)]
+            bases = [ast.unparse(item) for item in (*shown, *found.node.keywords)]
             head = f"class {whole}({', '.join(bases)})" if bases else f"class {whole}"
-            decorators = [f"@{ast.unparse(each)}" for each in found.node.decorator_list]
+            decorators = [f"@{ast.unparse(item)}" for item in found.node.decorator_list]
             fields, methods = self._members(found.module, found.node)
             members = [*dict.fromkeys(fields), *sorted(methods)]
-            return [*decorators, head, *(f"    {each}" for each in members)]
+            return [*decorators, head, *(f"    {item}" for item in members)]
         if isinstance(found.node, _Function):
-            before = [_signature(each) for each in self._overloads(found.module, name)]
-            return [each.replace(f"def {name}(", f"def {whole}(") for each in before]
+            before = [_signature(item) for item in self._overloads(found.module, name)]
+            return [item.replace(f"def {name}(", f"def {whole}(") for item in before]
         if not isinstance(found.node, ast.AnnAssign):
             return [whole]
         kind, value = ast.unparse(found.node.annotation), found.node.value
@@ -186,19 +186,19 @@ class Dump:
                 inherited = self._members(*internal)
                 fields += inherited[0]
                 methods |= inherited[1]
-        for each in node.body:
-            if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
-                default = f" = {ast.unparse(each.value)}" if each.value is not None else ""
-                if not each.target.id.startswith("_"):
-                    fields.append(f"{each.target.id}: {ast.unparse(each.annotation)}{default}")
-            elif isinstance(each, ast.Assign):
-                fields += [name for name in _names(each) if not name.startswith("_")]
-            elif isinstance(each, _Function):
-                constructor = each.name == "__init__"
-                fields += _attributes(each) if constructor else []
-                public = not each.name.startswith("_") or each.name in _SYNTAX
-                if public and not (constructor and self._is_internal(module, each)):
-                    methods.add(_signature(each))
+        for item in node.body:
+            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+                default = f" = {ast.unparse(item.value)}" if item.value is not None else ""
+                if not item.target.id.startswith("_"):
+                    fields.append(f"{item.target.id}: {ast.unparse(item.annotation)}{default}")
+            elif isinstance(item, ast.Assign):
+                fields += [name for name in _names(item) if not name.startswith("_")]
+            elif isinstance(item, _Function):
+                constructor = item.name == "__init__"
+                fields += _attributes(item) if constructor else []
+                public = not item.name.startswith("_") or item.name in _SYNTAX
+                if public and not (constructor and self._is_internal(module, item)):
+                    methods.add(_signature(item))
         return fields, methods
 
     def _internal_base(self, module: str, base: ast.expr) -> tuple[str, ast.ClassDef] | None:
@@ -213,11 +213,11 @@ class Dump:
         """Whether a constructor takes what only the library has."""
         arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
         names = {
-            each.id
+            item.id
             for argument in arguments
             if argument.annotation is not None
-            for each in ast.walk(argument.annotation)
-            if isinstance(each, ast.Name)
+            for item in ast.walk(argument.annotation)
+            if isinstance(item, ast.Name)
         }
         private = (self._source.find(module, name) for name in names - self._public)
         return any(found is not None and isinstance(found.node, ast.ClassDef) for found in private)

@@ -57,8 +57,8 @@ class Cells:
     async def probe(self, pairs: str) -> Any:
         """What some ``"name": expression`` are in the kernel, after collecting garbage."""
         outputs = await self.run(PROBE % pairs)
-        (said,) = [output.text for output in outputs if output.name == "stdout"]
-        return json.loads(said)
+        (text,) = [output.text for output in outputs if output.name == "stdout"]
+        return json.loads(text)
 
     async def interrupt(self) -> None:
         """What the stop button does."""
@@ -72,9 +72,9 @@ class Cells:
     def complaints(self) -> str:
         """What was written to standard error, by cells or behind their backs."""
         outputs = [output for cell in self._client.nb.cells for output in cell.outputs]
-        said = [output.text for output in outputs if output.get("name") == "stderr"]
+        texts = [output.text for output in outputs if output.get("name") == "stderr"]
         self._errors.seek(0)
-        return "".join(said) + self._errors.read()
+        return "".join(texts) + self._errors.read()
 
 
 @asynccontextmanager

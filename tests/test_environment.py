@@ -1,4 +1,4 @@
-"""Who asks, by the environment and the login that is stored: in which order, and what is said."""
+"""Who asks, by the environment and the stored login: in which order, and what the error says."""
 
 import json
 import os
@@ -34,12 +34,12 @@ def environ(monkeypatch, tmp_path):
 def test_with_nothing_one_error_names_all_ways(environ):
     with pytest.raises(ValueError, match="nobody is signed in") as caught:
         ITwinSession.from_env()
-    said = str(caught.value)
-    assert len(said.splitlines()) == 1
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
     for way in (
         "ITWIN_CLIENT_ID", "ITWIN_CLIENT_SECRET", "ITWIN_ACCESS_TOKEN", "itwin-async auth login",
     ):  # fmt: skip
-        assert way in said
+        assert way in message
 
 
 def test_it_only_looks_whether_there_is_a_store(environ, tmp_path):

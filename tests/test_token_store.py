@@ -84,7 +84,7 @@ def test_nobody_else_may_read_it_from_its_creation_on(path, monkeypatch):
     assert set(seen) == {0o600}
     assert mode_of(path) == 0o600
     assert mode_of(path.parent) == 0o700
-    assert all(mode_of(each) == 0o600 for each in path.parent.iterdir())
+    assert all(mode_of(item) == 0o600 for item in path.parent.iterdir())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes")
@@ -361,8 +361,8 @@ async def test_processes_that_share_a_store_renew_in_turn(host, path):
         assert await process.stdout.readline() == b"ready\n"
     for process in processes:
         process.stdin.write(b"\n")
-    said = await asyncio.gather(*(process.communicate() for process in processes))
-    assert [out for out, _ in said] == [b"u-1\n"] * 3
+    outputs = await asyncio.gather(*(process.communicate() for process in processes))
+    assert [out for out, _ in outputs] == [b"u-1\n"] * 3
     used = [form["refresh_token"] for form in host.forms]
     assert len(used) == len(set(used)) == 3  # one each, and none twice
     assert {await asyncio.to_thread(store.load, key_at(host))} == host.current

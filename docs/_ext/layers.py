@@ -53,12 +53,12 @@ def layers() -> list[list[Module]]:
     """The layers of the contract, the highest first."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = settings["tool"]["importlinter"]["contracts"]
-    layers = next(each["layers"] for each in contracts if each["type"] == "layers")
+    layers = next(item["layers"] for item in contracts if item["type"] == "layers")
     http = {
         imported.split(".")[1]
-        for each in contracts
-        if "aiohttp" in each.get("forbidden_modules", ())
-        for imported in each["ignore_imports"]
+        for item in contracts
+        if "aiohttp" in item.get("forbidden_modules", ())
+        for imported in item["ignore_imports"]
     }
     found: list[list[Module]] = []
     for layer in layers:
@@ -85,16 +85,16 @@ def drawing(rows: list[list[Module]]) -> str:
     for number, row in enumerate(rows):
         top = number * (HEIGHT + GAP)
         # As wide as their names, so that long and short ones stand side by side.
-        sizes = [len(each.name) + 3 for each in row]
+        sizes = [len(item.name) + 3 for item in row]
         room = (WIDTH - LEFT - GAP * (len(row) - 1) - 1) / sum(sizes)
         left = float(LEFT)
-        for each, size in zip(row, sizes, strict=True):
+        for item, size in zip(row, sizes, strict=True):
             width = size * room
-            kinds = " ".join(kind for kind in ("extra", "http") if getattr(each, kind))
+            kinds = " ".join(kind for kind in ("extra", "http") if getattr(item, kind))
             parts.append(
-                f'<g class="{kinds}"><title>{escape(each.responsibility)}</title>'
+                f'<g class="{kinds}"><title>{escape(item.responsibility)}</title>'
                 f'<rect x="{left:.0f}" y="{top + 1}" width="{width:.0f}" height="{HEIGHT}"/>'
-                f'<text x="{left + width / 2:.0f}" y="{top + 21}">{escape(each.name)}</text></g>'
+                f'<text x="{left + width / 2:.0f}" y="{top + 21}">{escape(item.name)}</text></g>'
             )
             left += width + GAP
     return "\n".join([*parts, "</svg>"])
@@ -110,7 +110,7 @@ class Layers(SphinxDirective):
         rows = layers()
         table = "\n".join(
             ["| module | what it is for |", "| --- | --- |"]
-            + [f"| `{each.name}` | {each.responsibility} |" for row in rows for each in row]
+            + [f"| `{item.name}` | {item.responsibility} |" for row in rows for item in row]
         )
         return [nodes.raw("", drawing(rows), format="html"), *self.parse_text_to_nodes(table)]
 

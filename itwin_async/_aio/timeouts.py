@@ -8,7 +8,7 @@ import anyio
 
 from itwin_async.errors import TransportError
 
-_LATE: Final = 0.001  # seconds after its time from which a busy loop has held up a timer
+_BUSY_LOOP_DELAY: Final = 0.001  # seconds after its time from which a busy loop has held up a timer
 _GRACE_TURNS: Final = 4  # of the loop, in which what a socket has received reaches its reader
 
 
@@ -138,7 +138,7 @@ class Timeout(InterruptScope):
         loop = self._task.get_loop()
         now = loop.time()
         late = now - self._deadline
-        if late > _LATE and not self._extended:
+        if late > _BUSY_LOOP_DELAY and not self._extended:
             self._extended = True
             self._deadline = now + min(late, self.seconds)
             late = -1.0

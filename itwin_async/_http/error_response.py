@@ -64,7 +64,7 @@ def parse_error(
     listed = cast("list[object]", details) if isinstance(details, list) else []
     error.details = tuple(
         ErrorDetail(*(text(name, fields=detail) for name in ("code", "message", "target")))
-        for detail in (cast("dict[str, Any]", each) for each in listed if isinstance(each, dict))
+        for detail in (cast("dict[str, Any]", item) for item in listed if isinstance(item, dict))
     )
     error.retry_after = retry_after
     return error

@@ -25,7 +25,7 @@ _SECURITY: Final = (
     "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
 )
 # Of a query: whether it is the one that is waited for. It gives title and text of the page.
-Answer = Callable[[SecretStr], tuple[str, str] | None]
+QueryHandler = Callable[[SecretStr], tuple[str, str] | None]
 
 
 class LoopbackServer:
@@ -36,7 +36,7 @@ class LoopbackServer:
     `wait` is over after the page went out. Leaving a started server frees its port.
     """
 
-    def __init__(self, uri: str, answer: Answer) -> None:
+    def __init__(self, uri: str, answer: QueryHandler) -> None:
         parts = split(uri)
         if parts is None:
             raise ValueError("the address to listen on must be an absolute URL")

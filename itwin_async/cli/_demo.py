@@ -40,8 +40,8 @@ class _Payload(msgspec.Struct):
 
 async def _imodels(itwin: ITwinSession) -> AsyncIterator[IModel]:
     """Every iModel of every iTwin."""
-    async for each in itwin.itwins.list_itwins():
-        async for imodel in itwin.imodels.list_imodels(each.id):
+    async for item in itwin.itwins.list_itwins():
+        async for imodel in itwin.imodels.list_imodels(item.id):
             yield imodel
 
 

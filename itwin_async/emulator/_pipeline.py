@@ -173,8 +173,8 @@ class Pipeline:
                 max_items=self.max_items,
             )
             return route.handler(request)
-        except (RefusedError, OAuthError) as refusal:
-            return refusal.response
+        except (RefusedError, OAuthError) as error:
+            return error.response
 
 
 async def _read_body(request: web.BaseRequest, most: int) -> bytes | None:

@@ -48,8 +48,8 @@ class Identified(msgspec.Struct):
 
 async def test_list_follows_the_links_of_a_list_without_a_method(emulator, itwin):
     pager = itwin.list("/itwins/", items="iTwins", query={"$top": 2})
-    found = [each["displayName"] async for each in pager]
-    assert found == [each.display_name async for each in itwin.itwins.list_itwins()]
+    found = [item["displayName"] async for item in pager]
+    assert found == [item.display_name async for item in itwin.itwins.list_itwins()]
     assert len(found) == 3
     assert emulator.count("list_itwins") == 2 + 1
 
@@ -57,18 +57,18 @@ async def test_list_follows_the_links_of_a_list_without_a_method(emulator, itwin
 async def test_list_gives_the_type_that_was_asked_for(itwin):
     query = {"iTwinId": ITWIN}
     pager = itwin.list("/imodels/", items="iModels", returns=Identified, query=query, version="v2")
-    assert all([isinstance(each, Identified) async for each in pager.ahead(2)])
+    assert all([isinstance(item, Identified) async for item in pager.ahead(2)])
     records = itwin.list("/imodels/", items="iModels", returns=IModel, query=query, version="v2")
     assert await records.first() == await itwin.imodels.list_imodels(ITWIN).first()
 
 
 async def test_list_has_cursors_pages_and_the_first_items(itwin):
     pager = itwin.list("/itwins/", items="iTwins", query={"$top": 2})
-    ids = [each["id"] async for each in pager]
+    ids = [item["id"] async for item in pager]
     pages = [page async for page in pager.pages()]
     assert [len(page) for page in pages] == [2, 1]
-    assert [each["id"] async for each in pager.resume(pages[0].cursor)] == ids[2:]
-    assert [each["id"] async for each in pager.take(1)] == ids[:1]
+    assert [item["id"] async for item in pager.resume(pages[0].cursor)] == ids[2:]
+    assert [item["id"] async for item in pager.take(1)] == ids[:1]
 
 
 async def test_list_sends_query_headers_and_version_with_each_page():
@@ -80,7 +80,7 @@ async def test_list_sends_query_headers_and_version_with_each_page():
             version="v2",
         )  # fmt: skip
         assert server.opened == 0
-        assert [each async for each in pager] == [1, 2]
+        assert [item async for item in pager] == [1, 2]
         assert [got.target for got in server.requests] == ["/things?a=b", "/things?a=%62&$skip=1"]
         for got in server.requests:
             assert got.headers["x-a"] == "1"
@@ -92,7 +92,7 @@ async def test_list_follows_the_next_link_of_odata():
     last = b'{"value":[2]}'
     async with RawServer(answer(first), answer(last)) as server, session_at(server) as itwin:
         pager = itwin.list("/things", items="value", returns=int)
-        assert [each async for each in pager] == [1, 2]
+        assert [item async for item in pager] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -352,9 +352,9 @@ async def test_closing_either_closes_both(closes):
             await (itwin if closes == "session" else view).aclose()
         assert itwin.closed
         assert view.closed
-        for each in (itwin, view):
+        for item in (itwin, view):
             with pytest.raises(RuntimeError, match="is closed"):
-                await each.request("GET", "/x")
+                await item.request("GET", "/x")
         await until(lambda: server.open == 0)
 
 

@@ -81,7 +81,7 @@ async def entries(
 
         emulator.faults.add("list_extended_data", Edit(edit))
         imodel = next(iter(emulator._state.imodels))
-        return [each async for each in itwin.imodels.list_extended_data(imodel, data_type)]
+        return [item async for item in itwin.imodels.list_extended_data(imodel, data_type)]
 
     return listed
 
@@ -262,7 +262,7 @@ async def test_both_spellings_of_the_key_are_read(emulator, itwin, key):
     emulator.faults.add("list_extended_data", Edit(edit), None)
     emulator.faults.add("get_extended_data", Edit(edit), None)
     imodel = next(iter(emulator._state.imodels))
-    found = [each async for each in itwin.imodels.list_extended_data(imodel, page_size=10)]
+    found = [item async for item in itwin.imodels.list_extended_data(imodel, page_size=10)]
     assert len(found) == 25
     assert (await itwin.imodels.get_extended_data(imodel, 3)) == found[2]
 

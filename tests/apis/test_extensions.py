@@ -39,10 +39,10 @@ async def test_list_extensions_can_be_restricted_to_studio_apps(itwin, emulator)
 
 
 async def test_create_extension_gives_what_was_created(itwin):
-    made = await itwin.extensions.create_extension("n", ACCOUNT, description="d")
-    assert (made.name, made.description, made.itwin_id) == ("n", "d", ACCOUNT)
+    extension = await itwin.extensions.create_extension("n", ACCOUNT, description="d")
+    assert (extension.name, extension.description, extension.itwin_id) == ("n", "d", ACCOUNT)
     found = await every(itwin.extensions.list_extensions(itwin_id=ACCOUNT))
-    assert made.id in {item.id for item in found}
+    assert extension.id in {item.id for item in found}
 
 
 async def test_create_extension_sends_the_documented_body(itwin, emulator):

@@ -120,10 +120,10 @@ class Typed(TypedDict):
 )
 async def test_create_extended_data_stores_an_object(itwin, emulator, data, kept):
     index = emulator.push_changeset(IMODEL)
-    made = await itwin.imodels.create_extended_data(IMODEL, index, data)
-    assert isinstance(made, ExtendedData)
-    assert (made.changeset_index, made.imodel_id, made.data) == (index, IMODEL, kept)
-    assert await itwin.imodels.get_extended_data(IMODEL, index) == made
+    entry = await itwin.imodels.create_extended_data(IMODEL, index, data)
+    assert isinstance(entry, ExtendedData)
+    assert (entry.changeset_index, entry.imodel_id, entry.data) == (index, IMODEL, kept)
+    assert await itwin.imodels.get_extended_data(IMODEL, index) == entry
     (sent,) = (got for got in emulator.requests if got.operation == "create_extended_data")
     body = json.loads(sent.body)
     assert list(body) == ["data"]
@@ -134,8 +134,8 @@ async def test_create_extended_data_stores_an_object(itwin, emulator, data, kept
 async def test_create_extended_data_takes_a_changeset_id(itwin, emulator):
     index = emulator.push_changeset(IMODEL)
     changeset = await itwin.imodels.get_changeset(IMODEL, index)
-    made = await itwin.imodels.create_extended_data(IMODEL, changeset.id, {"a": 1})
-    assert (made.changeset_id, made.changeset_index) == (changeset.id, index)
+    entry = await itwin.imodels.create_extended_data(IMODEL, changeset.id, {"a": 1})
+    assert (entry.changeset_id, entry.changeset_index) == (changeset.id, index)
 
 
 async def test_create_extended_data_stores_it_once(itwin, emulator):
@@ -152,8 +152,8 @@ async def test_create_extended_data_takes_as_much_as_the_platform(itwin, emulato
     index = emulator.push_changeset(IMODEL)
     around = len(b'{"a":""}')
     most = {"a": "x" * (204_800 - around)}
-    made = await itwin.imodels.create_extended_data(IMODEL, index, most)
-    assert len(made.payload) == 204_800
+    entry = await itwin.imodels.create_extended_data(IMODEL, index, most)
+    assert len(entry.payload) == 204_800
     sent = len(emulator.requests)
     with pytest.raises(ValueError, match=r"204,801 bytes as JSON, and may have 204,800"):
         await itwin.imodels.create_extended_data(IMODEL, index, {"a": most["a"] + "x"})

@@ -94,7 +94,7 @@ async def test_a_list_of_itwins_that_is_cut_off_warns_in_the_log(caplog, count, 
     ):
         found = await every(itwin.itwins.list_itwins(page_size=1_000).ahead(ahead))
     assert len(found) == min(count, 10_000)
-    warnings = [each for each in caplog.records if "10000 iTwins" in each.getMessage()]
+    warnings = [item for item in caplog.records if "10000 iTwins" in item.getMessage()]
     assert len(warnings) == warned
 
 

@@ -229,5 +229,5 @@ async def test_what_the_platform_says_of_written_data_is_told(emulator, itwin, c
     emulator.faults.add("create_extended_data", Status(422, body={"error": error}))
     with pytest.raises(InvalidRequestError, match="422 InvalidiModelsRequest") as caught:
         await itwin.imodels.create_extended_data(IMODEL, 1, {})
-    (said,) = caught.value.details
-    assert (said.code, said.target) == (code, "data")
+    (detail,) = caught.value.details
+    assert (detail.code, detail.target) == (code, "data")

@@ -70,7 +70,7 @@ async def test_execute_package_sends_variables_as_a_list(itwin, emulator):
 
 async def test_execute_package_takes_the_example_of_the_package(itwin):
     package = await itwin.packages.get_package("SQL_CUSTOMERS_TABLE")
-    example = {each["name"]: each["value"] for each in package.input_example_decoded["variables"]}
+    example = {item["name"]: item["value"] for item in package.input_example_decoded["variables"]}
     found = await itwin.packages.execute_package(ITWIN, package.unique_name, variables=example)
     assert len(found["data"]) == 1
 
@@ -106,7 +106,7 @@ async def test_a_package_called_roles_can_be_executed_but_not_read(emulator, itw
 
 async def test_list_entity_sets_gives_all_in_one_answer(itwin, emulator):
     found = await every(itwin.packages.list_entity_sets(ITWIN, "SAP_WORK_ORDERS"))
-    assert [each.name for each in found] == [each.url for each in found]
-    assert {each.kind for each in found} == {"EntitySet"}
+    assert [item.name for item in found] == [item.url for item in found]
+    assert {item.kind for item in found} == {"EntitySet"}
     assert len(found) == 4
     assert emulator.count("list_entity_sets") == 1

@@ -60,27 +60,27 @@ def snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-def compare(said: Any, found: Any, place: str) -> None:
-    """Everything that was said is found."""
-    if isinstance(said, dict) and isinstance(found, dict):
-        assert said == found, place  # what no page describes stays what it is
-    elif isinstance(said, dict):
-        for name, value in said.items():
+def compare(answer: Any, found: Any, place: str) -> None:
+    """Everything in the answer is found."""
+    if isinstance(answer, dict) and isinstance(found, dict):
+        assert answer == found, place  # what no page describes stays what it is
+    elif isinstance(answer, dict):
+        for name, value in answer.items():
             if isinstance(found, ExtendedData) and name == "data":
                 assert found.payload == base64.b64decode(value), place
                 assert found.data == json.loads(base64.b64decode(value)), place
                 continue
             assert hasattr(found, snake(name)), f"{place}.{name} is lost"
             compare(value, getattr(found, snake(name)), f"{place}.{name}")
-    elif isinstance(said, list):
-        assert len(said) == len(found), place
-        for index, (one, other) in enumerate(zip(said, found, strict=True)):
+    elif isinstance(answer, list):
+        assert len(answer) == len(found), place
+        for index, (one, other) in enumerate(zip(answer, found, strict=True)):
             compare(one, other, f"{place}[{index}]")
     elif isinstance(found, datetime):
-        assert abs((datetime.fromisoformat(said) - found).total_seconds()) < 2e-6, place
+        assert abs((datetime.fromisoformat(answer) - found).total_seconds()) < 2e-6, place
     else:
-        assert said == found, place
-        assert type(said) is type(found), place
+        assert answer == found, place
+        assert type(answer) is type(found), place
 
 
 def test_every_operation_of_the_emulator_has_a_recorded_answer():
@@ -117,15 +117,15 @@ async def test_nothing_of_a_recorded_answer_is_lost(emulator, itwin, name):
     body, headers = recorded["body"], recorded.get("headers")
     emulator.faults.add(name, Status(recorded["status"], body=body, headers=headers))
     key = envelope(OPERATIONS[name], body)
-    said = body if key is None else body[key]
+    answer = body if key is None else body[key]
     value = call(itwin, name)
     if isinstance(value, Pager):
         page = await anext(value.pages())
-        assert said  # comparing nothing shows nothing
-        compare(said, page.items, name)
+        assert answer  # comparing nothing shows nothing
+        compare(answer, page.items, name)
         following = body.get("_links", {}).get("next")
         if name == "list_entities":  # whose documents know no links
-            assert page.next_url == f"{page.url}?$skip={len(said)}"
+            assert page.next_url == f"{page.url}?$skip={len(answer)}"
         elif following is None:
             assert page.next_url is None
         else:
@@ -138,7 +138,7 @@ async def test_nothing_of_a_recorded_answer_is_lost(emulator, itwin, name):
         assert await value is None
     else:
         links = {"_links": body["_links"]} if "_links" in body else {}
-        compare({**said, **links}, await value, name)
+        compare({**answer, **links}, await value, name)
     request = emulator.requests[-1]
     assert request.operation == name
     assert request.headers["Accept"] == (

@@ -37,40 +37,40 @@ async def create(itwin: ITwinSession, **options) -> Webhook:
 
 async def test_the_life_of_a_webhook(itwin):
     assert await every(itwin.webhooks.list_webhooks()) == []
-    made = await create(itwin)
-    assert (made.callback_url, made.event_types) == (URL, tuple(EVENTS))
-    assert (made.scope, made.scope_id, made.active) == ("iTwin", ITWIN, False)
-    assert isinstance(made.created, datetime)
-    assert made.created.utcoffset() is not None
-    assert made.secret is not None
-    assert len(made.secret) >= 32
+    webhook = await create(itwin)
+    assert (webhook.callback_url, webhook.event_types) == (URL, tuple(EVENTS))
+    assert (webhook.scope, webhook.scope_id, webhook.active) == ("iTwin", ITWIN, False)
+    assert isinstance(webhook.created, datetime)
+    assert webhook.created.utcoffset() is not None
+    assert webhook.secret is not None
+    assert len(webhook.secret) >= 32
 
-    active = await itwin.webhooks.update_webhook(made.id, active=True)
-    assert (active.id, active.active, active.secret) == (made.id, True, None)
+    active = await itwin.webhooks.update_webhook(webhook.id, active=True)
+    assert (active.id, active.active, active.secret) == (webhook.id, True, None)
     assert active.callback_url == URL
-    assert await itwin.webhooks.get_webhook(made.id) == active
+    assert await itwin.webhooks.get_webhook(webhook.id) == active
     assert await every(itwin.webhooks.list_webhooks()) == [active]
 
     moved = await itwin.webhooks.update_webhook(
-        made.id, callback_url=f"{URL}/2", event_types=("a",), active=False
+        webhook.id, callback_url=f"{URL}/2", event_types=("a",), active=False
     )
     assert (moved.callback_url, moved.event_types, moved.active) == (f"{URL}/2", ("a",), False)
 
-    assert await itwin.webhooks.delete_webhook(made.id) is None
+    assert await itwin.webhooks.delete_webhook(webhook.id) is None
     with pytest.raises(NotFoundError, match="WebhookNotFound"):
-        await itwin.webhooks.get_webhook(made.id)
+        await itwin.webhooks.get_webhook(webhook.id)
     assert await every(itwin.webhooks.list_webhooks()) == []
 
 
 async def test_only_what_is_given_is_sent(emulator, itwin):
-    made = await create(itwin)
+    webhook = await create(itwin)
     for change, sent in (
         ({"active": False}, {"active": False}),
         ({"callback_url": URL}, {"callbackUrl": URL}),
         ({"event_types": ["a"]}, {"eventTypes": ["a"]}),
         ({"secret": SHORTEST}, {"secret": SHORTEST}),
     ):
-        await itwin.webhooks.update_webhook(made.id, **change)
+        await itwin.webhooks.update_webhook(webhook.id, **change)
         assert json.loads(emulator.requests[-1].body) == sent
     await itwin.webhooks.create_webhook(URL, "Account", ("a",))
     assert json.loads(emulator.requests[-1].body) == {
@@ -81,15 +81,15 @@ async def test_only_what_is_given_is_sent(emulator, itwin):
 
 
 async def test_a_webhook_of_the_account_has_the_account_as_its_scope(itwin):
-    made = await itwin.webhooks.create_webhook(URL, "Account", EVENTS)
-    assert (made.scope, made.scope_id) == ("Account", ACCOUNT)
+    webhook = await itwin.webhooks.create_webhook(URL, "Account", EVENTS)
+    assert (webhook.scope, webhook.scope_id) == ("Account", ACCOUNT)
 
 
 async def test_an_own_secret_is_answered_once(itwin):
-    made = await create(itwin, secret=SHORTEST)
-    assert made.secret == SHORTEST
-    changed = await itwin.webhooks.update_webhook(made.id, secret=SECRET)
-    found = await itwin.webhooks.get_webhook(made.id)
+    webhook = await create(itwin, secret=SHORTEST)
+    assert webhook.secret == SHORTEST
+    changed = await itwin.webhooks.update_webhook(webhook.id, secret=SECRET)
+    found = await itwin.webhooks.get_webhook(webhook.id)
     assert changed.secret is None
     assert found.secret is None
 
@@ -121,12 +121,12 @@ async def test_the_emulator_names_what_is_wrong(itwin, body, target):
     with pytest.raises(InvalidRequestError, match="InvalidCreateWebhookRequest") as caught:
         await itwin.request("POST", "/webhooks/", body={**right, **body}, version="v2")
     assert caught.value.details[0].target == target
-    made = await create(itwin)
+    webhook = await create(itwin)
     if "scope" not in body:
-        path = f"/webhooks/{made.id}"
+        path = f"/webhooks/{webhook.id}"
         with pytest.raises(InvalidRequestError, match="InvalidUpdateWebhookRequest"):
             await itwin.request("PATCH", path, body={"active": True, **body}, version="v2")
-        assert (await itwin.webhooks.get_webhook(made.id)).active is False
+        assert (await itwin.webhooks.get_webhook(webhook.id)).active is False
 
 
 async def test_an_itwin_that_is_not_there_is_refused(itwin):
@@ -134,7 +134,7 @@ async def test_an_itwin_that_is_not_there_is_refused(itwin):
         await itwin.webhooks.create_webhook(URL, "iTwin", EVENTS, scope_id=UNKNOWN)
 
 
-def made(i, url=URL, scope="iTwin", events=EVENTS, **options):
+def created(i, url=URL, scope="iTwin", events=EVENTS, **options):
     return i.webhooks.create_webhook(url, scope, events, **{"scope_id": ITWIN, **options})
 
 
@@ -143,25 +143,25 @@ def changed(i, **options):
 
 
 WRONG = {
-    "url empty": (lambda i: made(i, ""), ValueError),
-    "url relative": (lambda i: made(i, "/webhook"), ValueError),
-    "url scheme": (lambda i: made(i, "ftp://a.example/"), ValueError),
-    "url type": (lambda i: made(i, 5), TypeError),
+    "url empty": (lambda i: created(i, ""), ValueError),
+    "url relative": (lambda i: created(i, "/webhook"), ValueError),
+    "url scheme": (lambda i: created(i, "ftp://a.example/"), ValueError),
+    "url type": (lambda i: created(i, 5), TypeError),
     "url bytes": (lambda i: changed(i, callback_url=b"https://a.example"), TypeError),
-    "scope": (lambda i: made(i, scope="itwin"), ValueError),
-    "scope none": (lambda i: made(i, scope=None), ValueError),
-    "scope_id none": (lambda i: made(i, scope_id=None), ValueError),
-    "scope_id empty": (lambda i: made(i, scope_id=" "), ValueError),
-    "scope_id type": (lambda i: made(i, scope_id=5), TypeError),
-    "events empty": (lambda i: made(i, events=[]), ValueError),
-    "events text": (lambda i: made(i, events=EVENTS[0]), TypeError),
-    "events set": (lambda i: made(i, events=set(EVENTS)), TypeError),
-    "events none": (lambda i: made(i, events=None), TypeError),
-    "event empty": (lambda i: made(i, events=[""]), ValueError),
+    "scope": (lambda i: created(i, scope="itwin"), ValueError),
+    "scope none": (lambda i: created(i, scope=None), ValueError),
+    "scope_id none": (lambda i: created(i, scope_id=None), ValueError),
+    "scope_id empty": (lambda i: created(i, scope_id=" "), ValueError),
+    "scope_id type": (lambda i: created(i, scope_id=5), TypeError),
+    "events empty": (lambda i: created(i, events=[]), ValueError),
+    "events text": (lambda i: created(i, events=EVENTS[0]), TypeError),
+    "events set": (lambda i: created(i, events=set(EVENTS)), TypeError),
+    "events none": (lambda i: created(i, events=None), TypeError),
+    "event empty": (lambda i: created(i, events=[""]), ValueError),
     "event type": (lambda i: changed(i, event_types=[5]), TypeError),
-    "secret short": (lambda i: made(i, secret="canary-short-secret-of-31-chars"), ValueError),
+    "secret short": (lambda i: created(i, secret="canary-short-secret-of-31-chars"), ValueError),
     "secret empty": (lambda i: changed(i, secret=""), ValueError),
-    "secret type": (lambda i: made(i, secret=SECRET.encode()), TypeError),
+    "secret type": (lambda i: created(i, secret=SECRET.encode()), TypeError),
     "secret no text": (lambda i: changed(i, secret="\ud800" * 32), ValueError),
     "active": (lambda i: changed(i, active=1), TypeError),
     "nothing": (lambda i: changed(i), ValueError),
@@ -237,16 +237,16 @@ async def test_no_error_shows_a_secret(emulator, itwin, fault, error):
     with pytest.raises(error) as caught:
         await create(itwin, secret=SECRET)
     assert "canary" not in shown(caught.value)
-    made = emulator.count("create_webhook")
-    assert made == 1  # it may have been created
+    count = emulator.count("create_webhook")
+    assert count == 1  # it may have been created
     assert caught.value.outcome_unknown is not isinstance(caught.value, InvalidRequestError)
 
 
 async def test_no_error_of_a_change_shows_a_secret(emulator, itwin):
-    made = await create(itwin)
+    webhook = await create(itwin)
     emulator.faults.add("update_webhook", refused(SECRET))
     with pytest.raises(InvalidRequestError) as caught:
-        await itwin.webhooks.update_webhook(made.id, secret=SECRET)
+        await itwin.webhooks.update_webhook(webhook.id, secret=SECRET)
     assert "canary" not in shown(caught.value)
     assert emulator.count("update_webhook") == 1
 

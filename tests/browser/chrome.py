@@ -35,7 +35,7 @@ def chromium() -> str:
 
 @dataclass
 class Tab:
-    """The page of the example, what it said on its console, and whom it asked."""
+    """The page of the example, what it logged on its console, and whom it asked."""
 
     page: Page
     url: str
@@ -73,11 +73,11 @@ async def browsing(emulator: Emulator, **options: object) -> AsyncIterator[Tab]:
             context = await browser.new_context(viewport={"width": 1280, "height": 800}, **options)
             context.set_default_timeout(60_000)  # far longer than it takes
             tab = Tab(await context.new_page(), url, context)
-            tab.page.on("console", lambda said: tab.console.append(said.text))
+            tab.page.on("console", lambda message: tab.console.append(message.text))
             tab.page.on("pageerror", lambda error: tab.console.append(str(error)))
             context.on("request", lambda request: tab.asked.append(request.url))
             await tab.page.goto(url)
             await tab.page.locator("#watch:enabled").wait_for()
             yield tab
-            strangers = [each for each in tab.asked if not each.startswith((url, "data:"))]
+            strangers = [item for item in tab.asked if not item.startswith((url, "data:"))]
             assert not strangers

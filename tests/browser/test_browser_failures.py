@@ -48,7 +48,7 @@ async def test_closing_the_tab_ends_the_stream_upstream(tab, emulator, itwin):
     since = time.monotonic()
     await tab.page.close()
     await until(lambda: emulator.requests[-1].ended and not under_way(emulator, "list_changesets"))
-    took = max(each.ended for each in emulator.requests) - since
+    took = max(item.ended for item in emulator.requests) - since
     assert took < 5, took  # 0.04 s where nothing else runs
     assert not under_way(emulator, "list_extended_data")
     again = await tab.context.new_page()

@@ -30,7 +30,7 @@ async def page() -> AsyncIterator[Page]:
     async with async_playwright() as driver:
         browser = await driver.chromium.launch(
             executable_path=chromium(),
-            args=[each for each in ARGS if "resolver" not in each] + list(RESOLVING),
+            args=[item for item in ARGS if "resolver" not in item] + list(RESOLVING),
             timeout=120_000,
         )
         try:

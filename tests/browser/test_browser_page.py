@@ -28,7 +28,7 @@ async def watch(tab, imodel_id=SUN_CITY):
 
 async def test_search_shows_what_the_platform_holds(tab, itwin):
     await tab.page.locator("#search").fill("VIEWER")
-    found = [each.name async for each in itwin.extensions.list_extensions(search="VIEWER")]
+    found = [item.name async for item in itwin.extensions.list_extensions(search="VIEWER")]
     assert found
     await tab.shows("found", f"{len(found)} found")
     assert await tab.rows("extensions") == found
@@ -49,7 +49,7 @@ async def test_typing_asks_once_when_it_pauses(tab, emulator):
 
 
 async def test_an_older_answer_is_dropped_and_ended_upstream(tab, emulator):
-    emulator.faults.add(lambda each: each.query.get("search") == "clash", Delay(FOREVER))
+    emulator.faults.add(lambda item: item.query.get("search") == "clash", Delay(FOREVER))
     await tab.page.locator("#search").fill("clash")
     await until(lambda: under_way(emulator, "list_extensions"))
     await tab.page.locator("#search").fill("terrain")
@@ -69,7 +69,7 @@ async def test_an_itwin_is_chosen_and_then_its_imodel(tab, itwin):
         await tab.page.wait_for_load_state("networkidle")
         shown[id] = await tab.page.locator("#imodel option").all_inner_texts()
     held = {
-        found.id: [each.display_name async for each in itwin.imodels.list_imodels(found.id)]
+        found.id: [item.display_name async for item in itwin.imodels.list_imodels(found.id)]
         async for found in itwin.itwins.list_itwins()
     }
     assert shown == {id: names or ["No iModels"] for id, names in held.items()}
@@ -85,8 +85,8 @@ async def test_changesets_are_shown_while_they_stream_in(tab, emulator, itwin):
     assert {1, 24} <= set(in_between)
     assert in_between == sorted(in_between)
     assert await tab.text("changesets") == "25"
-    entries = [each async for each in itwin.imodels.list_extended_data(SUN_CITY)]
-    files = [name for each in entries for name in each.data["data"]["changedFiles"]]
+    entries = [item async for item in itwin.imodels.list_extended_data(SUN_CITY)]
+    files = [name for item in entries for name in item.data["data"]["changedFiles"]]
     assert await tab.text("files") == str(len(files))
     rows = tab.page.locator("#feed li")
     assert await rows.locator(".index").all_inner_texts() == [f"#{n}" for n in range(25, 0, -1)]
@@ -152,8 +152,8 @@ async def test_everything_has_a_name(tab):
 async def test_hostile_names_are_shown_as_text(tab, emulator):
     def rename(*path):
         def change(body):
-            for each in body[path[0]]:
-                each[path[1]] = HOSTILE
+            for item in body[path[0]]:
+                item[path[1]] = HOSTILE
 
         return Edit(change)
 

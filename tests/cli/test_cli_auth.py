@@ -167,7 +167,7 @@ async def test_a_service_comes_before_a_login_and_nothing_opens(platform):
     before = emulator.count("token")
     listed = await run("itwins", "list", variables=variables | emulator.environment)
     assert listed.code == 0
-    record = [each for each in emulator.requests if each.operation == "token"][before]
+    record = [item for item in emulator.requests if item.operation == "token"][before]
     assert b"client_credentials" in record.body
 
 
@@ -193,7 +193,7 @@ async def test_two_commands_at_once_share_a_rotating_token(platform):
     _, variables, _ = platform
     await log_in(platform)
     ended = await asyncio.gather(*(run("itwins", "list", variables=variables) for _ in range(4)))
-    assert [each.code for each in ended] == [0] * 4, ended
+    assert [item.code for item in ended] == [0] * 4, ended
     assert (await run("itwins", "list", variables=variables)).code == 0
 
 

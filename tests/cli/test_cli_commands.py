@@ -161,7 +161,7 @@ def test_request_sends_a_body(lines, form, tmp_path, monkeypatch):
 def test_request_prints_the_items_of_all_pages(lines, items):
     query = ["--query", "$top=2"]
     found = lines("request", "get", "/itwins/", *query, "--paginate", *items)
-    assert [each["id"] for each in found] == [each["id"] for each in lines("itwins", "list")]
+    assert [item["id"] for item in found] == [item["id"] for item in lines("itwins", "list")]
     assert len(found) == 5
 
 

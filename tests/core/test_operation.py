@@ -355,29 +355,29 @@ async def test_ids_arrive_at_the_server_as_they_were(emulator, itwin):
 # Dates that are none
 
 
-class Door(msgspec.Struct, rename="camel"):
+class Valve(msgspec.Struct, rename="camel"):
     created_at: datetime | None = None
     due_on: str | None = None
     last_change: str = ""
 
 
-DOOR = {"dueOn": "next week", "lastChange": "renamed door"}
+VALVE = {"dueOn": "next week", "lastChange": "renamed valve"}
 
 
 def test_a_struct_of_the_users_gets_its_data_as_it_is_or_an_error():
-    operation = Operation("GET", "/doors", Door)
-    text = msgspec.json.encode({**DOOR, "createdAt": "2020-10-21T10:51:33Z"})
+    operation = Operation("GET", "/valves", Valve)
+    text = msgspec.json.encode({**VALVE, "createdAt": "2020-10-21T10:51:33Z"})
     assert operation.decode(text).due_on == "next week"
     with pytest.raises(DecodeError, match=r"`\$.createdAt`"):
-        operation.decode(msgspec.json.encode({**DOOR, "createdAt": ""}))
+        operation.decode(msgspec.json.encode({**VALVE, "createdAt": ""}))
 
 
-@pytest.mark.parametrize("kind", [list[Door], dict[str, Door], tuple[Door, ...]])
+@pytest.mark.parametrize("kind", [list[Valve], dict[str, Valve], tuple[Valve, ...]])
 def test_a_date_of_the_users_in_a_container_is_not_mended(kind):
-    door = {**DOOR, "createdAt": ""}
-    text = msgspec.json.encode({"a": door} if kind == dict[str, Door] else [door])
+    valve = {**VALVE, "createdAt": ""}
+    text = msgspec.json.encode({"a": valve} if kind == dict[str, Valve] else [valve])
     with pytest.raises(DecodeError):
-        Operation("GET", "/doors", kind).decode(text)
+        Operation("GET", "/valves", kind).decode(text)
 
 
 def test_a_record_inside_a_struct_of_the_users_is_not_mended():

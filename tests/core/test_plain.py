@@ -18,7 +18,7 @@ def test_a_plain_record_is_json_with_the_keys_of_the_platform(kind):
     fields = least(kind)
     as_dict = plain(decode(kind, fields), signed_links=True)
     assert json.loads(json.dumps(as_dict)) == as_dict
-    assert set(as_dict) == {each.encode_name for each in msgspec.structs.fields(kind)}
+    assert set(as_dict) == {item.encode_name for item in msgspec.structs.fields(kind)}
     assert {name: value for name, value in as_dict.items() if value is not None}.items() >= (
         fields.items()
     )

@@ -38,9 +38,9 @@ def decode(kind, fields):
 def least(kind):
     """The fewest fields a record can have."""
     fields = {}
-    for each in msgspec.structs.fields(kind):
-        if each.required:
-            fields[each.encode_name] = LEAST.get(each.name) or least(each.type)
+    for item in msgspec.structs.fields(kind):
+        if item.required:
+            fields[item.encode_name] = LEAST.get(item.name) or least(item.type)
     return fields
 
 
@@ -71,9 +71,9 @@ def test_unknown_fields_are_ignored(kind):
 def test_optional_means_optional_and_nullable(kind):
     fields = least(kind)
     without = decode(kind, fields)
-    for each in msgspec.structs.fields(kind):
-        if not each.required and getattr(without, each.name) is None:
-            assert decode(kind, {**fields, each.encode_name: None}) == without, each.name
+    for item in msgspec.structs.fields(kind):
+        if not item.required and getattr(without, item.name) is None:
+            assert decode(kind, {**fields, item.encode_name: None}) == without, item.name
 
 
 @pytest.mark.parametrize("kind", RECORDS)
@@ -145,10 +145,10 @@ DATES = {
     "9999-12-31T23:59:59.9999999Z": None,
 }
 DATED = [
-    (kind, each)
+    (kind, item)
     for kind in RECORDS
-    for each in msgspec.structs.fields(kind)
-    if "datetime" in str(each.type)
+    for item in msgspec.structs.fields(kind)
+    if "datetime" in str(item.type)
 ]
 
 
@@ -158,21 +158,21 @@ def test_there_are_dates():
 
 @pytest.mark.parametrize("text", DATES)
 def test_every_date_of_every_record_is_read_with_its_offset(text):
-    for kind, each in DATED:
-        record = decode(kind, {**least(kind), each.encode_name: text})
-        moment = getattr(record, each.name)
+    for kind, item in DATED:
+        record = decode(kind, {**least(kind), item.encode_name: text})
+        moment = getattr(record, item.name)
         if DATES[text] is None and moment is None:
             continue
         assert moment.tzinfo is not None
         if DATES[text] is not None:
-            assert abs(moment - DATES[text]) <= timedelta(microseconds=1), (kind, each.name)
+            assert abs(moment - DATES[text]) <= timedelta(microseconds=1), (kind, item.name)
 
 
 @pytest.mark.parametrize("text", ["0001-01-01", "", "n/a", "2020-13-45T99:99:99Z", "soon"])
 def test_a_date_that_cannot_be_read_does_not_cost_the_page(text):
-    for kind, each in DATED:
-        record = decode(kind, {**least(kind), each.encode_name: text})
-        assert getattr(record, each.name) in {None, text, datetime(1, 1, 1, tzinfo=UTC)}
+    for kind, item in DATED:
+        record = decode(kind, {**least(kind), item.encode_name: text})
+        assert getattr(record, item.name) in {None, text, datetime(1, 1, 1, tzinfo=UTC)}
 
 
 # Reprs
@@ -209,12 +209,12 @@ def test_a_long_text_is_cut_in_a_repr():
 @pytest.mark.parametrize("kind", RECORDS)
 def test_a_repr_fits_a_line_of_a_notebook_whatever_there_is_to_show(kind):
     full = {}
-    for each in msgspec.structs.fields(kind):
+    for item in msgspec.structs.fields(kind):
         long = {"str | None": "x" * 200, "<class 'str'>": "y" * 200, "bool | None": False}
-        if str(each.type) in long:
-            full[each.encode_name] = long[str(each.type)]
-        elif "Link" in str(each.type) and "Links" not in str(each.type):
-            full[each.encode_name] = {"href": "https://h.example/" + "z" * 200}
+        if str(item.type) in long:
+            full[item.encode_name] = long[str(item.type)]
+        elif "Link" in str(item.type) and "Links" not in str(item.type):
+            full[item.encode_name] = {"href": "https://h.example/" + "z" * 200}
     text = repr(decode(kind, {**least(kind), **full}))
     assert len(text) <= 120
     assert text.startswith(f"{kind.__name__}(")

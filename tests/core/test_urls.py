@@ -419,7 +419,7 @@ async def test_a_link_arrives_byte_for_byte(emulator, itwin):
     emulator.faults.add("list_extensions", set_next(target))
     emulator.faults.add("list_extensions", Edit(lambda page: page.update(_links=None)))
     assert await listed(itwin) == (10, None)
-    requests = [each for each in emulator.requests if each.operation == "list_extensions"]
+    requests = [item for item in emulator.requests if item.operation == "list_extensions"]
     assert requests[1].target == target
     assert requests[1].headers["Host"] == requests[0].headers["Host"]
 

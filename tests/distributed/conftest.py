@@ -40,7 +40,7 @@ def client(platform: Platform) -> Iterator[Client]:
 def imodel_ids(platform: Platform) -> list[str]:
     """The ids of all iModels; and no faults, no requests of earlier tests."""
     platform.ask("forget")
-    found = [each["id"] for each in platform.ask("imodels")]
+    found = [item["id"] for item in platform.ask("imodels")]
     platform.ask("forget")
     return found
 

@@ -59,8 +59,8 @@ class Platform:
 
     def arrived(self, *operations: str) -> list[Arrived]:
         """The requests so far, in their order; those of the API where nothing is named."""
-        found = [Arrived(*each) for each in self.ask("arrived")]
-        return [each for each in found if each.operation in (operations or API)]
+        found = [Arrived(*item) for item in self.ask("arrived")]
+        return [item for item in found if item.operation in (operations or API)]
 
     def wait_for(self, count: int, operation: str = "list_extended_data") -> float:
         """When so many requests of a kind have come."""
@@ -80,7 +80,7 @@ def until(true: Callable[[], object], seconds: float = 60.0) -> Any:
 
 def most_in(arrived: list[Arrived], seconds: float = 60.0) -> int:
     """The most requests in any window of so many seconds."""
-    times = sorted(each.started for each in arrived)
+    times = sorted(item.started for item in arrived)
     first = most = 0
     for position, moment in enumerate(times):
         while times[first] <= moment - seconds:
@@ -91,8 +91,8 @@ def most_in(arrived: list[Arrived], seconds: float = 60.0) -> int:
 
 def longest_silence(arrived: list[Arrived]) -> tuple[float, float]:
     """The longest time without a request: when it began, and its seconds."""
-    times = sorted(each.started for each in arrived)
-    return max(((one, other - one) for one, other in pairwise(times)), key=lambda each: each[1])
+    times = sorted(item.started for item in arrived)
+    return max(((one, other - one) for one, other in pairwise(times)), key=lambda item: item[1])
 
 
 def _imodel(record: RequestRecord) -> str:
@@ -105,9 +105,9 @@ async def _imodels(emulator: Emulator) -> list[dict[str, str]]:
 
     async with ITwinSession(emulator.credentials, base_url=emulator.url) as itwin:
         return [
-            {"id": imodel.id, "itwin_id": each.id}
-            async for each in itwin.itwins.list_itwins()
-            async for imodel in itwin.imodels.list_imodels(each.id, page_size=1_000)
+            {"id": imodel.id, "itwin_id": item.id}
+            async for item in itwin.itwins.list_itwins()
+            async for imodel in itwin.imodels.list_imodels(item.id, page_size=1_000)
         ]
 
 
@@ -120,12 +120,12 @@ def _handle(emulator: Emulator, what: str, how: Any) -> Any:
 
     if what == "arrived":
         return [
-            [each.operation, _imodel(each), each.status, each.started, each.ended]
-            for each in emulator.requests
+            [item.operation, _imodel(item), item.status, item.started, item.ended]
+            for item in emulator.requests
         ]
     if what == "tokens":
-        tokens = {each.headers.get("Authorization", "") for each in emulator.requests}
-        return sorted(each.removeprefix("Bearer ") for each in tokens if each)
+        tokens = {item.headers.get("Authorization", "") for item in emulator.requests}
+        return sorted(item.removeprefix("Bearer ") for item in tokens if item)
     if what == "token":
         return emulator.issue_token()
     if what == "throttle":

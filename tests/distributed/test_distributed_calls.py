@@ -43,13 +43,13 @@ def test_every_row_is_in_the_parts_once(client, imodel_ids, tmp_path):
     assert (found.rows, found.bad, found.imodels, found.failures) == (360, 0, 12, {})
     assert len(found.paths) == 4
     rows = rows_of(found.paths)
-    assert keys_of(rows) == [(each, index) for each in sorted(imodel_ids) for index in range(1, 31)]
+    assert keys_of(rows) == [(item, index) for item in sorted(imodel_ids) for index in range(1, 31)]
     assert rows.schema.names == ["imodel_id", "changeset_index", "changeset_id", "data"]
     assert json.loads(rows["data"][0].as_py())["data"]["changedFiles"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
         ["manifest.json", *(path.rpartition("/")[2] for path in found.paths)]
     )
-    done = [each.done for each in reports]
+    done = [item.done for item in reports]
     assert len(done) == 5 and done == sorted(done) and done[0] == 0
     assert reports[-1] == IngestProgress(batches=4, done=4, rows=360, bad=0, failed=0)
 
@@ -57,7 +57,7 @@ def test_every_row_is_in_the_parts_once(client, imodel_ids, tmp_path):
 def test_imodels_are_found_by_their_itwins_and_payloads_become_columns(
     client, platform, imodel_ids, tmp_path
 ):
-    itwins = {each["itwin_id"] for each in platform.ask("imodels")}
+    itwins = {item["itwin_id"] for item in platform.ask("imodels")}
     url = (tmp_path / "out").as_uri()
     found = ingest_extended_data(
         client, ingested.provider, imodel_ids[:1], url, Payload, itwin_ids=itwins, **FAST
@@ -99,7 +99,7 @@ def quiet_after(platform, seconds: float = 1.0) -> bool:
 
 
 async def test_a_cancelled_task_leaves_no_crawl(slow, slow_client, tmp_path, cancel_kind):
-    ids = [each["id"] for each in slow.ask("imodels")]
+    ids = [item["id"] for item in slow.ask("imodels")]
     slow.ask("forget")
     async with Client(slow_client.scheduler.address, asynchronous=True) as own:
         job = Running(
@@ -132,7 +132,7 @@ def slow_client(slow: Platform) -> Iterator[Client]:
 
 
 def test_ctrl_c_leaves_no_crawl(slow, slow_client, tmp_path):
-    ids = [each["id"] for each in slow.ask("imodels")]
+    ids = [item["id"] for item in slow.ask("imodels")]
     slow.ask("forget")
     how = {"scheduler": slow_client.scheduler.address, "imodel_ids": ids, "concurrency": 4}
     driver = subprocess.Popen(

@@ -32,10 +32,10 @@ def test_bad_payloads_go_to_bad_files_and_are_counted(
     bad = [
         json.loads(line) for path in found.bad_paths for line in Path(path).read_text().splitlines()
     ]
-    assert sorted((each["imodel_id"], each["changeset_index"]) for each in bad) == sorted(
-        (each, index) for each in spoilt for index in (1, 8)
+    assert sorted((item["imodel_id"], item["changeset_index"]) for item in bad) == sorted(
+        (item, index) for item in spoilt for index in (1, 8)
     )
-    assert all("base64" in each["reason"] for each in bad)
+    assert all("base64" in item["reason"] for item in bad)
     # Healed, and begun anew: no bad file is left.
     platform.ask("forget")
     found = ingest_extended_data(
@@ -63,7 +63,7 @@ def test_an_imodel_that_fails_is_reported_and_tried_again(
     found = ingest_extended_data(client, ingested.provider, imodel_ids, tmp_path, **FAST)
     assert (found.rows, found.imodels, found.failures) == (360, 12, {})
     # Only the batches of the two were run again.
-    again = {each.imodel_id for each in platform.arrived("list_extended_data")}
+    again = {item.imodel_id for item in platform.arrived("list_extended_data")}
     assert set(imodel_ids[:2]) <= again < set(imodel_ids)
     assert platform.arrived("list_changesets") == []
 
@@ -86,7 +86,7 @@ def test_what_is_done_is_not_done_again_but_what_has_gone_is(
     found = ingest_extended_data(client, ingested.provider, imodel_ids, tmp_path, **FAST)
     assert set(first.paths) < set(found.paths)
     assert keys_of(rows_of(found.paths)) == [
-        (each, index) for each in sorted(imodel_ids) for index in range(1, 31)
+        (item, index) for item in sorted(imodel_ids) for index in range(1, 31)
     ]
     names = {path.name for path in tmp_path.iterdir()}
     assert names >= others
@@ -100,7 +100,7 @@ def test_what_is_done_is_not_done_again_but_what_has_gone_is(
         client, ingested.provider, imodel_ids, tmp_path, resume=False, **FAST
     )
     assert found.rows == 360
-    assert {each.imodel_id for each in platform.arrived("list_extended_data")} == set(imodel_ids)
+    assert {item.imodel_id for item in platform.arrived("list_extended_data")} == set(imodel_ids)
 
 
 def test_a_listener_that_raises_changes_nothing_and_is_logged_once(
@@ -124,7 +124,7 @@ def test_one_429_pauses_all_workers(tmp_path):
         Platform(imodels=120, changesets=1, latency=0.1) as slow,
         processes(slow, count) as client,
     ):
-        imodel_ids = [each["id"] for each in slow.ask("imodels")]
+        imodel_ids = [item["id"] for item in slow.ask("imodels")]
         slow.ask("forget")
 
         def throttle():
@@ -146,13 +146,13 @@ def test_one_429_pauses_all_workers(tmp_path):
         throttling.join()
         arrived = slow.arrived("list_extended_data")
     assert (found.rows, found.failures) == (120, {})
-    (refused,) = [each for each in arrived if each.status == 429]
+    (refused,) = [item for item in arrived if item.status == 429]
     # One worker got the 429. The others send little until they know of it:
     # alone, one of two would go on with 20 requests a second.
     throttled_at = refused.ended
-    late = [each for each in arrived if throttled_at < each.started < throttled_at + seconds]
-    after = [each for each in arrived if each.started > throttled_at + seconds]
-    assert len(late) <= 4, [each.started - throttled_at for each in late]
+    late = [item for item in arrived if throttled_at < item.started < throttled_at + seconds]
+    after = [item for item in arrived if item.started > throttled_at + seconds]
+    assert len(late) <= 4, [item.started - throttled_at for item in late]
     assert len(after) > 40
 
 
@@ -175,7 +175,7 @@ def held(dask_scheduler):
         for ts in dask_scheduler.tasks.values()
     ]
     plugins = [
-        pickle.dumps(each).decode("latin-1") for each in dask_scheduler.worker_plugins.items()
+        pickle.dumps(item).decode("latin-1") for item in dask_scheduler.worker_plugins.items()
     ]
     return [tasks, plugins, str(dask_scheduler.get_who_has()), str(dask_scheduler.transition_log)]
 
@@ -183,7 +183,7 @@ def held(dask_scheduler):
 def test_no_secret_leaves_the_workers(tmp_path, caplog):
     shown: list[str] = []
     with Platform(imodels=12, changesets=200, latency=0.2) as platform:
-        imodel_ids = [each["id"] for each in platform.ask("imodels")]
+        imodel_ids = [item["id"] for item in platform.ask("imodels")]
         platform.ask("refuse", operation="list_extended_data", imodels=imodel_ids[:1], status=403)
         platform.ask("throttle one", seconds=1)
         with processes(platform, 2) as client:
@@ -220,7 +220,7 @@ def test_no_secret_leaves_the_workers(tmp_path, caplog):
             assert (found.rows, len(found.failures)) == (2_200, 1)
             events = str(client.get_events())
             shown += [str(found), events, str(client.get_scheduler_logs(n=10_000))]
-            shown += [str(client.get_worker_logs(n=10_000, nanny=each)) for each in (False, True)]
+            shown += [str(client.get_worker_logs(n=10_000, nanny=item)) for item in (False, True)]
         secrets = {platform.environment["ITWIN_CLIENT_SECRET"], *platform.ask("tokens")}
     shown += [path.read_bytes().decode("latin-1") for path in tmp_path.iterdir()]
     text = "\n".join([*shown, caplog.text])

@@ -43,7 +43,7 @@ def slow_client(slow: Platform) -> Iterator[Client]:
 @pytest.fixture
 def slow_imodel_ids(slow: Platform) -> list[str]:
     slow.ask("forget")
-    found = [each["id"] for each in slow.ask("imodels")]
+    found = [item["id"] for item in slow.ask("imodels")]
     slow.ask("forget")
     return found
 
@@ -52,7 +52,7 @@ def slow_imodel_ids(slow: Platform) -> list[str]:
 def test_a_worker_without_tokens_takes_no_batch_from_the_other(
     slow, slow_client, slow_imodel_ids, tmp_path, secret, caplog
 ):
-    itwins = {each["itwin_id"] for each in slow.ask("imodels")}
+    itwins = {item["itwin_id"] for item in slow.ask("imodels")}
     # The first one, which discovers the iModels too.
     bad = next(iter(slow_client.run(os.getpid)))
     before = slow_client.run(set_variable, "ITWIN_CLIENT_SECRET", secret, workers=[bad])[bad]
@@ -100,7 +100,7 @@ def test_when_every_worker_fails_the_job_ends_with_the_reason(
     assert note.startswith(
         f"This happened on every worker, 3 batches in a row. What was done is kept in {tmp_path}"
     )
-    asked = {each.imodel_id for each in platform.arrived("list_extended_data")}
+    asked = {item.imodel_id for item in platform.arrived("list_extended_data")}
     assert len(asked - set(imodel_ids[:2])) <= 6  # of ten that were left
     assert all(Path(path).exists() for path in first.paths)
     platform.ask("forget")

@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "distributed.md"
 
 
 def test_the_page_s_local_cluster_runs(platform, tmp_path):
-    (local,) = [each for each in snippets(PAGE, "{code-block}") if "LocalCluster" in each.text]
+    (local,) = [item for item in snippets(PAGE, "{code-block}") if "LocalCluster" in item.text]
     (tmp_path / "local.py").write_text(local.text, encoding="utf-8")
     itwin = platform.ask("imodels")[0]["itwin_id"]
     ran = subprocess.run(

@@ -48,7 +48,7 @@ def big(home: Path) -> Happened:
     """200 iModels of 1,000 entries, on three workers of which two are killed, with a pause."""
     at: dict[str, float] = {}
     with Platform(**PLATFORM, latency=0.2) as platform, processes(platform, 3) as client:
-        itwins = {each["itwin_id"] for each in platform.ask("imodels")}
+        itwins = {item["itwin_id"] for item in platform.ask("imodels")}
         platform.ask("forget")
 
         def disturb() -> None:
@@ -88,7 +88,7 @@ def lonely(home: Path) -> Happened:
     """The only worker is killed: another one takes its place, and its share."""
     at: dict[str, float] = {}
     with Platform(imodels=30, changesets=20, latency=0.2) as platform:
-        imodel_ids = [each["id"] for each in platform.ask("imodels")]
+        imodel_ids = [item["id"] for item in platform.ask("imodels")]
         platform.ask("forget")
         with processes(platform, 1) as client:
 
@@ -117,7 +117,7 @@ def driverless(home: Path) -> Happened:
     """The driver is killed, and another one started, while the cluster lives on."""
     at: dict[str, float] = {}
     with Platform(imodels=30, changesets=20, latency=0.2) as platform:
-        imodel_ids = [each["id"] for each in platform.ask("imodels")]
+        imodel_ids = [item["id"] for item in platform.ask("imodels")]
         platform.ask("forget")
         with processes(platform, 2) as client:
             how = {
@@ -147,15 +147,15 @@ def done_in(home: Path) -> list[str]:
     """The iModels that a manifest has as done."""
     manifest = home / "manifest.json"
     batches = json.loads(manifest.read_text())["batches"] if manifest.exists() else []
-    return [each for batch in batches if batch["rows"] is not None for each in batch["imodels"]]
+    return [item for batch in batches if batch["rows"] is not None for item in batch["imodels"]]
 
 
 @pytest.fixture(scope="module")
 def scenarios() -> Iterator[dict[Callable[..., Happened], Future[Happened]]]:
     with tempfile.TemporaryDirectory() as home, ThreadPoolExecutor() as threads:
         yield {
-            each: threads.submit(each, Path(home, each.__name__))
-            for each in (big, lonely, driverless)
+            item: threads.submit(item, Path(home, item.__name__))
+            for item in (big, lonely, driverless)
         }
 
 
@@ -173,9 +173,9 @@ def test_every_entry_of_a_large_itwin_is_there_once(big_one):
 
 
 def test_workers_were_killed_in_mid_batch_and_throttled(big_one):
-    lists = [each for each in big_one.arrived if each.operation == "list_extended_data"]
-    assert len([each for each in lists if each.status == 429]) >= 1
-    done = [each for each in lists if each.status == 200]
+    lists = [item for item in big_one.arrived if item.operation == "list_extended_data"]
+    assert len([item for item in lists if item.status == 429]) >= 1
+    done = [item for item in lists if item.status == 200]
     assert len(done) > 200  # some were asked for twice: their worker had died with them
     assert big_one.at["began"] < big_one.at["killed"] < big_one.at["ended"]
 
@@ -194,7 +194,7 @@ def test_no_minute_at_the_server_holds_more_than_the_limit(big_one, capsys):
 async def test_the_rows_are_byte_for_byte_those_of_one_process(big_one, tmp_path):
     with Platform(**PLATFORM) as platform:
         base = platform.environment["ITWIN_BASE_URL"]
-        ids = [each["id"] for each in platform.ask("imodels")]
+        ids = [item["id"] for item in platform.ask("imodels")]
         token = platform.ask("token")
         async with ITwinSession(StaticToken(token), base_url=base) as itwin:
             exported = await export_extended_data(itwin, ids, tmp_path / "one.parquet")
@@ -207,14 +207,14 @@ def test_who_takes_the_place_of_a_killed_worker_waits_for_a_minute(scenarios):
     lonely_one: Happened = scenarios[lonely].result(200)
     killed = lonely_one.at["killed"]
     # What was on its way at that moment may still arrive.
-    next_one = min(each.started for each in lonely_one.arrived if each.started > killed + 1)
+    next_one = min(item.started for item in lonely_one.arrived if item.started > killed + 1)
     assert 60 <= next_one - killed < 100
 
 
 def test_a_batch_that_runs_twice_leaves_one_part(scenarios):
     lonely_one: Happened = scenarios[lonely].result(200)
     twice = [
-        each.imodel_id for each in lonely_one.arrived if each.operation == "list_extended_data"
+        item.imodel_id for item in lonely_one.arrived if item.operation == "list_extended_data"
     ]
     assert len(twice) > 30
     assert (lonely_one.found.rows, lonely_one.found.failures) == (600, {})
@@ -230,9 +230,9 @@ def test_a_driver_that_was_killed_goes_on_from_the_manifest(scenarios):
     keys = keys_of(driverless_one.rows)
     assert len(keys) == len(set(keys)) == 600
     killed = driverless_one.at["killed"]
-    later = [each for each in driverless_one.arrived if each.started > killed + 30]
+    later = [item for item in driverless_one.arrived if item.started > killed + 30]
     assert later, "nothing was left to do"
-    assert min(each.started for each in later) - killed > 60
+    assert min(item.started for item in later) - killed > 60
     assert len(later) <= 30 - driverless_one.at["done"]
-    assert {each.operation for each in later} == {"list_extended_data"}
+    assert {item.operation for item in later} == {"list_extended_data"}
     assert len(driverless_one.files) == 1 + parts  # strays are gone

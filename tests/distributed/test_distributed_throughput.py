@@ -17,7 +17,7 @@ def test_throughput(workers, tmp_path, capsys):
         Platform(imodels=16, changesets=1_000, payload_bytes=2_000) as platform,
         processes(platform, workers) as client,
     ):
-        imodel_ids = [each["id"] for each in platform.ask("imodels")]
+        imodel_ids = [item["id"] for item in platform.ask("imodels")]
         began = time.monotonic()
         found = ingest_extended_data(
             client,

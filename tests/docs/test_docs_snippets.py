@@ -36,7 +36,7 @@ def missing(blocks: list[Snippet]) -> set[str]:
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
     own = {(block.file or "").removesuffix(".py") for block in blocks}
-    return {top for top in {each.partition(".")[0] for each in names} - own if not find_spec(top)}
+    return {top for top in {item.partition(".")[0] for item in names} - own if not find_spec(top)}
 
 
 def is_for_pytest(block: Snippet) -> bool:
@@ -47,16 +47,16 @@ def is_for_pytest(block: Snippet) -> bool:
 async def run_pytest(directory, tests):
     """Run the tests of a page as its reader would, in a process of their own."""
     define = re.compile(r"^(?:async )?def test_", re.MULTILINE)
-    expected = sum(len(define.findall(each.text)) for each in tests)
+    expected = sum(len(define.findall(item.text)) for item in tests)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
         cwd=directory,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    said = (await process.communicate())[0].decode()
-    assert process.returncode == 0, said
-    assert re.search(rf"^{expected} passed in", said, re.MULTILINE), said
+    output = (await process.communicate())[0].decode()
+    assert process.returncode == 0, output
+    assert re.search(rf"^{expected} passed in", output, re.MULTILINE), output
 
 
 def test_pages_are_found():
@@ -115,7 +115,7 @@ COMMANDS = commands()
 TARGETS = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith("make ")])
+@pytest.mark.parametrize("command", [item for item in COMMANDS if item.startswith("make ")])
 def test_target_of_make_is_there(command):
     assert set(command.split()[1:]) <= TARGETS, COMMANDS[command]
 

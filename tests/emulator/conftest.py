@@ -102,7 +102,7 @@ def refused() -> Callable[..., None]:
         assert message in {None, body["error"]["message"]}
         assert body["error"].get("target") == target
         details = body["error"].get("details", [])
-        assert [(each["code"], each.get("target")) for each in details] == [detail] * bool(detail)
+        assert [(item["code"], item.get("target")) for item in details] == [detail] * bool(detail)
         assert headers["Content-Type"] == "application/json"
 
     return check

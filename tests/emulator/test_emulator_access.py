@@ -165,6 +165,6 @@ async def test_an_emulator_that_is_started_again_gives_the_same_data_and_other_t
         async with Emulator(seed=7) as emulator:
             tokens += [(await ask(web, emulator, data=form(emulator)))[1] for _ in range(2)]
             _, body, _ = await web(emulator, "/itwins/")
-            names.append([each["id"] for each in body["iTwins"]])
+            names.append([item["id"] for item in body["iTwins"]])
     assert len({response["access_token"] for response in tokens}) == 4
     assert names[0] == names[1]

@@ -28,7 +28,7 @@ async def pushes(web, emulator):
         )
     for imodel in imodels:
         changesets = await web.items(emulator, f"/imodels/{imodel['id']}/changesets", "changesets")
-        pushed = [each["pushDateTime"] for each in changesets]
+        pushed = [item["pushDateTime"] for item in changesets]
         assert pushed == sorted(pushed)
         assert imodel["lastChangesetPushDateTime"] == (pushed[-1] if pushed else None)
         dates += [*pushed, imodel["createdDateTime"]]
@@ -92,11 +92,11 @@ async def test_a_push_has_what_it_was_given(web):
         assert by_id["changeset"]["id"] == found["id"]
         path = f"{IMODEL}/changesets/extendeddata"
         stored = await web.items(emulator, path, "extendedData")
-        assert [each["changesetIndex"] for each in stored] == [1, 4]
+        assert [item["changesetIndex"] for item in stored] == [1, 4]
         assert json.loads(base64.b64decode(stored[-1]["data"])) == {"a": 1}
         assert emulator.push_changeset(SUN_CITY, file_size=9) == 5
         listed = await web.items(emulator, f"{IMODEL}/changesets?$top=2", "changesets")
-        assert [each["index"] for each in listed] == [1, 2, 3, 4, 5]
+        assert [item["index"] for item in listed] == [1, 2, 3, 4, 5]
         assert listed[4]["fileSize"] == 9
         assert listed[4]["parentId"] == found["id"]
 

@@ -205,8 +205,8 @@ async def test_a_signed_address_admits_nothing_else(web, emulator):
     url = body["version"]["files"][1]["downloadUrl"]
     assert (await web(emulator, url))[0] == 400
     wrong = (url[:-6], url.replace("index.js", "other.js"), url.partition("?")[0])
-    for each in (*wrong, url.replace("se=2", "se=3")):
-        status, content, headers = await web(emulator, each, token=False)
+    for item in (*wrong, url.replace("se=2", "se=3")):
+        status, content, headers = await web(emulator, item, token=False)
         assert (status, headers["Content-Type"]) == (403, "application/xml")
         assert b"<Code>AuthenticationFailed</Code>" in content
     _, whole, _ = await web(emulator, url, token=False)

@@ -197,7 +197,7 @@ async def test_minimal_changesets_and_representations(web, emulator):
     _, minimal, _ = await web(emulator, f"{start}?$top=1")
     _, full, _ = await web(emulator, f"{start}?$top=1", headers=FULL)
     _, one, _ = await web(emulator, f"{start}/1")
-    links = [each["_links"].pop("download") for each in (one["changeset"], full["changesets"][0])]
+    links = [item["_links"].pop("download") for item in (one["changeset"], full["changesets"][0])]
     assert [link["storageType"] for link in links] == ["azure", "azure"]
     assert one["changeset"] == full["changesets"][0]
     assert set(one["changeset"]) - set(minimal["changesets"][0]) == {

@@ -77,9 +77,9 @@ def lost(sent: Any, decoded: Any, where: str = "") -> list[str]:
         if not isinstance(decoded, dict):
             return [where]
         return [
-            each
+            one
             for name, value in sent.items()
-            for each in (
+            for one in (
                 lost(value, decoded[name], f"{where}.{name}")
                 if name in decoded
                 else [f"{where}.{name}"]
@@ -89,7 +89,7 @@ def lost(sent: Any, decoded: Any, where: str = "") -> list[str]:
         if not isinstance(decoded, list) or len(sent) != len(decoded):
             return [where]
         pairs = zip(sent, decoded, strict=True)
-        return [each for pair in pairs for each in lost(*pair, where)]
+        return [one for pair in pairs for one in lost(*pair, where)]
     if sent == decoded:
         return []
     try:  # datetimes know microseconds; the platform goes beyond
@@ -152,10 +152,10 @@ async def test_a_response_with_more_fields_than_documented_is_read(emulator, itw
 
     plain = OPERATIONS[name].decode(text)
     more = OPERATIONS[name].decode(msgspec.json.encode(grown(msgspec.json.decode(text))))
-    ours = [msgspec.to_builtins(each) for each in (plain, more)]
-    for each in ours:
-        if isinstance(each, dict):
-            each.pop("_links", None)
+    ours = [msgspec.to_builtins(one) for one in (plain, more)]
+    for one in ours:
+        if isinstance(one, dict):
+            one.pop("_links", None)
     assert ours[0] == ours[1]
 
 

@@ -37,8 +37,8 @@ def test_every_route_is_found_and_served():
     assert len(ROUTES) >= 37
     for route in TABLE:
         path = route.path.rstrip("/")
-        for each in (path, f"{path}/"):
-            found = find_route(route.method, each)
+        for item in (path, f"{path}/"):
+            found = find_route(route.method, item)
             assert found is not None
             assert found[0] is route
         assert route.handler.__name__ == route.name
@@ -290,8 +290,8 @@ async def test_the_address_of_all_addresses_is_shown_as_loopback(web, host, show
 
 
 def test_the_secret_can_be_pasted():
-    for each in (SERVICE_CLIENT_ID, SERVICE_CLIENT_SECRET, WEB_CLIENT_ID, WEB_CLIENT_SECRET):
-        assert re.fullmatch(r"[A-Za-z0-9._-]+", each)
+    for item in (SERVICE_CLIENT_ID, SERVICE_CLIENT_SECRET, WEB_CLIENT_ID, WEB_CLIENT_SECRET):
+        assert re.fullmatch(r"[A-Za-z0-9._-]+", item)
     assert re.fullmatch(r"[A-Za-z0-9._-]+", USER_CLIENT_ID)
 
 

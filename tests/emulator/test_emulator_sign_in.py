@@ -100,7 +100,7 @@ async def test_the_page_shows_names_escaped(web):
     async with Emulator(users=['<b>"x"&', "ada lovelace:reader"]) as emulator:
         _, page, _ = await web(emulator, authorize_url(emulator), token=False)
         assert b"<b>" not in page
-        shown = [html.unescape(each) for each in re.findall(r'value="([^"]*)"', page.decode())]
+        shown = [html.unescape(item) for item in re.findall(r'value="([^"]*)"', page.decode())]
         assert shown[:2] == ['<b>"x"&', "ada lovelace"]
         assert b"Ada Lovelace (ada.lovelace@example.com, may read)" in page
 

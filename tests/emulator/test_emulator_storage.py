@@ -37,12 +37,12 @@ async def test_each_changeset_has_a_file_of_its_size(web, emulator):
     emulator.push_changeset(SUN_CITY, file_size=200_000)
     found = await web.items(emulator, f"{CHANGESETS}?afterIndex=97", "changesets", headers=FULL)
     contents = []
-    for each in found:
-        link = each["_links"]["download"]
+    for item in found:
+        link = item["_links"]["download"]
         assert link["storageType"] == "azure"
         status, content, headers = await web(emulator, link["href"], token=False)
-        assert (status, len(content)) == (200, each["fileSize"])
-        assert headers["Content-Length"] == str(each["fileSize"])
+        assert (status, len(content)) == (200, item["fileSize"])
+        assert headers["Content-Length"] == str(item["fileSize"])
         assert headers["ETag"].startswith('"')
         contents.append(content)
     assert len(contents) == len(set(contents)) == 5

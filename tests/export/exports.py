@@ -36,8 +36,8 @@ class Payload(msgspec.Struct):
 async def every_imodel(itwin: ITwinSession) -> list[str]:
     return [
         imodel.id
-        async for each in itwin.itwins.list_itwins()
-        async for imodel in itwin.imodels.list_imodels(each.id)
+        async for item in itwin.itwins.list_itwins()
+        async for imodel in itwin.imodels.list_imodels(item.id)
     ]
 
 

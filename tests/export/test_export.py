@@ -35,7 +35,7 @@ async def test_a_file_holds_every_entry_once(name, itwin, tmp_path):
     assert exported.output == tmp_path / name
     assert (exported.rows, exported.bad, exported.imodels) == (6 * 25, 0, 6)
     assert exported.bad_rows is None
-    assert {each.name for each in tmp_path.iterdir()} == {name, f"{name}.checkpoint"}
+    assert {item.name for item in tmp_path.iterdir()} == {name, f"{name}.checkpoint"}
 
 
 async def test_rows_of_an_imodel_keep_their_order(itwin, tmp_path):
@@ -142,8 +142,8 @@ async def test_progress_counts_up_to_the_end(itwin, tmp_path):
     imodels = await every_imodel(itwin)
     await export_extended_data(itwin, imodels, tmp_path / "a.jsonl", on_progress=reports.append)
     assert reports[-1] == ExportProgress(rows=150, bad=0, imodels=6, done=6, resumed=0)
-    assert [each.rows for each in reports] == sorted(each.rows for each in reports)
-    assert [each.done for each in reports] == sorted(each.done for each in reports)
+    assert [item.rows for item in reports] == sorted(item.rows for item in reports)
+    assert [item.done for item in reports] == sorted(item.done for item in reports)
 
 
 # Faults

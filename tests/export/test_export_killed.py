@@ -71,8 +71,8 @@ async def platform(
     ):
         imodels = [
             imodel.id
-            async for each in itwin.itwins.list_itwins()
-            async for imodel in itwin.imodels.list_imodels(each.id)
+            async for item in itwin.itwins.list_itwins()
+            async for imodel in itwin.imodels.list_imodels(item.id)
         ]
         yield itwin, imodels
 
@@ -166,8 +166,8 @@ async def test_killed_for_real_again_and_again(name, tmp_path):
         async with ITwinSession(emulator.credentials, base_url=emulator.url) as itwin:
             expected = [
                 (imodel.id, index)
-                async for each in itwin.itwins.list_itwins()
-                async for imodel in itwin.imodels.list_imodels(each.id)
+                async for item in itwin.itwins.list_itwins()
+                async for imodel in itwin.imodels.list_imodels(item.id)
                 for index in range(1, 151)
             ]
     assert rows_of(output) == sorted(expected)

@@ -96,8 +96,8 @@ async def test_two_at_once_do_not_share_the_parts(itwin, tmp_path):
 
     async def found() -> AsyncIterator[str]:
         await second()
-        for each in imodels:
-            yield each
+        for item in imodels:
+            yield item
 
     await export_extended_data(itwin, found(), tmp_path / "a.jsonl")
     assert refused == [f"another export to {tmp_path / 'a.jsonl'} is running"]
@@ -122,8 +122,8 @@ async def test_parts_of_what_is_not_asked_for_do_not_slip_in(itwin, tmp_path, sm
     imodels = await every_imodel(itwin)
 
     async def found(some: list[str]) -> AsyncIterator[str]:
-        for each in some:
-            yield each
+        for item in some:
+            yield item
 
     output = tmp_path / "a.jsonl"
     await stopped_after(20, itwin, found(imodels[:3]), output)
@@ -144,7 +144,7 @@ async def test_parts_of_another_platform_do_not_slip_in(itwin, tmp_path, small_p
 
 async def test_a_struct_with_other_fields_is_another_export(itwin, tmp_path, small_parts):
     def payload_type(*fields: str) -> Any:
-        inner = msgspec.defstruct("Inner", [(each, Any) for each in fields])
+        inner = msgspec.defstruct("Inner", [(item, Any) for item in fields])
         return msgspec.defstruct("Outer", [("data", inner)], module="m")
 
     imodels = await every_imodel(itwin)

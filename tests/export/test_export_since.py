@@ -78,7 +78,7 @@ async def test_since_does_not_go_back(itwin, tmp_path):
         assert (await export_extended_data(itwin, first, output, since=22)).rows == 5
         with pytest.raises(ValueError, match="holds only what came after 20"):
             await export_extended_data(itwin, first, output, since=5)
-    assert {each.name for each in tmp_path.iterdir()} == {"a.jsonl", "a.jsonl.checkpoint"}
+    assert {item.name for item in tmp_path.iterdir()} == {"a.jsonl", "a.jsonl.checkpoint"}
 
 
 async def test_since_adds_to_what_its_export_left_alone(emulator, itwin, tmp_path):

@@ -22,7 +22,7 @@ async def test_a_struct_becomes_a_nested_column(itwin, tmp_path):
     nested = pa.struct([files, pa.field("taskId", pa.string())])
     assert table.schema.field("data").type == pa.struct([pa.field("data", nested)])
     assert table["data"][0].as_py()["data"]["changedFiles"] == ["A.dgn", "B.dgn"]
-    entries = [each async for each in itwin.imodels.list_extended_data(first, Payload)]
+    entries = [item async for item in itwin.imodels.list_extended_data(first, Payload)]
     assert table["data"].to_pylist() == [msgspec.to_builtins(entry.data) for entry in entries]
 
 

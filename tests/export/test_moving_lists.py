@@ -38,7 +38,7 @@ def rows_of(output: Path) -> list[int]:
 
 
 async def on_the_platform(itwin: ITwinSession) -> list[int]:
-    return [each.changeset_index async for each in itwin.imodels.list_extended_data(ID)]
+    return [item.changeset_index async for item in itwin.imodels.list_extended_data(ID)]
 
 
 async def set_late(itwin: ITwinSession, *indexes: int) -> None:
@@ -176,8 +176,8 @@ async def test_a_part_that_has_changed_is_read_again(
 ):
     ids = [
         imodel.id
-        async for each in itwin.itwins.list_itwins()
-        async for imodel in itwin.imodels.list_imodels(each.id)
+        async for item in itwin.itwins.list_itwins()
+        async for imodel in itwin.imodels.list_imodels(item.id)
     ]
     output = tmp_path / name
     await stop(45, itwin, ids, output)

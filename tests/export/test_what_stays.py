@@ -55,7 +55,7 @@ async def test_a_directory_of_the_users_own_is_not_touched(name, resume, emulato
     (parts / name).write_text("mine")
     with pytest.raises(ValueError, match=r"a\.jsonl\.parts was not made by an export of this ver"):
         await export_extended_data(itwin, ID, tmp_path / "a.jsonl", resume=resume)
-    assert [each.name for each in parts.iterdir()] == [name]
+    assert [item.name for item in parts.iterdir()] == [name]
     assert (parts / name).read_text() == "mine"
     assert not emulator.requests
 
@@ -101,7 +101,7 @@ async def test_files_of_the_users_own_beside_it_are_not_replaced(
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match="was not made by an export, and would be replaced"):
         await export_extended_data(itwin, ID, tmp_path / "a.jsonl")
-    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {name: text}
+    assert {item.name: item.read_text() for item in tmp_path.iterdir()} == {name: text}
     assert not emulator.requests
 
 
@@ -138,8 +138,8 @@ def other_device(tmp_path: Path) -> Iterator[Path]:
             directory = path / f"itwin-async-{os.getpid()}-{tmp_path.name}"
             directory.mkdir()
             yield directory
-            for each in directory.iterdir():
-                each.unlink()
+            for item in directory.iterdir():
+                item.unlink()
             directory.rmdir()
             return
     pytest.skip("there is one file system alone")
@@ -358,7 +358,7 @@ async def test_an_error_of_writing_names_the_file_and_leaves_what_goes_on(
 
 
 async def test_an_imodel_that_fails_is_named(emulator, itwin, tmp_path):
-    imodels = [each.id async for each in itwin.imodels.list_imodels(ITWIN)]
+    imodels = [item.id async for item in itwin.imodels.list_imodels(ITWIN)]
     path = f"/imodels/{imodels[1]}/"
     emulator.faults.add(lambda request: request.path.startswith(path), Status(404), times=None)
     with pytest.raises(NotFoundError) as caught:

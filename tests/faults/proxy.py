@@ -99,9 +99,9 @@ class Proxy:
         except (OSError, asyncio.CancelledError):
             pass
         finally:
-            for each in (writer, beyond):
-                if each is not None:
-                    each.close()
+            for item in (writer, beyond):
+                if item is not None:
+                    item.close()
             self.open -= 1
             self._writers.discard(writer)
             self._tasks.discard(asyncio.current_task())

@@ -109,7 +109,7 @@ async def test_no_warning_and_no_report_of_the_loop_shows_a_secret(way):
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-    said = out.decode()
-    assert process.returncode == 0, said
-    assert "is tried again" in said  # something was logged
-    assert secret.decode() not in said
+    output = out.decode()
+    assert process.returncode == 0, output
+    assert "is tried again" in output  # something was logged
+    assert secret.decode() not in output

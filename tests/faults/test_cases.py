@@ -33,10 +33,10 @@ def test_there_are_eighty_cases():
     assert [int(number) for number, _, _ in ROWS] == list(range(1, 81))
 
 
-@pytest.mark.parametrize(("number", "case", "said"), ROWS, ids=[row[0] for row in ROWS])
-def test_a_case_has_tests_that_exist(number, case, said):
-    named = NAMED.findall(said)
-    assert named or said.startswith("Does not apply: ")
+@pytest.mark.parametrize(("number", "case", "tests"), ROWS, ids=[row[0] for row in ROWS])
+def test_a_case_has_tests_that_exist(number, case, tests):
+    named = NAMED.findall(tests)
+    assert named or tests.startswith("Does not apply: ")
     assert not set(named) - THERE
 
 

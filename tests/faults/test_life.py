@@ -108,7 +108,7 @@ async def test_eager_tasks_change_nothing(provider):
             for call in calls[::2]:
                 call.cancel()
             ended = await asyncio.gather(*calls, return_exceptions=True)
-            assert sum(isinstance(each, asyncio.CancelledError) for each in ended) == 10
+            assert sum(isinstance(entry, asyncio.CancelledError) for entry in ended) == 10
             await settled(limiter)
             assert await collect(lists[0]) == list(range(1, 51))
 

@@ -60,8 +60,8 @@ def session(emulator: Emulator, **options: Any) -> ITwinSession:
 
 def ranges(emulator: Emulator) -> list[str]:
     """The ranges that were asked for of files."""
-    files = [each for each in emulator.requests if each.operation == "download"]
-    return [each.headers["Range"] for each in files if "Range" in each.headers]
+    files = [item for item in emulator.requests if item.operation == "download"]
+    return [item.headers["Range"] for item in files if "Range" in item.headers]
 
 
 async def stopped(emulator: Emulator, directory: Path, at: int = 150_000, **options: Any) -> None:

@@ -110,13 +110,13 @@ async def test_signed_urls_are_fetched_without_the_token_and_byte_for_byte(
     await download(itwin, tmp_path, archive=True)
     version = bodies[0]["version"]
     urls = [file["downloadUrl"] for file in [*version["files"], version["archiveFile"]]]
-    got = [each for each in emulator.requests if each.operation.startswith("download")]
-    assert sorted(f"{emulator.url}{each.target}" for each in got) == sorted(urls)
+    got = [item for item in emulator.requests if item.operation.startswith("download")]
+    assert sorted(f"{emulator.url}{item.target}" for item in got) == sorted(urls)
     assert any("%2F" in url or "%2B" in url for url in urls)
-    for each in got:
-        assert "Authorization" not in each.headers
-        assert each.headers["Accept-Encoding"] == "identity"
-        assert each.headers["User-Agent"].startswith("itwin-async/")
+    for item in got:
+        assert "Authorization" not in item.headers
+        assert item.headers["Accept-Encoding"] == "identity"
+        assert item.headers["User-Agent"].startswith("itwin-async/")
 
 
 async def test_downloads_are_concurrent_within_the_limiter(emulator, tmp_path):

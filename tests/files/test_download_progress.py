@@ -16,8 +16,8 @@ async def test_progress_is_reported_in_bytes(emulator, tmp_path):
         await download(itwin, tmp_path, on_progress=seen.append)
     size = sum(map(len, LARGE.values()))
     assert seen[-1] == DownloadProgress(2, 2, size, size)
-    assert {each.bytes_total for each in seen} <= {None, size}
-    done = [each.bytes_done for each in seen]
+    assert {item.bytes_total for item in seen} <= {None, size}
+    done = [item.bytes_done for item in seen]
     assert done == sorted(done)
     assert len(seen) > 3
 
@@ -27,7 +27,7 @@ async def test_progress_of_what_was_resumed_begins_there(emulator, tmp_path):
     seen: list[DownloadProgress] = []
     async with session(emulator) as itwin:
         await download(itwin, tmp_path, resume=True, on_progress=seen.append)
-    assert max(each.bytes_done for each in seen) == sum(map(len, LARGE.values()))
+    assert max(item.bytes_done for item in seen) == sum(map(len, LARGE.values()))
 
 
 async def test_a_listener_that_raises_changes_nothing_and_is_logged_once(

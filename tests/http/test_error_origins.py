@@ -246,7 +246,7 @@ async def test_a_429_of_the_sign_in_host_in_the_call_that_the_platform_throttled
         async def get_token(self, sign_in) -> Token:
             for token in tokens:
                 return token
-            error = RateLimitError("the sign-in host said no")
+            error = RateLimitError("the sign-in host refused")
             error.status, error.retry_after = 429, 500.0
             error.operation = "token"
             raise error
@@ -259,7 +259,7 @@ async def test_a_429_of_the_sign_in_host_in_the_call_that_the_platform_throttled
             waiter = asyncio.ensure_future(itwin.request("GET", "/x"))
             await until(lambda: itwin.stats.throttled)
             clock.forward(5.0)
-            with pytest.raises(RateLimitError, match="the sign-in host said no") as caught:
+            with pytest.raises(RateLimitError, match="the sign-in host refused") as caught:
                 await waiter
     assert (caught.value.operation, caught.value.retry_after) == ("token", 500.0)
 

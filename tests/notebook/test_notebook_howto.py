@@ -65,8 +65,8 @@ async for entry in itwin.imodels.list_extended_data({IMODEL!r}, page_size=10).ah
         emulator.latency = 0
         await running.run("account = await itwin.itwins.get_primary_account()")
         after = await running.probe(STATE)
-        (said,) = await running.run("print(itwin.limiter.in_use, itwin.limiter.waiting)")
-        assert said.text == "0 0\n"
+        (output,) = await running.run("print(itwin.limiter.in_use, itwin.limiter.waiting)")
+        assert output.text == "0 0\n"
         assert "Unclosed" not in running.complaints()
     assert after["tasks"] <= before["tasks"]
     assert after["files"] <= before["files"] + 1

@@ -65,7 +65,7 @@ def html_of(outputs):
 
 def picture_of(outputs):
     """The one picture among some outputs: its PNG."""
-    (found,) = [each.data["image/png"] for each in outputs if "image/png" in each.get("data", ())]
+    (found,) = [item.data["image/png"] for item in outputs if "image/png" in item.get("data", ())]
     return base64.b64decode(found)
 
 
@@ -77,10 +77,10 @@ def assert_is_a_picture(png):
     assert 20_000 < len(png) < 150_000
 
 
-def said(outputs):
-    """What outputs show, but for pictures and progress."""
+def without_pictures(outputs):
+    """What outputs show, without pictures and progress."""
     found = [output.get("data") or output["text"] for output in outputs]
-    return [each for each in found if "image/png" not in each and WIDGET not in each]
+    return [item for item in found if "image/png" not in item and WIDGET not in item]
 
 
 def assert_flat(states):
@@ -108,13 +108,13 @@ async def test_notebook_shows_what_the_platform_holds(emulator, itwin, tmp_path)
         assert running.complaints() == ""
 
     assert outputs["platform"] == []  # it runs no emulator of its own
-    itwins = [each async for each in itwin.itwins.list_itwins()]
-    assert shown["itwins"] == [each.id for each in itwins]
-    assert all(each.display_name in html_of(outputs["itwins"]) for each in itwins)
+    itwins = [item async for item in itwin.itwins.list_itwins()]
+    assert shown["itwins"] == [item.id for item in itwins]
+    assert all(item.display_name in html_of(outputs["itwins"]) for item in itwins)
     assert shown["imodel"] == IMODEL
     assert IMODEL in html_of(outputs["imodels"])
-    changesets = [each async for each in itwin.imodels.list_changesets(IMODEL)]
-    pushed = {str(each.index): each.push_date_time.isoformat() for each in changesets}
+    changesets = [item async for item in itwin.imodels.list_changesets(IMODEL)]
+    pushed = {str(item.index): item.push_date_time.isoformat() for item in changesets}
     assert shown["pushed"] == pushed
     rows = await changed(itwin, IMODEL)
     assert len(rows) > 130
@@ -159,7 +159,7 @@ async def test_notebook_needs_no_account(tmp_path):
     kept = nbformat.read(NOTEBOOK, as_version=4)
     kept = {cell.id: cell.outputs for cell in kept.cells if cell.cell_type == "code"}
     for id in ("frame", "export"):  # `make notebook` was run after the last change
-        assert said(outputs[id]) == said(kept[id])
+        assert without_pictures(outputs[id]) == without_pictures(kept[id])
 
 
 def test_kept_outputs_are_small_and_whole():
@@ -175,7 +175,7 @@ def test_kept_outputs_are_small_and_whole():
     assert_is_a_picture(png)
     assert PICTURE.read_bytes() == png
     for id, source in cells().items():
-        shown = f"{source} {said(kept[id])}"
+        shown = f"{source} {without_pictures(kept[id])}"
         for private in (str(ROOT), str(Path.home()), gettempdir(), "Bearer", "eyJ"):
             assert private not in shown, id
 

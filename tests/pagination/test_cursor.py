@@ -70,8 +70,8 @@ async def test_a_pages_cursor_resumes_behind_the_page(itwin):
 
 async def test_the_page_iterators_cursor_is_that_of_its_last_page(itwin):
     pages = itwin.imodels.list_extended_data(IMODEL, page_size=10).pages()
-    async for each in pages:
-        assert pages.cursor == each.cursor
+    async for item in pages:
+        assert pages.cursor == item.cursor
 
 
 async def test_pages_resumed_inside_a_page_begin_with_its_rest(itwin):

@@ -320,8 +320,8 @@ def test_hostile_input_costs_linear_work(text):
 def test_a_good_page_is_decoded_little_more_than_once():
     fields = page(400, _links={"next": None})
     raw = random.Random(1).randbytes(15_000)
-    for each in fields["extendedData"]:
-        each["data"] = base64.b64encode(raw).decode()
+    for item in fields["extendedData"]:
+        item["data"] = base64.b64encode(raw).decode()
     for indent in (None, 2):
         text = json.dumps(fields, indent=indent).encode()
         assert decoded_bytes(text, 256 * 1024) <= 1.1 * len(text)

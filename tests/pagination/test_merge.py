@@ -134,7 +134,7 @@ async def test_no_lists_are_an_empty_stream():
 async def test_thousands_of_lists_are_one_stream():
     async with PageServer(listing(2, 2)) as server, client(server) as itwin:
         pager = itwin.imodels.list_extended_data("7")
-        pages = [each async for each in pager.pages()]
+        pages = [entry async for entry in pager.pages()]
         finished = pager.resume(pages[-1].cursor)  # asks for nothing
         source = (pager if n % 50 == 0 else finished for n in range(5_000))
         async with merged(source, workers=50) as items:
@@ -144,7 +144,7 @@ async def test_thousands_of_lists_are_one_stream():
 
 async def test_lists_with_read_ahead_may_be_merged():
     async with PageServer(listing(30, 3)) as server, client(server) as itwin:
-        async with merged([each.ahead(8) for each in lists(itwin, 5)]) as items:
+        async with merged([entry.ahead(8) for entry in lists(itwin, 5)]) as items:
             got = pairs([item async for item in items])
         for name in range(5):
             assert [index for of, index in got if of == name] == list(range(30))

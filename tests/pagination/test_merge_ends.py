@@ -167,7 +167,7 @@ async def test_nothing_is_left_after_an_early_end(way, size):
     async with PageServer(listing(30, 3, size)) as server, client(server) as itwin:
 
         async def consume() -> None:
-            async with merged([each.ahead(2) for each in lists(itwin, 20)], buffer=4) as items:
+            async with merged([item.ahead(2) for item in lists(itwin, 20)], buffer=4) as items:
                 async for _ in items:
                     if way == "break":
                         return

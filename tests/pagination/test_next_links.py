@@ -237,5 +237,5 @@ async def test_continuation_tokens_are_followed(emulator):
             rest = [item.index async for item in pager.resume(items.cursor)]
             assert taken + rest == list(range(1, 26))
             emulator.faults.clear()
-    sent = [each.target for each in emulator.requests if "continuationToken" in each.target]
+    sent = [entry.target for entry in emulator.requests if "continuationToken" in entry.target]
     assert "$continuationToken=NQ%3D%3D&$top=5" in sent[0]

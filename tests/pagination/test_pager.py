@@ -58,7 +58,7 @@ async def test_pages_come_whole_with_their_urls(emulator, itwin):
     ]  # fmt: skip
     assert [page.url for page in pages[1:]] == [page.next_url for page in pages[:-1]]
     assert pages[-1].next_url is None
-    targets = [each.target for each in emulator.requests if each.operation == LIST]
+    targets = [entry.target for entry in emulator.requests if entry.operation == LIST]
     assert [page.url for page in pages] == [f"{emulator.url}{target}" for target in targets]
 
 
@@ -88,7 +88,7 @@ async def test_every_page_is_asked_for_with_the_same_headers(emulator, itwin):
     emulator.requests.clear()
     pager = itwin.imodels.list_changesets(IMODEL, representation=True, page_size=5)
     assert len([item async for item in pager]) == 25
-    sent = [(each.headers["Prefer"], each.headers["Accept"]) for each in emulator.requests]
+    sent = [(entry.headers["Prefer"], entry.headers["Accept"]) for entry in emulator.requests]
     assert sent == [
         ("return=representation", "application/vnd.bentley.itwin-platform.v2+json")
     ] * 5  # fmt: skip

@@ -132,8 +132,8 @@ async def test_two_hundred_lists_at_once_waste_no_request():
         ids = [item.id async for item in imodels_of(itwin)]
         assert len(ids) == 200
         lists = [itwin.imodels.list_extended_data(id, page_size=10).ahead(8) for id in ids]
-        got = await asyncio.gather(*(collect(each) for each in lists))
-        assert all(each == list(range(1, 31)) for each in got)
+        got = await asyncio.gather(*(collect(entry) for entry in lists))
+        assert all(entry == list(range(1, 31)) for entry in got)
         assert emulator.count(LIST) == 600
         assert emulator.max_in_flight <= 16
 
@@ -185,7 +185,7 @@ async def same_with_any_window(make, expected, **options):
         async with PageServer(make()) as server, client(server, **options) as itwin:
             pager = itwin.imodels.list_extended_data(IMODEL).ahead(most)
             assert await collect(pager) == expected, most
-            assert [n async for each in pager.pages() for n in numbers(each)] == expected
+            assert [n async for entry in pager.pages() for n in numbers(entry)] == expected
             await settled(itwin.limiter)
 
 
@@ -246,8 +246,8 @@ async def test_fewer_items_than_asked_for_are_predicted_right(cap, most):
     ):
         pager = itwin.imodels.list_extended_data(IMODEL, page_size=20).ahead(most)
         assert await collect(pager) == list(range(1, 141))
-        sent = [each for each in emulator.requests if each.operation == LIST]
-        behind = [each for each in sent if int(each.query.get("$skip", 0)) >= 140]
+        sent = [entry for entry in emulator.requests if entry.operation == LIST]
+        behind = [entry for entry in sent if int(entry.query.get("$skip", 0)) >= 140]
         assert len(sent) - len(behind) == (20 if cap else 7)
         assert len(behind) <= most
 
@@ -261,8 +261,8 @@ async def test_content_urls_and_cursors_are_the_same_with_any_window():
         for most in (0, 1, 16):
             pager = itwin.imodels.list_extended_data(IMODEL).ahead(most)
             pages = [
-                (numbers(each), each.url, each.next_url, each.cursor)
-                async for each in pager.pages()
+                (numbers(entry), entry.url, entry.next_url, entry.cursor)
+                async for entry in pager.pages()
             ]
             items = aiter(pager)
             runs.append((pages, [(item, items.cursor) async for item in items]))
@@ -291,8 +291,8 @@ async def test_prefetches_carry_the_lists_headers(emulator, itwin):
     emulator.requests.clear()
     pager = itwin.imodels.list_changesets(IMODEL, representation=True, page_size=2).ahead(8)
     assert len([item async for item in pager]) == 25
-    assert {each.headers["Prefer"] for each in emulator.requests} == {"return=representation"}
-    ids = [each.headers["X-Correlation-Id"] for each in emulator.requests]
+    assert {entry.headers["Prefer"] for entry in emulator.requests} == {"return=representation"}
+    ids = [entry.headers["X-Correlation-Id"] for entry in emulator.requests]
     assert len(ids) == len(set(ids)) >= 13
 
 

@@ -106,7 +106,7 @@ async def test_the_emulators_cuts_lose_nothing(ahead):
 async def test_pages_of_a_cut_page_are_whole():
     answer = cut_once(ENDS[4] + 10)
     async with PageServer(answer) as server, client(server) as itwin:
-        pages = [numbers(each) async for each in itwin.imodels.list_extended_data(IMODEL).pages()]
+        pages = [numbers(item) async for item in itwin.imodels.list_extended_data(IMODEL).pages()]
         assert pages == [list(range(6))]
 
 

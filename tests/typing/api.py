@@ -149,9 +149,9 @@ async def single(itwin: ITwinSession) -> None:
     await packages.execute_package("a", "P", variables={"a": 1})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
     assert_type(await itwin.itwins.get_primary_account(), ITwin)
     assert_type(await itwin.itwins.get_account("a"), ITwin)
-    made = await itwin.webhooks.create_webhook("https://a", "iTwin", ["a"], scope_id="b")
-    assert_type(made, Webhook)
-    assert_type(made.secret, str | None)
+    webhook = await itwin.webhooks.create_webhook("https://a", "iTwin", ["a"], scope_id="b")
+    assert_type(webhook, Webhook)
+    assert_type(webhook.secret, str | None)
     assert_type(await itwin.webhooks.update_webhook("a", event_types=("b",)), Webhook)
     assert_type(itwin.webhooks.list_webhooks(), Pager[Webhook])
     await itwin.webhooks.create_webhook("https://a", "World", ["a"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -185,8 +185,8 @@ async def payloads(itwin: ITwinSession) -> None:
         assert_type(entry.data.task_id, str)
         assert_type(entry.payload, bytes)
         assert_type(entry.imodel_id, str)
-    made = await imodels.create_extended_data("a", 1, Files("t"))
-    assert_type(made, ExtendedData[dict[str, Any]])
+    created = await imodels.create_extended_data("a", 1, Files("t"))
+    assert_type(created, ExtendedData[dict[str, Any]])
     async for untyped in imodels.list_extended_data("a"):
         assert_type(untyped.data, dict[str, Any])
 
@@ -223,12 +223,12 @@ async def streams(itwin: ITwinSession, ids: AsyncIterator[str]) -> None:
         assert_type(pager, Pager[Changeset])
         assert_type(error, Exception)
 
-    pagers = (itwin.imodels.list_changesets(each) for each in ("a", "b"))
+    pagers = (itwin.imodels.list_changesets(one) for one in ("a", "b"))
     async with merged(pagers, workers=2, buffer=5, on_error=left_out) as items:
         assert_type(items, Merged[Changeset])
         async for item in items:
             assert_type(item, Changeset)
-    async with merged(itwin.imodels.list_extended_data(each, Files) async for each in ids) as found:
+    async with merged(itwin.imodels.list_extended_data(one, Files) async for one in ids) as found:
         async for entry in found:
             assert_type(entry.data, Files)
 

@@ -330,3 +330,9 @@ async def test_a_token_says_its_scheme():
         async with ITwinSession(provider, base_url=server.url) as itwin:
             await itwin.get_me()
         assert server.requests[0].headers["authorization"] == "PoP value"
+
+
+@pytest.mark.parametrize("life", [True, "3600", b"1", [1]])
+def test_a_lifetime_that_is_no_number_is_refused(life):
+    with pytest.raises(TypeError, match="expires_in must be a number of seconds, not "):
+        Token(SECRET, life)

@@ -122,3 +122,9 @@ def test_profiles_that_are_damaged_are_told_in_one_sentence(environ, tmp_path):
     with pytest.raises(ValueError, match=r"profiles\.json is no file of profiles") as caught:
         profiles.load("one")
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_store_without_a_client_id_signs_nobody_in(environ):
+    FileTokenStore().save("key", SECRET)
+    with pytest.raises(ValueError, match="ITWIN_CLIENT_ID is not set, and nobody is signed in"):
+        ITwinSession.from_env()

@@ -24,6 +24,7 @@ from itwin_async import (
     UserSignIn,
     token_store,
 )
+from itwin_async.token_store import _Content
 
 KEY = "https://ims.example id scope"
 TOKEN = "canary-refresh-of-the-store"
@@ -380,3 +381,15 @@ async def test_a_gateway_that_fails_costs_no_token(host, path):
             await itwin.get_me()
         await itwin.get_me()
     assert await asyncio.to_thread(FileTokenStore(path).load, key_at(host)) in host.current
+
+
+def test_a_store_that_cannot_be_opened_is_named(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(path.name)  # to itself
+    with pytest.raises(OSError, match="the token store cannot be read: ") as caught:
+        FileTokenStore(path).load(KEY)
+    assert caught.value.filename == str(path)
+
+
+def test_content_shows_no_token():
+    assert repr(_Content(refresh_tokens={KEY: "secret"})) == "_Content()"

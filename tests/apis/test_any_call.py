@@ -399,3 +399,13 @@ async def test_a_view_downloads_and_sends_no_header_to_file_storage(emulator, it
     assert files
     assert {sent.pop(name) for name in files} == {None}
     assert set(sent.values()) == {"1"}
+
+
+@pytest.mark.parametrize("href", [b"5", b'""', b"[]", b"{}"])
+async def test_a_next_link_of_odata_that_is_none_ends_the_list_behind_its_page(href):
+    body = b'{"value":[1],"@odata.nextLink":%s}' % href
+    async with RawServer(answer(body)) as server, session_at(server) as itwin:
+        items = aiter(itwin.list("/things", items="value", returns=int))
+        assert await anext(items) == 1
+        with pytest.raises(LinkError, match="not a URL"):
+            await anext(items)

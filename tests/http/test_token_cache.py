@@ -319,3 +319,26 @@ async def test_a_strange_life_of_a_token_is_an_hour(emulator, life):
     ) as itwin:
         await itwin.itwins.get_primary_account()
     assert 3_600.0 in lives
+
+
+@pytest.mark.parametrize("name", ["get_token", "get_package"])
+async def test_a_provider_that_uses_its_own_session_is_told_instead_of_waiting_for_itself(name):
+    async def provide() -> str:
+        if name == "get_token":
+            return (await itwin.get_token()).value
+        return str(await itwin.packages.get_package("P"))
+
+    async with RawServer(OK) as server:
+        async with ITwinSession(provide, base_url=server.url) as itwin:
+            with pytest.raises(RuntimeError, match="must not use the session that waits for it"):
+                await itwin.get_token()
+        assert not server.requests
+
+
+async def test_a_provider_that_is_cancelled_is_an_error_of_who_waits_and_no_cancellation():
+    async def provide() -> str:
+        raise asyncio.CancelledError
+
+    async with RawServer(OK) as server, ITwinSession(provide, base_url=server.url) as itwin:
+        with pytest.raises(RuntimeError, match="the token provider was cancelled while it fetched"):
+            await itwin.get_token()

@@ -134,12 +134,11 @@ async def test_no_lists_are_an_empty_stream():
 async def test_thousands_of_lists_are_one_stream():
     async with PageServer(listing(2, 2)) as server, client(server) as itwin:
         pager = itwin.imodels.list_extended_data("7")
-        pages = [entry async for entry in pager.pages()]
-        finished = pager.resume(pages[-1].cursor)  # asks for nothing
-        source = (pager if n % 50 == 0 else finished for n in range(5_000))
+        empty = pager.take(0)  # asks for nothing
+        source = (pager if n % 50 == 0 else empty for n in range(5_000))
         async with merged(source, workers=50) as items:
             assert len([item async for item in items]) == 200
-        assert len(server.calls) == 101
+        assert len(server.calls) == 100
 
 
 async def test_lists_with_read_ahead_may_be_merged():
@@ -233,3 +232,10 @@ async def test_two_consumers_share_a_stream():
 
             one, other = await asyncio.gather(take(), take())
         assert sorted(one + other) == [(n, i) for n in range(4) for i in range(20)]
+
+
+@pytest.mark.parametrize("source", [[1, 2], ["ab"], [[1]]])
+async def test_a_source_of_what_is_no_list_is_refused(source):
+    async with merged(source) as items:
+        with pytest.raises(TypeError, match=r"merged\(\) takes lists, not "):
+            await anext(items)

@@ -126,7 +126,7 @@ async def test_a_message_that_was_refused_is_taken_when_it_comes_again(monkeypat
     monkeypatch.setattr(live_changes, "MOST_EVENTS", 1)
     handled = []
     inbox = live_changes.Inbox(handled.append)
-    first, second = (WebhookEvent(event_type="a", message_id=each) for each in "12")
+    first, second = (WebhookEvent(event_type="a", message_id=item) for item in "12")
     inbox.put(first)
     with pytest.raises(asyncio.QueueFull):
         inbox.put(second)
@@ -229,7 +229,7 @@ async def test_what_was_pushed_before_the_page_connected_comes_first(client, emu
     async with events(client) as new:
         kinds = [await anext(new) for _ in range(6)]
     for kind in ("pushed", "files"):
-        assert [each["index"] for each in kinds if each["kind"] == kind] == [26, 27, 28]
+        assert [item["index"] for item in kinds if item["kind"] == kind] == [26, 27, 28]
 
 
 async def test_all_pages_of_an_imodel_share_a_look(client, emulator):
@@ -347,6 +347,6 @@ async def test_two_apps_have_live_changes_of_their_own(client, emulator):
         events(other) as two,
     ):
         emulator.push_changeset(SUN_CITY, NEW)
-        for each in (client, other):
-            assert await deliver(each, **changes_ready()) == 200
+        for item in (client, other):
+            assert await deliver(item, **changes_ready()) == 200
         assert (await anext(one))["index"] == (await anext(two))["index"] == 26

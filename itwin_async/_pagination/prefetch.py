@@ -150,7 +150,13 @@ class PrefetchedPage:
 
 
 class Prefetcher:
-    """The read-ahead of one running list: windows of 1, 2, 4 … ``max_pages`` pages."""
+    """The read-ahead of one running list: windows of 1, 3, 4, 5 … ``max_pages`` pages.
+
+    Behind the first page only the one that its link names is requested, so lists of up to two
+    pages waste nothing. Then a window is as long as the list is known to be, which each page that
+    is read makes one longer: a list wastes fewer requests than it has pages. Windows that doubled
+    with each page wasted 7 to 13 on lists of 5 to 7 pages, and read long lists no faster.
+    """
 
     def __init__(
         self,
@@ -162,7 +168,7 @@ class Prefetcher:
         self._budget = context.budget
         self._max_pages = max_pages
         self._request_for = request_for
-        self._window = 1
+        self._known_pages = 1  # pages read since the last restart, and the one named by a link
         self._step = 0  # of `$skip`, between a page and its next link
         self._page_size = 1  # of the last page, in bytes
         self._prefetched: deque[PrefetchedPage] = deque()
@@ -173,7 +179,6 @@ class Prefetcher:
             return None
         page = self._prefetched.popleft()
         if page.target == target:
-            self._window = min(self._max_pages, self._window * 2)
             return page
         page.cancel()
         self.cancel()
@@ -181,7 +186,7 @@ class Prefetcher:
 
     def shrink(self) -> None:
         """Restart with a small window: a prefetched page could not be used."""
-        self._window = 1
+        self._known_pages = 1
 
     def prefetch_next(
         self, current: str, next_target: str | None, size: int, most: int | None
@@ -198,6 +203,7 @@ class Prefetcher:
         if next_target is None:
             self.cancel()
         else:
+            self._known_pages += 1
             self._fill_window(next_target, most)
 
     def prefetch_speculatively(self, current: str, most: int | None) -> None:
@@ -215,7 +221,8 @@ class Prefetcher:
         token = executor.tokens.usable(executor.external)
         skip = skip_of(next_target)
         predictable = self._step and skip is not None  # a continuation token names one page only
-        window = min(self._window if predictable else 1, self._max_pages)
+        window = self._known_pages if predictable and self._known_pages > 2 else 1
+        window = min(window, self._max_pages)
         if most is not None:
             window = min(window, most)
         while token is not None and len(prefetched) < window and self._has_idle_share():
@@ -242,6 +249,6 @@ class Prefetcher:
 
     def cancel(self) -> None:
         """Cancel every prefetched page, now, and restart with a small window."""
-        self._window = 1
+        self._known_pages = 1
         while self._prefetched:
             self._prefetched.pop().cancel()

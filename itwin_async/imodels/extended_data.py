@@ -14,7 +14,7 @@ from itwin_async.imodels.extended_data_entry import (
     Source,
     encode_payload,
     entry_type,
-    payload_decoder,
+    payload_source,
 )
 from itwin_async.imodels.extended_data_page import (
     STREAM_FORMAT,
@@ -86,7 +86,7 @@ class ExtendedDataOperations(OperationGroup):
         """
         check_count("skip", skip, least=0)
         check_page_size(page_size)
-        source = Source(imodel_id, payload_decoder(data_type))
+        source = payload_source(imodel_id, data_type)
         query = {"$skip": skip or None, "$top": page_size}
         request = LIST_EXTENDED_DATA.request(imodel_id=imodel_id, query=query)
         return self._list(
@@ -122,7 +122,7 @@ class ExtendedDataOperations(OperationGroup):
             entry = await itwin.imodels.get_extended_data(imodel_id, 1)
             print(entry.changeset_id, entry.data["data"])
         """
-        source = Source(imodel_id, payload_decoder(data_type))
+        source = payload_source(imodel_id, data_type)
         request = GET_EXTENDED_DATA.request(imodel_id=imodel_id, changeset=id_or_index(changeset))
         return _entry(GET_EXTENDED_DATA, await self._call(request), source)
 
@@ -142,7 +142,7 @@ class ExtendedDataOperations(OperationGroup):
         request = CREATE_EXTENDED_DATA.request(
             imodel_id=imodel_id, changeset=id_or_index(changeset), body={"data": text}
         )
-        source = Source(imodel_id, payload_decoder(None))
+        source = payload_source(imodel_id)
         try:
             return _entry(CREATE_EXTENDED_DATA, await self._call(request), source)
         except ITwinError as error:

@@ -6,6 +6,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from itwin_async._core.collector import LARGE
 from itwin_async._pagination.list_spec import StreamFormat
 from itwin_async._pagination.page_types import LinkedPage
 from itwin_async.imodels.extended_data_entry import (
@@ -92,12 +93,17 @@ STREAM_FORMAT: Final[StreamFormat[Any]] = StreamFormat(
 
 def entry_builder(source: Source) -> Callable[[Sequence[Any]], list[Any]]:
     """A function that makes `ExtendedData` of the entries of a page."""
+    small = source.for_small_payloads()
 
     def build(entries: Sequence[Any]) -> list[Any]:
-        if entries and isinstance(entries[0], LenientEntry):
+        if not entries:
+            return []
+        if isinstance(entries[0], LenientEntry):
             return [validate_entry(entry, source) for entry in entries]
+        # By the first one: payloads of a list are alike, and the pause is for their speed alone.
+        shared = small if len(entries[0].payload) < LARGE else source
         for entry in entries:
-            _set(entry, "_source", source)
+            _set(entry, "_source", shared)
         return list(entries)
 
     return build

@@ -2,10 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Protocol
 
-from itwin_async._core.http_date import parse_http_date
 from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretStrs
 from itwin_async._http.instrumentation import Instrumentation, OperationSpan
@@ -26,8 +24,8 @@ class Body(Protocol):
         ...
 
     @property
-    def date(self) -> datetime | None:
-        """When the response was made, by the clock of who made it."""
+    def date(self) -> str | None:
+        """The header that says when the response was made, by the clock of who made it."""
         ...
 
     async def pull(self) -> bytes:
@@ -94,9 +92,9 @@ class LiveBody:
         return one_line(value, longest=80, secrets=SecretStrs((self._token.value,)))
 
     @property
-    def date(self) -> datetime | None:
-        """When the response was made, by the clock of who made it."""
-        return parse_http_date(self._response.headers.get("Date"))
+    def date(self) -> str | None:
+        """The header that says when the response was made, by the clock of who made it."""
+        return self._response.headers.get("Date")
 
     async def pull(self) -> bytes:
         """The next piece, empty at the end."""

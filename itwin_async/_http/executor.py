@@ -4,11 +4,12 @@ Every request of a session goes through here; `external` has those to other host
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 
 from itwin_async._core.headers import merge_headers
-from itwin_async._core.operation import Request
+from itwin_async._core.operation import Operation, Request
 from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretDict, SecretStrs
 from itwin_async._core.urls import Origin
@@ -100,13 +101,9 @@ class RequestExecutor:
             "what belongs to an ITwinSession does not pickle: make a session in each process"
         )
 
-    async def execute_decoded(self, request: Request[T]) -> T:
+    def execute_decoded(self, request: Request[T]) -> Coroutine[Any, Any, T]:
         """Execute a request and decode the whole body of its response."""
-
-        async def decode(body: Body) -> T:
-            return request.operation.decode(await read_whole(body), body)
-
-        return await self.execute(request, decode)
+        return self.execute(request, partial(_read_decoded, request.operation))
 
     async def execute(
         self,
@@ -252,6 +249,10 @@ class RequestExecutor:
         if isinstance(failure, ResponseError):
             failure.path = one_line(request.target.partition("?")[0])
         raise failure
+
+
+async def _read_decoded(operation: Operation[T], body: Body) -> T:
+    return operation.decode(await read_whole(body), body)
 
 
 def _correlation_id(response: Response, sent: str) -> str:

@@ -1,6 +1,6 @@
 """The base of the classes that hold the operations of an API, such as ``itwin.imodels``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 from itwin_async._core.headers import ResponseHeaders
@@ -25,9 +25,9 @@ class OperationGroup:
         self._context = context
         self._executor = context.executor
 
-    async def _call(self, request: Request[T]) -> T:
+    def _call(self, request: Request[T]) -> Coroutine[Any, Any, T]:
         """Send a request and decode its response."""
-        return await self._executor.execute_decoded(request)
+        return self._executor.execute_decoded(request)
 
     async def _call_whole(self, request: Request[T]) -> Answered[T]:
         """Send a request; its decoded response with status and headers."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final, Generic, TypeVar, cast
 
 from itwin_async._aio.loops import LoopBinding
+from itwin_async._core.http_date import parse_http_date
 from itwin_async._core.json import NOT_DECODED, why_not_decoded
 from itwin_async._core.operation import Request
 from itwin_async._core.urls import top_of
@@ -61,7 +62,7 @@ class PageReader(Generic[T]):
         self._longest_page = 1  # entries of one, as far as it is known
         self.target: str | None = None  # of the current page
         self.delivered: int = 0  # entries of the current page
-        self.date: datetime | None = None  # of the response with the current page
+        self._date: str | None = None  # a header of the response with the current page
 
     async def next_page(self) -> bool:
         """Go to the next page; False after the last one, or after the last item of the limit."""
@@ -126,6 +127,11 @@ class PageReader(Generic[T]):
     def url(self, target: str | None) -> str | None:
         """The absolute URL of a page."""
         return None if target is None else f"{self._executor.base}{target}"
+
+    @property
+    def date(self) -> datetime | None:
+        """When the response with the current page was made, by the platform's clock."""
+        return parse_http_date(self._date)  # here, for nearly all lists do without
 
     @property
     def next_target(self) -> str | None:
@@ -238,7 +244,7 @@ class PageReader(Generic[T]):
     ) -> tuple[PageProtocol[Any], int] | None:
         """Read a small page whole, with its size; leave a large one open, with None."""
         stream_format, operation = self._spec.stream_format, request.operation
-        self.date = body.date
+        self._date = body.date
         if stream_format is None:
             data = await read_whole(body)
             return operation.decode(data, body), len(data)

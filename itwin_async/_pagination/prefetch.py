@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, Final
 
 from itwin_async._aio.loops import background
@@ -35,8 +34,8 @@ class BufferedBody:
         return self._source.content_type
 
     @property
-    def date(self) -> datetime | None:
-        """When the response was made, by the clock of who made it."""
+    def date(self) -> str | None:
+        """The header that says when the response was made, by the clock of who made it."""
         return self._source.date
 
     async def pull(self) -> bytes:

@@ -14,6 +14,7 @@ from itwin_async.imodels.extended_data_entry import (
     Source,
     encode_payload,
     entry_type,
+    payload_decoder,
     payload_source,
 )
 from itwin_async.imodels.extended_data_page import (
@@ -86,7 +87,7 @@ class ExtendedDataOperations(OperationGroup):
         """
         check_count("skip", skip, least=0)
         check_page_size(page_size)
-        source = payload_source(imodel_id, data_type)
+        source = payload_source(imodel_id, payload_decoder(data_type))
         query = {"$skip": skip or None, "$top": page_size}
         request = LIST_EXTENDED_DATA.request(imodel_id=imodel_id, query=query)
         return self._list(
@@ -122,9 +123,10 @@ class ExtendedDataOperations(OperationGroup):
             entry = await itwin.imodels.get_extended_data(imodel_id, 1)
             print(entry.changeset_id, entry.data["data"])
         """
-        source = payload_source(imodel_id, data_type)
+        decoder = payload_decoder(data_type)
         request = GET_EXTENDED_DATA.request(imodel_id=imodel_id, changeset=id_or_index(changeset))
-        return _entry(GET_EXTENDED_DATA, await self._call(request), source)
+        body = await self._call(request)
+        return _entry(GET_EXTENDED_DATA, body, payload_source(imodel_id, decoder))
 
     async def create_extended_data(
         self, imodel_id: str, changeset: str | int, data: object
@@ -142,7 +144,7 @@ class ExtendedDataOperations(OperationGroup):
         request = CREATE_EXTENDED_DATA.request(
             imodel_id=imodel_id, changeset=id_or_index(changeset), body={"data": text}
         )
-        source = payload_source(imodel_id)
+        source = payload_source(imodel_id, payload_decoder(None))
         try:
             return _entry(CREATE_EXTENDED_DATA, await self._call(request), source)
         except ITwinError as error:

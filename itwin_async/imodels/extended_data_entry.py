@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -67,9 +67,8 @@ class Source(NamedTuple):
         return self._replace(decode=self.decoder.decode)
 
 
-def payload_source(imodel_id: str, kind: Any = None) -> Source:
-    """The source of entries whose payloads decode to ``kind``; `TypeError` where none can."""
-    decoder = payload_decoder(kind)
+def payload_source(imodel_id: str, decoder: PayloadDecoder[Any]) -> Source:
+    """The source of entries with payloads of any size."""
     return Source(imodel_id, decoder, partial(decode_uncollected, decoder.decode))
 
 
@@ -212,7 +211,7 @@ def extended_data(
     changeset_id: str, changeset_index: int, payload: Any, imodel_id: str, kind: Any = None
 ) -> ExtendedData[Any]:
     """Make an entry: ``payload`` is the JSON as bytes, or an `InvalidPayload`."""
-    source = payload_source(imodel_id, kind)
+    source = payload_source(imodel_id, payload_decoder(kind))
     return ExtendedData(changeset_id, changeset_index, payload, source)
 
 
@@ -226,6 +225,12 @@ def payload_decoder(kind: Any) -> PayloadDecoder[Any]:
     """The decoder for a ``data_type``; `TypeError` for what no JSON object decodes to."""
     if kind is None or kind is dict:
         return _DICT_DECODER
+    decoder(kind)  # raises for what does not hash, too
+    return _checked_decoder(kind)
+
+
+@lru_cache(maxsize=256)  # looking into a struct took 50 µs of each single entry that was read
+def _checked_decoder(kind: Any) -> PayloadDecoder[Any]:
     type_decoder = decoder(kind)
     info = _unwrap_annotated(msgspec.inspect.type_info(kind))
     kinds = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)

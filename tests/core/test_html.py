@@ -180,14 +180,11 @@ def test_a_page_is_bounded_whatever_is_in_it():
 
 
 def test_extended_data_is_shown_undecoded():
-    class Never:
-        type = dict
-
-        def decode(self, _payload):
-            raise AssertionError("a payload was decoded to be shown")
+    def never(_payload):
+        raise AssertionError("a payload was decoded to be shown")
 
     entry = extended_data("c1", 7, b'{"data": {"taskId": "t1"}}', "i1")
-    msgspec.structs.force_setattr(entry, "_source", entry._source._replace(decoder=Never()))
+    msgspec.structs.force_setattr(entry, "_source", entry._source._replace(decode=never))
     assert "t1" in html.unescape(html_of(entry))
     assert "26 bytes" in html_of(page([entry]))
     assert ("changeset_index", 7) in entry.__rich_repr__()

@@ -17,7 +17,7 @@ from itwin_async import ITwinSession
 PACKAGE = str(Path(itwin_async.__file__).parent)
 PAGES = 40
 # Calls of the library's own functions for a page of one entry; a coroutine counts again each time
-# it is resumed. There are 76, and were 86 when each body was read once more to see its end, and
+# it is resumed. There are 79, and were 86 when each body was read once more to see its end, and
 # each request waited for token and slot through four coroutines. All of them, with what they do,
 # are a quarter of a page's time over loopback.
 MOST_CALLS = 80

@@ -18,7 +18,7 @@ from itwin_async._rows.columns import (
     misfit,
     unwrap_annotated,
 )
-from itwin_async._rows.entries import Row, json_text, unfit
+from itwin_async._rows.entries import Row, one_line_json, unfit
 from itwin_async._rows.types import schema_digest
 from itwin_async.imodels import ExtendedData
 
@@ -57,17 +57,27 @@ class ExtendedDataColumns:
 
         That is JSON text; or the payload itself for a nested column, once it was seen to decode.
         """
+        data, payload = entry.data, entry.payload  # these raise where it is bad
+        try:
+            return self.encode_payload(data, payload)
+        except ValueError as error:
+            raise unfit(entry, str(error)) from None
+
+    def encode_payload(self, data: Any, payload: bytes) -> tuple[Any, int]:
+        """What a row holds of a payload that decodes to ``data``, and its size in bytes.
+
+        Raises `ValueError` where it cannot be written.
+        """
         if self._raw:
-            text = json_text(entry)
+            text = one_line_json(payload)
             return text, len(text)
-        data, payload = entry.data, entry.payload
         if self._nested:
             # Bytes until it is written: many small objects would keep the collector busy.
             return payload, len(payload)
         try:
             return msgspec.json.encode(data).decode(), len(payload)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise unfit(entry, f"its payload does not encode: {error}") from None
+            raise ValueError(f"its payload does not encode: {error}") from None
 
     def batch(self, rows: Sequence[Row], left_out: list[tuple[Row, str]]) -> Any:
         """A record batch of rows, without those that do not fit their columns, and why."""

@@ -38,13 +38,20 @@ class BadRow(msgspec.Struct, frozen=True):
 def json_text(entry: ExtendedData[Any]) -> str:
     """The payload as it came, in one line; `PayloadError` if it is bad."""
     _ = entry.data  # raises where it does not decode
-    payload = entry.payload
+    try:
+        return one_line_json(entry.payload)
+    except ValueError as error:
+        raise unfit(entry, str(error)) from None
+
+
+def one_line_json(payload: bytes) -> str:
+    """A payload, which is JSON, as text in one line; `ValueError` if it is not UTF-8."""
     if b"\n" in payload or b"\r" in payload:
         payload = msgspec.json.format(payload, indent=-1)
     try:
         return payload.decode()
     except UnicodeDecodeError as error:
-        raise unfit(entry, f"its payload is not UTF-8: {error.reason}") from None
+        raise ValueError(f"its payload is not UTF-8: {error.reason}") from None
 
 
 def unfit(entry: ExtendedData[Any] | BadRow, reason: str) -> PayloadError:

@@ -99,6 +99,8 @@ async def sync_extended_data(
     check_callback("on_progress", on_progress)
     itwin.imodels.list_extended_data("-", data_type)  # checks the type
     sent = itwin.stats.requests
+    if (use_data_type := getattr(sink, "use_data_type", None)) is not None:
+        use_data_type(data_type)  # of a sink with columns, which need it before the first row
     async with sink:
         checkpoint = await sink.checkpoint()
         progress = Progress(itwin, scope.digest, checkpoint)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -11,6 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 from exports import records_of
+from killing import Killed, Killer, kill_after
 
 from itwin_async import ITwinSession
 from itwin_async.emulator import Emulator
@@ -19,40 +19,6 @@ from itwin_async.export import _lists as lists
 from itwin_async.export import export_extended_data
 
 ROWS = 3 * 24
-
-
-class Killed(BaseException):
-    """Stands for the end of the process: nothing of it runs any more."""
-
-
-class Killer:
-    """Ends the process at the n-th thing it does to a file, before or after it was done."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-        self.done = 0
-        self.at: float | None = None
-        for module, name in (
-            (os, "fsync"), (os, "replace"), (os, "unlink"), (os, "link"), (os, "rmdir"),
-            (os, "mkdir"),
-        ):  # fmt: skip
-            monkeypatch.setattr(module, name, self._wrapped(getattr(module, name)))
-        # pathlib's own names for them
-        for name in ("replace", "unlink", "mkdir", "write_bytes"):
-            monkeypatch.setattr(Path, name, self._wrapped(getattr(Path, name)))
-
-    def _wrapped(self, act):
-        def acted(*args, **kwargs):
-            if self.at is None:
-                return act(*args, **kwargs)
-            self.done += 1
-            if self.done > self.at + 0.75:
-                raise Killed
-            result = act(*args, **kwargs)
-            if self.done > self.at:
-                raise Killed
-            return result
-
-        return acted
 
 
 def rows_of(output: Path) -> list[tuple[str, int]]:
@@ -95,7 +61,7 @@ async def test_killed_at_each_thing_it_does_to_a_file(name, since, platform, tmp
         expected = [row for row in expected if row[0] == imodels[0] or row[1] > since]
     before = tmp_path / "before"
     shutil.copytree(home, before)
-    killer = Killer(monkeypatch, home)
+    killer = Killer(monkeypatch)
     kills = 0
     # Halves: before the act, and right behind it.
     for half in range(2_000):
@@ -160,7 +126,7 @@ async def test_killed_for_real_again_and_again(name, tmp_path):
                 [sys.executable, "-c", CHILD, str(output)],
                 env=environment, stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
-            ended = await anyio.to_thread.run_sync(_kill_after, process, lines)
+            ended = await anyio.to_thread.run_sync(kill_after, process, lines)
             kills += not ended
         assert kills >= 3
         async with ITwinSession(emulator.credentials, base_url=emulator.url) as itwin:
@@ -172,15 +138,3 @@ async def test_killed_for_real_again_and_again(name, tmp_path):
             ]
     assert rows_of(output) == sorted(expected)
     assert not (tmp_path / f"{name}.parts").exists()
-
-
-def _kill_after(process: subprocess.Popen[str], lines: int) -> bool:
-    """Kill it behind so many lines of progress; whether it had ended by itself."""
-    with process:
-        assert process.stdout is not None
-        for _ in range(lines):
-            if not process.stdout.readline():
-                assert process.wait() == 0
-                return True
-        process.kill()
-        return process.wait() != -signal.SIGKILL

@@ -14,7 +14,7 @@ import asyncio
 import math
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias, TypedDict, TypeVar
@@ -278,11 +278,10 @@ async def live_changes(
     """New changesets of an iModel and the files they changed, as server-sent events."""
 
     async def events() -> AsyncIterator[bytes]:
-        async for line in lines:
-            if line is None:
-                yield b": nothing new\n\n"  # keeps the connection, or notices that it is gone
-            else:
-                yield b"data: " + encode(line) + b"\n\n"
+        with suppress(ITwinError):  # the page connects again
+            async for line in lines:
+                # A comment keeps the connection, or shows that it is gone.
+                yield b": nothing new\n\n" if line is None else b"data: " + encode(line) + b"\n\n"
 
     return StreamingResponse(
         events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}

@@ -27,7 +27,6 @@ async def client(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[aiohttp.ClientSession]:
     monkeypatch.setenv("ITWIN_WEBHOOK_SECRET", SECRET)
-    monkeypatch.setattr(live_changes, "LATE", 0.01)
     monkeypatch.setattr(live_changes, "EVERY", FOREVER)
     async with web_client(emulator, monkeypatch) as browser:
         yield browser
@@ -60,6 +59,11 @@ async def deliver(client, body=None, signature=None, **fields) -> int:
 
 def changes_ready(message: str = "m", imodel_id: str = SUN_CITY) -> dict:
     return {"messageId": message, "content": {"imodelId": imodel_id, "changesetIndex": "26"}}
+
+
+def read(emulator: Emulator, operation: str) -> bool:
+    """Whether a request of this operation was answered, and none is under way."""
+    return emulator.count(operation) > 0 and not under_way(emulator, operation)
 
 
 # The delivery
@@ -186,41 +190,47 @@ async def test_events_of_other_kinds_and_imodels_ask_nothing(client, emulator):
 
 async def test_a_push_comes_when_its_webhook_did(client, emulator):
     async with events(client) as new:
-        await until(lambda: emulator.count("list_changesets") == 2)
+        await until(lambda: read(emulator, "list_extended_data"))
         emulator.push_changeset(SUN_CITY, NEW, description="Bridge")
         assert await deliver(client, **changes_ready()) == 200
         found = [await anext(new), await anext(new)]
-    assert [(line["kind"], line["index"]) for line in found] == [("pushed", 26), ("files", 26)]
-    assert found[0]["description"] == "Bridge"
-    assert found[1]["files"] == ["New.dgn"]
+    lines = {line["kind"]: line for line in found}
+    assert (lines["pushed"]["index"], lines["files"]["index"]) == (26, 26)
+    assert lines["pushed"]["description"] == "Bridge"
+    assert lines["files"]["files"] == ["New.dgn"]
 
 
-async def test_extended_data_that_is_stored_late_comes_as_well(client, emulator):
+async def test_extended_data_that_is_stored_late_comes_as_well(client, emulator, monkeypatch):
+    monkeypatch.setattr(live_changes, "EVERY", 0.01)
+    before = emulator.push_changeset(SUN_CITY)
     async with events(client) as new:
+        assert (await anext(new))["kind"] == "pushed"
         index = emulator.push_changeset(SUN_CITY)
         assert await deliver(client, **changes_ready()) == 200
         assert (await anext(new))["kind"] == "pushed"
-        await until(lambda: emulator.count("get_extended_data") >= 3)
-        emulator.store_extended_data(SUN_CITY, index, NEW)
-        line = await anext(new)
-        assert (line["kind"], line["files"]) == ("files", ["New.dgn"])
-        asked = emulator.count("get_extended_data")
-        assert await deliver(client, **changes_ready("2")) == 200
-        await until(lambda: not under_way(emulator, "list_changesets"))
-        assert emulator.count("get_extended_data") == asked
+        looked = emulator.count("list_extended_data")
+        await until(lambda: emulator.count("list_extended_data") >= looked + 2)
+        for number in (index, before):
+            emulator.store_extended_data(SUN_CITY, number, NEW)
+            line = await anext(new)
+            assert (line["kind"], line["index"]) == ("files", number)
+            assert line["files"] == ["New.dgn"]
 
 
-async def test_extended_data_that_never_comes_is_asked_for_no_longer(client, emulator, monkeypatch):
-    monkeypatch.setattr(live_changes, "SETTLE", 0)
-    async with events(client) as new:
-        emulator.push_changeset(SUN_CITY)
-        assert await deliver(client, **changes_ready()) == 200
-        assert (await anext(new))["kind"] == "pushed"
-        await until(lambda: emulator.count("get_extended_data") == 1)
+async def test_who_looks_again_costs_no_second_reading_of_all(itwin, emulator):
+    async with anyio.create_task_group() as tasks:
+        live = live_changes.LiveChanges(itwin, tasks)
+        async with live.subscribe(SUN_CITY, 0) as lines:
+            for _ in range(75):  # what was behind, and the files once more from the feed
+                await anext(lines)
         emulator.push_changeset(SUN_CITY, NEW)
-        assert await deliver(client, **changes_ready("2")) == 200
-        assert [(await anext(new))["index"] for _ in range(2)] == [27, 27]
-    assert emulator.count("get_extended_data") == 2
+        async with live.subscribe(SUN_CITY, 25):
+            await until(lambda: emulator.count("list_extended_data") == 2)
+        tasks.cancel_scope.cancel()
+    listed = [each for each in emulator.requests if each.operation == "list_extended_data"]
+    skips = [int(each.query.get("$skip", "0")) for each in listed]
+    assert skips[0] == 0
+    assert skips[1] > 0
 
 
 async def test_what_was_pushed_before_the_page_connected_comes_first(client, emulator):
@@ -235,15 +245,15 @@ async def test_what_was_pushed_before_the_page_connected_comes_first(client, emu
 async def test_all_pages_of_an_imodel_share_a_look(client, emulator):
     other_case = LIVE.replace(SUN_CITY, SUN_CITY.upper())
     async with events(client) as one, events(client, path=other_case) as other:
-        await until(lambda: emulator.count("list_changesets") >= 3)
-        await until(lambda: not under_way(emulator, "list_changesets"))
-        before = emulator.count("list_changesets")
+        await until(lambda: read(emulator, "list_extended_data"))
+        before = emulator.count("list_changesets"), emulator.count("list_extended_data")
         emulator.push_changeset(SUN_CITY, NEW)
         assert await deliver(client, **changes_ready()) == 200
         for new in (one, other):
-            assert [(await anext(new))["kind"] for _ in range(2)] == ["pushed", "files"]
-        assert emulator.count("list_changesets") == before + 1
-        assert emulator.count("get_extended_data") == 1
+            found = {(await anext(new))["kind"] for _ in range(2)}
+            assert found == {"pushed", "files"}
+        after = emulator.count("list_changesets"), emulator.count("list_extended_data")
+        assert after == (before[0] + 1, before[1] + 1)
 
 
 async def test_a_lost_delivery_is_made_up_for_by_a_look_now_and_then(client, emulator, monkeypatch):
@@ -259,6 +269,15 @@ async def test_the_platform_may_fail_for_a_while(client, emulator, monkeypatch):
         emulator.faults.add("list_changesets", Status(403), times=5)
         emulator.push_changeset(SUN_CITY, NEW)
         assert (await anext(new))["index"] == 26
+
+
+async def test_a_failure_behind_the_beginning_ends_the_stream(client, emulator):
+    emulator.push_changeset(SUN_CITY, NEW)
+    emulator.faults.add("get_extended_data", Status(403))
+    async with events(client) as new:
+        assert [line["kind"] async for line in new] == ["pushed"]
+    async with events(client) as new:
+        assert [(await anext(new))["kind"] for _ in range(2)] == ["pushed", "files"]
 
 
 async def test_an_unknown_imodel_is_a_404_and_a_bad_one_a_422(client):
@@ -334,7 +353,7 @@ async def test_the_app_ends_while_pages_are_open(emulator, monkeypatch):
     async with fastapi_app.lifespan(fastapi_app.app) as state:
         live = state["live"]
         async with live.subscribe(SUN_CITY, 25):
-            await until(lambda: emulator.count("list_changesets") == 2)
+            await until(lambda: read(emulator, "list_extended_data"))
     assert state["itwin"].closed
 
 

@@ -1,33 +1,33 @@
-"""The example's page in a real browser changes when a changeset is pushed and a webhook says so."""
+"""The example's page in a real browser changes when a changeset is pushed: by a webhook alone."""
 
-import aiohttp
+from collections.abc import AsyncIterator
+
 import live_changes
 import pytest
-from chrome import Tab
-from deliveries import SECRET, delivery
+from chrome import Tab, browsing
+from deliveries import SECRET
 from serving import FOREVER, SUN_CITY
-from support import until
 from test_browser_page import watch
 
+from itwin_async import ITwinSession
 from itwin_async.emulator import Emulator
 
 NEW = {"data": {"changedFiles": ["New.dgn", "Plan.dgn"], "taskId": "t"}}
 
 
-@pytest.fixture(autouse=True)
-def webhook(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a webhook makes the example look for what is new."""
+@pytest.fixture
+async def tab(
+    emulator: Emulator, itwin: ITwinSession, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Tab]:
+    """The page, whose backend the emulator tells what happens, and which looks for nothing else."""
     monkeypatch.setenv("ITWIN_WEBHOOK_SECRET", SECRET)
     monkeypatch.setattr(live_changes, "EVERY", FOREVER)
-    monkeypatch.setattr(live_changes, "LATE", 0.05)
-
-
-async def deliver(tab: Tab, message: str) -> None:
-    body, signature = delivery(messageId=message, content={"imodelId": SUN_CITY})
-    async with aiohttp.ClientSession() as http:
-        url, headers = f"{tab.url}/webhook", {"Signature": signature}
-        async with http.post(url, data=body, headers=headers) as response:
-            assert response.status == 200
+    async with browsing(emulator) as found:
+        webhook = await itwin.webhooks.create_webhook(
+            f"{found.url}/webhook", "Account", ["iModels.changesReady.v1"], secret=SECRET
+        )
+        await itwin.webhooks.update_webhook(webhook.id, active=True)
+        yield found
 
 
 async def test_a_pushed_changeset_appears_on_the_page(tab: Tab, emulator: Emulator):
@@ -37,7 +37,6 @@ async def test_a_pushed_changeset_appears_on_the_page(tab: Tab, emulator: Emulat
     files = int(await tab.text("files"))
 
     emulator.push_changeset(SUN_CITY, NEW, description="A new bridge")
-    await deliver(tab, "1")
     await tab.shows("changesets", "26")
     await tab.shows("files", str(files + 2))
     row = tab.page.locator("#feed li").first
@@ -48,13 +47,15 @@ async def test_a_pushed_changeset_appears_on_the_page(tab: Tab, emulator: Emulat
     assert await tab.page.locator("#bars .bar").count() == 26
 
     emulator.push_changeset(SUN_CITY, NEW)
-    await deliver(tab, "2")
     await tab.shows("changesets", "27")
     assert await tab.text("state") == "Complete"
     assert not tab.console
 
 
-async def test_files_that_are_stored_late_appear_as_well(tab: Tab, emulator: Emulator):
+async def test_files_that_are_stored_late_appear_as_well(
+    tab: Tab, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(live_changes, "EVERY", 0.05)  # no event tells of them
     index = emulator.push_changeset(SUN_CITY)  # it is there, and its data is not
     await watch(tab)
     await tab.shows("live", "New changesets appear here")
@@ -76,7 +77,6 @@ async def test_a_page_that_was_cut_off_gets_what_it_missed(
     await tab.shows("live", "New changesets appear here")
     for _ in range(4):
         emulator.push_changeset(SUN_CITY, NEW)
-    await deliver(tab, "1")
     await tab.shows("changesets", "29")
     await tab.page.locator("#feed li:nth-child(4) .chip").first.wait_for()
     assert await tab.text("changesets") == "29"
@@ -90,17 +90,8 @@ async def test_a_page_that_shows_another_imodel_hears_of_that_alone(tab: Tab, em
     await tab.shows("live", "New changesets appear here")
     await watch(tab, other)
     await tab.shows("live", "New changesets appear here")
-    await until(lambda: emulator.requests[-1].ended)
     emulator.push_changeset(SUN_CITY, NEW)
-    await deliver(tab, "1")
     emulator.push_changeset(other, NEW, description="Of the other")
-    body_of = {"messageId": "2", "content": {"imodelId": other}}
-    body, signature = delivery(**body_of)
-    async with (
-        aiohttp.ClientSession() as http,
-        http.post(f"{tab.url}/webhook", data=body, headers={"Signature": signature}) as response,
-    ):
-        assert response.status == 200
     await tab.shows("changesets", "26")
     title = tab.page.locator("#feed li .title").first
     assert await title.inner_text() == "Of the other"

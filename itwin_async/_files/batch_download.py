@@ -87,7 +87,7 @@ class BatchDownload:
             try:
                 await self._download(listed)
             except ITwinError as error:
-                error.add_note(f"while {listed.title} was downloaded")
+                error.add_note(f"This was about {listed.title}.")
                 raise
 
     async def _next(self) -> ListedFile | None:

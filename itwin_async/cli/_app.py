@@ -35,7 +35,11 @@ for _name, _target, _help in (
     ("auth", "_auth:app", "Sign in and out as a person, and show who is signed in."),
     ("extensions", "_extensions:app", "List, create, download and delete iTwin.js extensions."),
     ("imodels", "_imodels:imodels", "List the iModels of an iTwin, or show one."),
-    ("changesets", "_imodels:changesets", "List the changesets of an iModel, or show one."),
+    (
+        "changesets",
+        "_imodels:changesets",
+        "List or download the changesets of an iModel, or show one.",
+    ),
     ("extended-data", "_extended_data:app", "List, show or export what is stored with changesets."),
     ("packages", "_discovery:packages", "List, show or run integration packages (EDFS)."),
     ("itwins", "_discovery:itwins", "List iTwins."),

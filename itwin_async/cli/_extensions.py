@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from itwin_async import DownloadedVersion, DownloadProgress, ITwinSession
+from itwin_async import DownloadedVersion, ITwinSession
 from itwin_async.cli._meter import Meter
 from itwin_async.cli._options import DEFAULTS, Count, Flag, Options
 from itwin_async.cli._output import show, show_list, write_record
@@ -156,10 +156,6 @@ def download(
 
     async def work(session: ITwinSession) -> DownloadedVersion:
         meter = Meter("bytes", parts="files")
-
-        def update(now: DownloadProgress) -> None:
-            meter.count, meter.done, meter.total = now.bytes_done, now.files_done, now.files
-
         with progress(session, f"downloading {number}", meter):
             if wait is not None:
                 await session.extensions.wait_until_ready(extension, number, timeout=wait)
@@ -170,7 +166,7 @@ def download(
                 archive=archive,
                 overwrite=overwrite,
                 resume=resume,
-                on_progress=update,
+                on_progress=meter.show_download,
             )
 
     try:

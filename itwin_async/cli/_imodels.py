@@ -1,12 +1,18 @@
 """``itwin-async imodels`` and ``itwin-async changesets``."""
 
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from itwin_async.cli._options import DEFAULTS, Count, Flag, Options
-from itwin_async.cli._output import show, show_list
+from itwin_async import DownloadedChangesets, ITwinSession
+from itwin_async.cli._meter import Meter
+from itwin_async.cli._options import AT_LEAST_ONE, DEFAULTS, Count, Flag, Options
+from itwin_async.cli._output import show, show_list, write_record
+from itwin_async.cli._progress import progress
+from itwin_async.cli._session import with_session
+from itwin_async.cli._text import path_text
 
 imodels: Final = App(name="imodels")
 changesets: Final = App(name="changesets")
@@ -119,3 +125,51 @@ def show_changeset(imodel: str, changeset: str, /, *, options: Options = DEFAULT
         options: See `Options`.
     """
     show(options, lambda session: session.imodels.get_changeset(imodel, changeset))
+
+
+@changesets.command
+def download(
+    imodel: str,
+    directory: Path = Path(),
+    /,
+    *,
+    after: _Index = None,
+    last: _Index = None,
+    workers: Annotated[int, AT_LEAST_ONE] = 8,
+    options: Options = DEFAULTS,
+) -> None:
+    """Download the files of changesets, as ID.cs; those that are there are not fetched again.
+
+    Stopped or killed at any moment, the same command goes on where it was.
+
+    Args:
+        imodel: Id of the iModel.
+        directory: Directory for the files, created if missing; by default the current one.
+        after: Download those with a higher index than this.
+        last: Download those up to and including this index.
+        workers: Most files at once.
+        options: See `Options`.
+    """
+
+    async def work(session: ITwinSession) -> DownloadedChangesets:
+        meter = Meter("bytes", parts="files")
+        with progress(session, "downloading changesets", meter) as is_shown:
+            return await session.imodels.download_changesets(
+                imodel,
+                directory,
+                after_index=after,
+                last_index=last,
+                workers=workers,
+                on_progress=meter.show_download if is_shown else None,
+            )
+
+    done = with_session(options, work, advice="The same command goes on where it was.")
+    write_record(
+        options,
+        {
+            "directory": path_text(done.directory),
+            "files": done.files,
+            "bytes": done.bytes,
+            "existing": done.existing,
+        },
+    )

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from itwin_async import Event, ITwinSession, RateLimited
+from itwin_async import DownloadProgress, Event, ITwinSession, RateLimited
 
 
 class RateLimitWatch:
@@ -28,7 +28,11 @@ rate_limit: Final = RateLimitWatch()  # of the one session that a command opens
 
 @dataclass(slots=True)
 class Meter:
-    """How far a command is: ``count`` of ``unit``, of which ``before`` existed at its start."""
+    """How far a command is: ``count`` of ``unit``, of which ``before`` existed at its start.
+
+    ``done`` of the ``total`` ``parts`` are complete. ``end`` is the whole of ``count``, where it is
+    known.
+    """
 
     unit: str
     count: int = 0
@@ -37,13 +41,29 @@ class Meter:
     done: int = 0
     total: int = 0
     parts: str = ""
+    end: int = 0
     started: float = field(default_factory=time.monotonic)
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """How far a bar is, and where it ends."""
+        return (self.count, self.end) if self.end else (self.done, self.total)
+
+    def show_download(self, now: DownloadProgress) -> None:
+        """Show how far a download is."""
+        self.count, self.end = now.bytes_done, now.bytes_total or 0
+        self.done, self.total = now.files_done, now.files
 
     def figures(self, itwin: ITwinSession) -> str:
         """One line of counts, with rate, pauses and time."""
         seconds = time.monotonic() - self.started
-        rate = (self.count - self.before) / seconds if seconds else 0.0
-        figures = [f"{self.count:,} {self.unit}", f"{rate:,.0f}/s"]
+        if self.unit == "bytes":  # at the rate of what was received: the rest was there before
+            rate = itwin.stats.bytes_received / seconds if seconds else 0.0
+            whole = f" of {_size(self.end)}" if self.end else ""
+            figures = [f"{_size(self.count)}{whole}", f"{_size(rate)}/s"]
+        else:
+            rate = (self.count - self.before) / seconds if seconds else 0.0
+            figures = [f"{self.count:,} {self.unit}", f"{rate:,.0f}/s"]
         if self.parts:
             figures.insert(0, f"{self.done:,}/{self.total:,} {self.parts}")
         if self.bad:
@@ -55,3 +75,12 @@ class Meter:
             figures.append(f"goes on in {paused_for:.0f} s")
         minutes, rest = divmod(int(seconds), 60)
         return " · ".join((*figures, f"{minutes}:{rest:02}"))
+
+
+def _size(count: float) -> str:
+    """A number of bytes in the unit that fits."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1_000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1_000
+    return f"{count:,.1f} GB"

@@ -15,9 +15,9 @@ from itwin_async.cli._errors import CredentialsError
 from itwin_async.cli._login import RUN_LOGIN, Login, find_login
 
 _GROUP: Final = Group("Common options", sort_key=10)
-_AT_LEAST_ONE: Final = Parameter(validator=Number(gte=1))
+AT_LEAST_ONE: Final = Parameter(validator=Number(gte=1))
 Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
-Count: TypeAlias = Annotated[int | None, _AT_LEAST_ONE]
+Count: TypeAlias = Annotated[int | None, AT_LEAST_ONE]
 _File: TypeAlias = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
 
 
@@ -57,7 +57,7 @@ class Options:
     emulator: Flag = False
     per_minute: Count = None
     per_hour: Count = None
-    concurrency: Annotated[int, _AT_LEAST_ONE] = 16
+    concurrency: Annotated[int, AT_LEAST_ONE] = 16
     timeout: float = 60.0
     json: Flag = False
     verbose: Flag = False

@@ -13,18 +13,18 @@ from itwin_async.cli._stdio import Stderr
 @contextmanager
 def progress(
     itwin: ITwinSession, title: str, meter: Meter, *, prints_lines: bool = False
-) -> Generator[None]:
-    """Show a meter while this runs.
+) -> Generator[bool]:
+    """Show a meter while this runs; whether it is shown.
 
     There is none where the log, or lines on the same terminal (``prints_lines``), would run into
     it.
     """
     logs = logging.getLogger("itwin_async").isEnabledFor(logging.INFO)
     if not Stderr().isatty() or logs or (prints_lines and sys.stdout.isatty()):
-        yield
+        yield False
         return
     # rich, which output to a pipe does not need.
     from itwin_async.cli._progress_bar import progress_bar  # noqa: PLC0415
 
     with progress_bar(itwin, title, meter):
-        yield
+        yield True

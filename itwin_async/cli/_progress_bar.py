@@ -20,7 +20,7 @@ class _Figures(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         if self._meter.parts:
-            task.completed, task.total = self._meter.done, self._meter.total
+            task.completed, task.total = self._meter.position
         return Text(self._meter.figures(self._itwin), no_wrap=True, overflow="ellipsis")
 
 

@@ -163,7 +163,7 @@ async def test_the_first_file_that_fails_ends_the_call_and_leaves_whole_files(tm
         )
         with pytest.raises(ServerError) as caught:
             await itwin.imodels.download_changesets(IMODEL, tmp_path, workers=1)
-        assert caught.value.__notes__ == [f"while changeset 9 ({id_of(9)}) was downloaded"]
+        assert caught.value.__notes__ == [f"This was about changeset 9 ({id_of(9)})."]
     assert named(tmp_path) == server.expected(*range(1, 9))
 
 

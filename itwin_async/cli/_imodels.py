@@ -163,7 +163,7 @@ def download(
                 on_progress=meter.show_download if is_shown else None,
             )
 
-    done = with_session(options, work, advice="The same command goes on where it was.")
+    done = with_session(options, work, advice="Run the same command again to go on.")
     write_record(
         options,
         {

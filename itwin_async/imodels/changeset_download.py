@@ -90,6 +90,11 @@ class ChangesetDownloads(ChangesetOperations):
         says, `LinkError` for URLs that are not https, `ResponseError` for what the storage refuses,
         `OSError` for a full disk, and what `list_changesets` raises.
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/get-imodel-changesets/
+
+        Example::
+
+            done = await itwin.imodels.download_changesets(imodel_id, "changesets", after_index=3)
+            print(done.files, "files,", done.bytes, "bytes:", done.paths[0])
         """
         check_count("workers", workers)
         check_callback("on_progress", on_progress)
@@ -140,6 +145,11 @@ class ChangesetDownloads(ChangesetOperations):
 
         As `download_changesets` does; returns where the file is.
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/get-imodel-changeset-details/
+
+        Example::
+
+            path = await itwin.imodels.download_changeset(imodel_id, 3, "changesets")
+            print(path, path.stat().st_size)
         """
         check_callback("on_progress", on_progress)
         path = _directory(directory)

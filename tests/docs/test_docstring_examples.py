@@ -28,7 +28,8 @@ EXPECTED = {
     "ITwinSession.with_options", "Pager", "Pager.ahead",
     "Pager.first", "Pager.pages", "Pager.resume", "Pager.take", "merged",
     "Extensions.list_extensions", "IModels.list_imodels",
-    "IModels.list_changesets", "IModels.list_extended_data", "IModels.get_extended_data",
+    "IModels.list_changesets", "IModels.download_changesets", "IModels.list_extended_data",
+    "IModels.get_extended_data",
     "Emulator", "Emulator.sign_in_as", "Faults.add", "Limiter", "Retry",
     "export_extended_data", "Spans", "Webhooks.create_webhook", "verify",
 }  # fmt: skip

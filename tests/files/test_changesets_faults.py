@@ -49,10 +49,9 @@ async def test_every_file_that_is_cut_goes_on_where_it_was(tmp_path):
         )
         await itwin.imodels.download_changesets(IMODEL, tmp_path)
     assert on_disk(tmp_path) == server.expected()
-    size = len(server.files[39])
     for index, content in enumerate(server.files, 1):
         if len(content) > 1:
-            assert server.ranges(index)[:2] == [None, f"bytes={len(content) // 2}-"], size
+            assert server.ranges(index)[:2] == [None, f"bytes={len(content) // 2}-"]
 
 
 async def test_a_connection_that_is_always_cut_ends_the_download_and_keeps_the_part(tmp_path):

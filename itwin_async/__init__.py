@@ -6,7 +6,7 @@ import typing
 from itwin_async._core import lazy as _lazy
 from itwin_async._core.operation import Operation
 from itwin_async._core.records import Link, plain
-from itwin_async._files.progress import DownloadProgress
+from itwin_async._files.progress import DownloadProgress, UploadProgress
 from itwin_async._http.answered import Answered
 from itwin_async._pagination.list_iterators import ItemIterator, Page, PageIterator
 from itwin_async._pagination.merge import Merged, merged
@@ -72,6 +72,8 @@ if typing.TYPE_CHECKING:  # at run time they are imported when one of their name
     )
     from itwin_async.imodels import (
         Application,
+        BaselineFile,
+        BaselineFileLinks,
         Changeset,
         ChangesetLinks,
         DownloadedChangesets,
@@ -95,6 +97,8 @@ logging.getLogger("itwin_async").addHandler(logging.NullHandler())
 __all__ = [
     "Answered",
     "Application",
+    "BaselineFile",
+    "BaselineFileLinks",
     "Changeset",
     "ChangesetLinks",
     "Checksum",
@@ -167,6 +171,7 @@ __all__ = [
     "TokenStore",
     "TransportError",
     "UnauthorizedError",
+    "UploadProgress",
     "User",
     "UserSignIn",
     "VersionLinks",

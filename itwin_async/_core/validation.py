@@ -115,18 +115,29 @@ def check_choice(
 
 def check_directory(directory: object) -> None:
     """`TypeError` or `ValueError` unless this is a path: not empty, no URL, no `~` of a shell."""
-    if not isinstance(directory, str | os.PathLike):
-        raise TypeError(f"directory must be a path, not {type(directory).__name__}")
-    path = os.fsdecode(cast("str | os.PathLike[str]", directory))
+    _check_path(
+        "directory", directory, ": '.' is the current one",
+        "; download to one, and copy the files from there",
+    )  # fmt: skip
+
+
+def check_file(name: str, path: object) -> None:
+    """`TypeError` or `ValueError` unless this is the path of a file: not empty, no URL, no `~`."""
+    _check_path(name, path, "", "; download the file first")
+
+
+def _check_path(name: str, value: object, hint_of_empty: str, hint_of_url: str) -> None:
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} must be a path, not {type(value).__name__}")
+    path = os.fsdecode(cast("str | os.PathLike[str]", value))
     if not path:
-        raise ValueError("directory must not be empty: '.' is the current one")
+        raise ValueError(f"{name} must not be empty{hint_of_empty}")
     if _URL.match(path):
         raise ValueError(
-            f"directory must be a path of this machine, not a URL: {one_line(path)!r}; download "
-            "to one, and copy the files from there"
+            f"{name} must be a path of this machine, not a URL: {one_line(path)!r}{hint_of_url}"
         )
     if Path(path).parts[:1] == ("~",):
         raise ValueError(
-            "directory begins with ~, which means a home directory to a shell alone: give its "
-            "path, or pathlib.Path(directory).expanduser()"
+            f"{name} begins with ~, which means a home directory to a shell alone: give its "
+            f"path, or pathlib.Path({name}).expanduser()"
         )

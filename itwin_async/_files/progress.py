@@ -1,4 +1,4 @@
-"""How far a download is, as ``on_progress`` is told."""
+"""How far a download or an upload is, as ``on_progress`` is told."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,3 +20,17 @@ class DownloadProgress:
 
 
 OnDownloadProgress: TypeAlias = Callable[[DownloadProgress], object]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadProgress:
+    """How far an upload is: ``bytes_done`` of ``bytes_total`` were sent.
+
+    They become fewer where a request has to be sent again.
+    """
+
+    bytes_done: int
+    bytes_total: int
+
+
+OnUploadProgress: TypeAlias = Callable[[UploadProgress], object]

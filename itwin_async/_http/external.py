@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from typing import Final, TypeVar, cast
+from typing import Final, Literal, TypeAlias, TypeVar, cast
 from urllib.parse import quote_plus, unquote
 
 import msgspec
@@ -30,7 +30,7 @@ from itwin_async.errors import (
 from itwin_async.retries import Retry, RetryState
 
 R = TypeVar("R")
-SIGNED: Final = "GET (signed URL)"  # the operation of a download
+Method: TypeAlias = Literal["GET", "PUT"]
 _NOT_SECRET: Final = {"grant_type", "scope", "client_id", "redirect_uri"}  # fields of a form
 
 
@@ -186,8 +186,12 @@ class ExternalClient:
         *,
         seconds: float | None = None,
         max_body: int | None = None,
+        method: Method = "GET",
+        make_body: Callable[[], object] | None = None,
     ) -> R:
         """Get a signed URL, without the token, until ``handle`` returns what it read of the body.
+
+        Or put to it what ``make_body`` makes for each attempt: bytes or an async iterator of them.
 
         ``range_headers`` returns the headers of the next attempt, which ask for the part that is
         missing; ``retry_state`` goes on counting where an earlier fetch of the same file stopped;
@@ -196,13 +200,13 @@ class ExternalClient:
         platform's and do not concern another host.
         """
         origin, target = url
-        breaker = self._outages.of(str(origin))
-        with self._span(SIGNED) as span:
+        breaker, operation = self._outages.of(str(origin)), f"{method} (signed URL)"
+        with self._span(operation) as span:
             while True:
                 with self._lifecycle.scope():
                     queued = time.monotonic()
-                    await self._pauses.wait(origin, retry_state, SIGNED)
-                    probe = await breaker.enter(retry_state, SIGNED)
+                    await self._pauses.wait(origin, retry_state, operation)
+                    probe = await breaker.enter(retry_state, operation)
                     slot: Slot | None = None
                     try:
                         slot = await self._limiter.acquire_read()
@@ -212,14 +216,14 @@ class ExternalClient:
                             continue  # an outage began meanwhile: it is waited for without a slot
                         response = await self._open_signed(
                             origin, target, range_headers(), span, breaker, retry_state, probe,
-                            seconds, max_body,
+                            seconds, max_body, method, make_body,
                         )  # fmt: skip
                         try:
                             return await handle(FileBody(response, self._instrumentation, span))
                         finally:
                             response.close()
                     except ITwinError as error:
-                        error.operation = SIGNED
+                        error.operation = operation
                         error.request_id = error.request_id or retry_state.request_id
                         failure = error
                     finally:
@@ -240,6 +244,8 @@ class ExternalClient:
         probe: Probe | None,
         seconds: float | None,
         max_body: int | None,
+        method: Method,
+        make_body: Callable[[], object] | None,
     ) -> Response:
         """Send a request for a signed URL once; the response, if it is a success."""
         request_id = retry_state.request_id = self._headers.next_correlation_id()
@@ -249,18 +255,20 @@ class ExternalClient:
             "User-Agent": self._headers.user_agent,
             "X-Correlation-Id": request_id,
         }
+        body = None if make_body is None else make_body()
+        operation = f"{method} (signed URL)"
         since = self._instrumentation.request_sent(span)
         try:
             try:
                 response = await self._transport.open(
-                    "GET", origin.host, SecretStr(f"{origin}{target}"), headers,
+                    method, origin.host, SecretStr(f"{origin}{target}"), headers, body,
                     seconds=seconds, max_body=max(self.max_body, max_body or 0),
                 )  # fmt: skip
             except TransportError:
-                self._instrumentation.response_received(SIGNED, 0, since, request_id, span)
+                self._instrumentation.response_received(operation, 0, since, request_id, span)
                 raise
             self._instrumentation.response_received(
-                SIGNED, response.status, since, request_id, span
+                operation, response.status, since, request_id, span
             )
             breaker.on_response(response.status)
             if 200 <= response.status < 300:

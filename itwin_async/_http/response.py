@@ -1,7 +1,7 @@
 """Responses as the layers above the transport see them, and the time limit of each."""
 
-from collections.abc import Mapping
-from typing import Final, Protocol
+from collections.abc import AsyncIterator, Mapping
+from typing import Final, Protocol, cast
 
 from itwin_async._aio.timeouts import Timeout
 from itwin_async.errors import TransportError
@@ -93,3 +93,23 @@ class ResponseTimeouts:
         self._closed = True
         while self._idle:
             self._idle.pop().cancel()
+
+
+class _TimedBody(AsyncIterator[bytes]):
+    """A body that is sent in pieces, of which each has the whole time of the timeout."""
+
+    def __init__(self, pieces: AsyncIterator[bytes], timeout: ResponseTimeout) -> None:
+        self._pieces = pieces
+        self._timeout = timeout
+
+    async def __anext__(self) -> bytes:
+        if self._timeout.active:
+            self._timeout.resume()
+        return await anext(self._pieces)
+
+
+def timed_body(body: object, timeout: ResponseTimeout) -> object:
+    """The body of a request; one in pieces as one whose pieces have the whole time each."""
+    if not isinstance(body, AsyncIterator):
+        return body
+    return _TimedBody(cast("AsyncIterator[bytes]", body), timeout)

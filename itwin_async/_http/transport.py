@@ -18,7 +18,13 @@ from yarl import URL
 
 from itwin_async._aio.loops import LoopBinding
 from itwin_async._http.connections import Proxy
-from itwin_async._http.response import PROGRESS, Response, ResponseTimeout, ResponseTimeouts
+from itwin_async._http.response import (
+    PROGRESS,
+    Response,
+    ResponseTimeout,
+    ResponseTimeouts,
+    timed_body,
+)
 from itwin_async._http.transport_errors import proxy_error, transport_error, why_not_connected
 from itwin_async.errors import Reason, TransportError
 
@@ -152,6 +158,7 @@ class Transport:
     ) -> Response:
         """Send a request and wait for the headers of its response, for up to ``timeout`` seconds.
 
+        Of a ``body`` that is an async iterator of bytes, each piece has that time to be sent.
         ``seconds`` and ``max_body`` are other limits for this request and its body. ``url`` is sent
         byte for byte; ``host`` is what errors may show of it.
 
@@ -169,7 +176,7 @@ class Transport:
                 response = await http.request(
                     method,
                     URL(url, encoded=True),
-                    data=body,
+                    data=timed_body(body, timeout),
                     **options,
                 )
             limit = self.max_body if max_body is None else max_body

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 from itwin_async.emulator._api import (
+    baseline,
     changesets,
     creation,
     downloads,
@@ -54,6 +55,8 @@ _CLIENT_OPERATIONS: Final = (
     route("POST", f"{_IMODEL}/clone", creation.clone_imodel),
     route("POST", f"{_IMODEL}/fork", creation.fork_imodel),
     route("GET", f"{_IMODEL}/operations/create", creation.get_creation),
+    route("GET", f"{_IMODEL}/baselinefile", baseline.get_baseline_file),
+    route("POST", f"{_IMODEL}/baselinefile", baseline.confirm_baseline_file),
     route("GET", _CHANGESETS, changesets.list_changesets),
     route("GET", f"{_CHANGESETS}/extendeddata", extended_data.list_extended_data),
     route("GET", f"{_CHANGESETS}/{{changeset}}", changesets.get_changeset),

@@ -1,5 +1,6 @@
 """The iModels API: iModels of an iTwin, their changesets, and the extended data of changesets."""
 
+from itwin_async.imodels.baseline import BaselineFile, BaselineFileLinks
 from itwin_async.imodels.changeset_download import DownloadedChangesets
 from itwin_async.imodels.changesets import (
     Application,
@@ -14,6 +15,8 @@ from itwin_async.imodels.imodels import Extent, IModel, IModelLinks, Point
 
 __all__ = [
     "Application",
+    "BaselineFile",
+    "BaselineFileLinks",
     "Changeset",
     "ChangesetLinks",
     "DownloadedChangesets",

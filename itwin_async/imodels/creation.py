@@ -20,7 +20,7 @@ from itwin_async.errors import ITwinError
 from itwin_async.imodels.imodels import LONGEST_TEXT, Extent, IModel, IModelBody, IModelOperations
 
 TIMEOUT: Final = 300.0  # seconds that a creation may take, by default
-_INITIALIZED: Final = "initialized"
+INITIALIZED: Final = "initialized"
 _CREATED: Final = "successful"
 _UNDER_WAY: Final = frozenset({"waitingForFile", "scheduled"})
 
@@ -122,7 +122,7 @@ class CreationOperations(IModelOperations):
             body["geographicCoordinateSystem"] = {"horizontalCRSId": horizontal_crs_id}
         check_wait(wait, timeout)
         imodel = (await self._call(CREATE_IMODEL.request(body=body))).imodel
-        if imodel.state == _INITIALIZED or not wait:
+        if imodel.state == INITIALIZED or not wait:
             return imodel
         return await self.wait_until_created(imodel.id, timeout=timeout)
 

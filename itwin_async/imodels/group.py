@@ -1,13 +1,13 @@
 """The operations of the iModels API, composed of those of its resources."""
 
+from itwin_async.imodels.baseline import BaselineOperations
 from itwin_async.imodels.changeset_download import ChangesetDownloads
-from itwin_async.imodels.copies import CopyOperations
 from itwin_async.imodels.extended_data import ExtendedDataOperations
 from itwin_async.imodels.favorites import FavoriteOperations
 
 
 class IModels(
-    CopyOperations,
+    BaselineOperations,
     FavoriteOperations,
     ChangesetDownloads,
     ExtendedDataOperations,

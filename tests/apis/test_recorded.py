@@ -38,6 +38,7 @@ LONGER = {
     "download_changeset",
     "download_changesets",
     "wait_until_created",
+    "create_imodel_from_baseline",
 }
 
 

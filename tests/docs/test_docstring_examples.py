@@ -82,6 +82,7 @@ async def test_example_runs(name, monkeypatch, tmp_path):
                 "emulator": emulator,
                 "itwin_id": itwin_id,
                 "imodel_id": imodel_id,
+                "path": tmp_path / "file",
                 "client_id": emulator.environment["ITWIN_CLIENT_ID"],
                 "client_secret": emulator.environment["ITWIN_CLIENT_SECRET"],
                 **delivery(imodel_id),

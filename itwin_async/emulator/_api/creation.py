@@ -1,7 +1,8 @@
-"""The iModels API: how iModels come into being."""
+"""The iModels API: iModels that are created, cloned and forked."""
 
 from typing import Final
 
+from itwin_async.emulator._api.baseline import baseline_links
 from itwin_async.emulator._api.changesets import CHANGESET
 from itwin_async.emulator._api.imodels import (
     IMODEL,
@@ -30,7 +31,7 @@ _MODES: Final = {"empty": None, "fromimodelversion": "template", "frombaseline":
 
 
 def create_imodel(request: Request) -> Response:
-    """Create an iModel: empty, or from a template."""
+    """Create an iModel: empty, from a template, or from a file that is uploaded next."""
     invalid = IMODEL.invalid_request("Cannot create iModel.")
     body = read_body(request, invalid)
     itwin_id = required_property(body, "iTwinId", str, invalid)
@@ -45,6 +46,10 @@ def create_imodel(request: Request) -> Response:
     template = object_property(body, "template", invalid)
     if template is not None:
         _check_template(request, template, invalid)
+    baseline = object_property(body, "baselineFile", invalid)
+    size = None if baseline is None else required_property(baseline, "size", int, invalid)
+    if size is not None and size < 1:
+        invalid("size", f"'{size}' is not a valid 'size' value.")
     imodel = request.state.create_imodel(
         itwin["id"],
         read_name(request, body, itwin["id"], invalid),
@@ -53,9 +58,13 @@ def create_imodel(request: Request) -> Response:
         containers=optional_property(body, "containersEnabled", int, invalid) or 0,
         # An empty iModel without a mode is there at once: the older way.
         is_instant=mode is None and template is None,
+        file_size=size,
         user_id=request.user.id,
     )
-    return IMODEL.one(render_imodel(request, imodel), status=201)
+    item = render_imodel(request, imodel)
+    if size is not None:
+        item["_links"] |= baseline_links(request, imodel)
+    return IMODEL.one(item, status=201)
 
 
 def _check_template(request: Request, template: JSON, invalid: InvalidRequest) -> None:

@@ -95,9 +95,13 @@ class State:
         cloned_from: JSON | None = None,
         forked_from: JSON | None = None,
         is_instant: bool = False,
+        file_size: int | None = None,
         user_id: str,
     ) -> IModel:
-        """Add an iModel whose creation takes its time, with so many changesets of ``source``."""
+        """Add an iModel whose creation takes its time, with so many changesets of ``source``.
+
+        With ``file_size`` it waits for a baseline file of so many bytes.
+        """
         imodel = self.add_imodel(itwin_id, name, description, user_id=user_id)
         imodel.extent, imodel.containers = extent, containers
         if source is not None:
@@ -107,7 +111,14 @@ class State:
                 self.storage.copy(source.id, imodel.id, name, size)
         ready_at = 0.0 if is_instant else self.clock.time() + self._creation_time
         imodel.creation = Creation(ready_at, cloned_from, forked_from)
+        if file_size is not None:
+            imodel.creation.file_size, imodel.creation.waits_for_file = file_size, True
         return imodel
+
+    def confirm_baseline(self, imodel: IModel) -> None:
+        """Begin to initialize an iModel with the file that it waited for."""
+        imodel.creation.waits_for_file = False
+        imodel.creation.ready_at = self.clock.time() + self._creation_time
 
     def is_initialized(self, imodel: IModel) -> bool:
         """Whether the creation of an iModel is over."""

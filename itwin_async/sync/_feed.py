@@ -142,6 +142,8 @@ class ChangeFeed(Generic[T]):
         )
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_state"):  # a report of an error in its making
+            return "ChangeFeed()"
         scope = self._scope.itwin_id or f"{len(self._scope.imodel_ids)} iModels"
         return f"ChangeFeed({scope}, {self._state})"
 

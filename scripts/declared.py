@@ -1,6 +1,6 @@
 """The operations that the client declares, by API and by the method that binds each.
 
-Whatever lists operations or records is made from this: the README's table, the reference, the tests
+Whatever lists operations or records is made from this: the table, the reference, and the tests
 of recorded answers.
 """
 

@@ -96,7 +96,7 @@ def follow(steps, directory):
 def test_an_operation_that_is_added_as_the_recipe_says_passes_all_guards(copy):
     follow(STEPS, copy)
     succeed("scripts/generate.py", cwd=copy)
-    assert "`itwins.list_repositories`" in (copy / "README.md").read_text()
+    assert "`itwins.list_repositories`" in (copy / "docs/reference/operations.md").read_text()
     for command in (("format", "--check"), ("check", "--no-cache")):
         succeed("-m", "ruff", *command, "itwin_async", cwd=copy)
     out = succeed("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", *GUARDS, cwd=copy)

@@ -9,7 +9,14 @@ import msgspec
 from itwin_async._core.operation import MINIMAL, REPRESENTATION, Operation
 from itwin_async._core.records import Record, assume_utc, wire_name
 from itwin_async._core.urls import Origin, skip_of
-from itwin_async._core.validation import check_choice, check_count, check_flag, check_text
+from itwin_async._core.validation import (
+    Id,
+    check_choice,
+    check_count,
+    check_flag,
+    check_id,
+    check_text,
+)
 from itwin_async._pagination.operation_group import OperationGroup
 from itwin_async._pagination.page_types import LinkedPage
 from itwin_async._pagination.pager import Pager
@@ -98,8 +105,8 @@ class ITwins(OperationGroup):
         type: str | None = None,
         number: str | None = None,
         display_name: str | None = None,
-        parent_id: str | None = None,
-        itwin_account_id: str | None = None,
+        parent_id: Id | None = None,
+        itwin_account_id: Id | None = None,
         filter: str | None = None,
         orderby: str | None = None,
         select: str | None = None,
@@ -125,13 +132,14 @@ class ITwins(OperationGroup):
             "type": type,
             "number": number,
             "display_name": display_name,
-            "parent_id": parent_id,
-            "itwin_account_id": itwin_account_id,
         }
+        ids = {"parent_id": parent_id, "itwin_account_id": itwin_account_id}
         texts = {"sub_class": sub_class, "search": search, "status": status, **exact}
         texts |= {"filter": filter, "orderby": orderby, "select": select}
         for argument, value in texts.items():
             check_text(argument, value)
+        for argument, id in ids.items():
+            check_id(argument, id)
         check_count("page_size", page_size, most=_MAX_PAGE_SIZE, optional=True)
         check_flag("include_inactive", include_inactive)
         check_flag("representation", representation)
@@ -139,7 +147,7 @@ class ITwins(OperationGroup):
         inactive = include_inactive or None
         _check_exclusive("status", status, include_inactive=inactive)
         _check_exclusive("search", search, number=number, display_name=display_name)
-        _check_exclusive("filter", filter, status=status, include_inactive=inactive, **exact)
+        _check_exclusive("filter", filter, status=status, include_inactive=inactive, **exact, **ids)
         if select is not None and "id" not in (name.strip() for name in select.split(",")):
             select = f"id,{select}"
         headers = {
@@ -153,7 +161,7 @@ class ITwins(OperationGroup):
                 "subClass": sub_class,
                 "$search": search,
                 "status": status,
-                **{wire_name(name): value for name, value in exact.items()},
+                **{wire_name(name): value for name, value in {**exact, **ids}.items()},
                 "$filter": filter,
                 "$orderby": orderby,
                 "$select": select,
@@ -172,7 +180,7 @@ class ITwins(OperationGroup):
         body = await self._call(GET_PRIMARY_ACCOUNT.request())
         return body.itwin
 
-    async def get_account(self, itwin_id: str) -> ITwin:
+    async def get_account(self, itwin_id: Id) -> ITwin:
         """The account of an iTwin. Raises `NotFoundError` for an unknown one.
 
         Platform page: https://developer.bentley.com/apis/itwins/operations/get-itwin-account/

@@ -10,7 +10,7 @@ import msgspec
 from itwin_async._core.json import NOT_DECODED, decoder, why_not_decoded
 from itwin_async._core.operation import Operation
 from itwin_async._core.records import Record, assume_utc
-from itwin_async._core.validation import check_count, check_flag, check_text
+from itwin_async._core.validation import Id, check_count, check_flag, check_text
 from itwin_async._pagination.operation_group import OperationGroup
 from itwin_async._pagination.page_types import ODataPage, SinglePage
 from itwin_async._pagination.pager import Pager
@@ -130,7 +130,7 @@ class Packages(OperationGroup):
     @overload
     async def execute_package(
         self,
-        itwin_id: str,
+        itwin_id: Id,
         unique_name: str,
         *,
         variables: Mapping[str, str] | None = None,
@@ -140,7 +140,7 @@ class Packages(OperationGroup):
     @overload
     async def execute_package(
         self,
-        itwin_id: str,
+        itwin_id: Id,
         unique_name: str,
         *,
         variables: Mapping[str, str] | None = None,
@@ -150,7 +150,7 @@ class Packages(OperationGroup):
     @overload
     async def execute_package(
         self,
-        itwin_id: str,
+        itwin_id: Id,
         unique_name: str,
         *,
         variables: Mapping[str, str] | None = None,
@@ -159,7 +159,7 @@ class Packages(OperationGroup):
     ) -> T: ...
     async def execute_package(
         self,
-        itwin_id: str,
+        itwin_id: Id,
         unique_name: str,
         *,
         variables: Mapping[str, str] | None = None,
@@ -188,7 +188,7 @@ class Packages(OperationGroup):
         operation: Operation[Any] = replace(EXECUTE_PACKAGE, returns=kind)
         return await self._call(replace(request, operation=operation))
 
-    def list_entity_sets(self, itwin_id: str, unique_name: str) -> Pager[EntitySet]:
+    def list_entity_sets(self, itwin_id: Id, unique_name: str) -> Pager[EntitySet]:
         """The sets of rows that a package offers by OData, in one page.
 
         Iterating raises `NotFoundError` for an unknown iTwin or package, or one without OData.
@@ -200,7 +200,7 @@ class Packages(OperationGroup):
     @overload
     def list_entities(
         self,
-        itwin_id: str,
+        itwin_id: Id,
         unique_name: str,
         entity_set: str,
         row_type: None = None,
@@ -213,7 +213,7 @@ class Packages(OperationGroup):
     @overload
     def list_entities(
         self,
-        itwin_id: str,
+        itwin_id: Id,
         unique_name: str,
         entity_set: str,
         row_type: type[T],
@@ -226,7 +226,7 @@ class Packages(OperationGroup):
     @overload
     def list_entities(
         self,
-        itwin_id: str,
+        itwin_id: Id,
         unique_name: str,
         entity_set: str,
         row_type: Any,
@@ -238,7 +238,7 @@ class Packages(OperationGroup):
     ) -> Pager[Any]: ...
     def list_entities(
         self,
-        itwin_id: str,
+        itwin_id: Id,
         unique_name: str,
         entity_set: str,
         row_type: Any = None,

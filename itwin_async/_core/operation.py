@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType, NoneType
 from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 from urllib.parse import quote
+from uuid import UUID
 
 import msgspec
 
@@ -18,7 +19,7 @@ from itwin_async.errors import DecodeError
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 Method: TypeAlias = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-QueryValue: TypeAlias = str | int | float | bool | None
+QueryValue: TypeAlias = str | int | float | bool | UUID | None
 
 MINIMAL: Final = "return=minimal"
 REPRESENTATION: Final = "return=representation"
@@ -133,7 +134,7 @@ def _encoded(value: object) -> str:
     """A name or value of a query. `$` stays as it is, which is how the platform writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if not isinstance(value, str | int | float):
+    if not isinstance(value, str | int | float | UUID):
         raise TypeError(f"a query has str, int, float and bool, not {type(value).__name__}")
     try:
         return quote(str(value), safe="$-._~:,'()")

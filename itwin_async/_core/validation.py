@@ -6,11 +6,13 @@ import os
 import re
 from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 from urllib.parse import quote
+from uuid import UUID
 
 from itwin_async._core.redaction import one_line
 
+Id: TypeAlias = str | UUID
 # A path may be made of a URL, which then has one slash.
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _NOT_IN_A_SEGMENT: Final = re.compile(r"[\x00-\x1f\x7f/\\]")
@@ -18,8 +20,10 @@ _NOT_IN_A_SEGMENT: Final = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 def quote_segment(name: str, value: object) -> str:
     """One path segment that can never name another path; `TypeError` or `ValueError` if not."""
+    if isinstance(value, UUID):
+        return str(value)
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+        raise TypeError(not_text(name, value))
     if not value.strip():
         raise ValueError(f"{name} must not be empty")
     if value in {".", ".."} or _NOT_IN_A_SEGMENT.search(value):
@@ -35,6 +39,23 @@ def _segment(value: str) -> str:
     return quote(value, safe="-._~")
 
 
+def not_text(name: str, value: object, kind: str = "a str") -> str:
+    """What an argument must be instead; of a record, also which of its attributes that is."""
+    given = type(value).__name__
+    record = given.lower()  # as a caller's variable may be named
+    attribute = "id" if name in {record, f"{record}_id"} else name
+    hint = (
+        f": pass {record}.{attribute}" if isinstance(getattr(value, attribute, None), str) else ""
+    )
+    return f"{name} must be {kind}, not {given}{hint}"
+
+
+def check_id(name: str, value: object, *, optional: bool = True) -> None:
+    """`TypeError` or `ValueError` unless the value is an id: text or a UUID."""
+    if not isinstance(value, UUID):
+        check_text(name, value, optional=optional)
+
+
 def check_text(
     name: str, value: object, *, optional: bool = True, longest: int | None = None
 ) -> None:
@@ -45,7 +66,7 @@ def check_text(
     if value is None and optional:
         return
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+        raise TypeError(not_text(name, value))
     if not optional and not value.strip():
         raise ValueError(f"{name} must not be empty")
     try:

@@ -1,5 +1,6 @@
 """Lazy lists: values that are iterated page by page, by the links that the platform gives."""
 
+from collections.abc import Callable
 from typing import Any, Generic, NoReturn, TypeVar
 
 from itwin_async._core.html import hint
@@ -158,3 +159,22 @@ class Pager(Generic[T]):
         spec = self._spec
         start = self._start or Cursor(spec.digest, spec.request.target, 0)
         return PageReader(self._context, spec, start, self._ahead, self._limit)
+
+
+def _misuse(advice: str) -> Callable[[object], NoReturn]:
+    def fail(_: object) -> NoReturn:
+        raise TypeError(f"a list of the platform is {advice}")
+
+    return fail
+
+
+# At run time alone: type checkers go on to refuse these.
+for _name, _advice in {
+    "__iter__": "iterated with `async for`: [item async for item in pager]",
+    "__await__": "not awaited: [item async for item in pager] has its items, `await pager.first()` "
+    "the first of them",
+    "__anext__": "no iterator: take one with `items = aiter(pager)`, or `await pager.first()`",
+    "__aenter__": "not entered, its iterator is: `async with aiter(pager) as items`",
+    "__aexit__": "not entered, its iterator is: `async with aiter(pager) as items`",
+}.items():
+    setattr(Pager, _name, _misuse(_advice))

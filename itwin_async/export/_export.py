@@ -7,13 +7,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, TypeAlias, get_args
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import msgspec
 
 from itwin_async import ITwinSession, merged
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.listener import ProgressListener
-from itwin_async._core.validation import check_callback
+from itwin_async._core.validation import Id, check_callback
 from itwin_async._rows.types import type_name
 from itwin_async.export._formats import FileFormat, Format, JsonLines
 from itwin_async.export._job import ExportJob, ExportProgress, OnListError, normalize_id
@@ -45,7 +46,7 @@ class Exported:
 
 async def export_extended_data(
     itwin: ITwinSession,
-    imodel_ids: str | Iterable[str] | AsyncIterable[str],
+    imodel_ids: Id | Iterable[Id] | AsyncIterable[Id],
     output: str | os.PathLike[str],
     data_type: Any = None,
     *,
@@ -118,7 +119,7 @@ async def export_extended_data(
     form = _writer(file_format, data_type)
     if since is not None and (isinstance(since, bool) or not isinstance(since, int)):
         raise TypeError(f"since must be an index, not {type(since).__name__}")
-    if isinstance(imodel_ids, str):
+    if isinstance(imodel_ids, str | UUID):
         imodel_ids = [imodel_ids]
     if not isinstance(imodel_ids, AsyncIterable):
         imodel_ids = list(imodel_ids)

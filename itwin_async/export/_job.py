@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from itwin_async import ITwinError, ITwinSession, Merged, merged
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.listener import ProgressListener
+from itwin_async._core.validation import Id, quote_segment
 from itwin_async._rows.entries import BadRow, Row
 from itwin_async.export._formats import Format
 from itwin_async.export._journal import IndexSet, ListProgress
@@ -76,7 +77,7 @@ class ExportJob:
         self._size = 0
         self._open_readers: set[ListReader] = set()
 
-    async def read(self, imodel_ids: Iterable[str] | AsyncIterable[str], workers: int) -> None:
+    async def read(self, imodel_ids: Iterable[Id] | AsyncIterable[Id], workers: int) -> None:
         """Read the lists that are not done, and store their rows."""
         self._resumed = self._store.rows
         handler = None if self._on_error is None else self._handle_error
@@ -129,7 +130,7 @@ class ExportJob:
         return True
 
     async def _readers(
-        self, imodel_ids: Iterable[str] | AsyncIterable[str]
+        self, imodel_ids: Iterable[Id] | AsyncIterable[Id]
     ) -> AsyncIterator[ListReader]:
         async with aclosing(_ids(imodel_ids)) as ids:
             async for spelled in ids:
@@ -187,7 +188,7 @@ class ExportJob:
         )
 
 
-async def _ids(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:
+async def _ids(ids: Iterable[Id] | AsyncIterable[Id]) -> AsyncGenerator[Id, None]:
     if isinstance(ids, AsyncIterable):
         async for imodel_id in ids:
             yield imodel_id
@@ -196,6 +197,7 @@ async def _ids(ids: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, N
             yield imodel_id
 
 
-def normalize_id(imodel_id: str) -> str:
+def normalize_id(imodel_id: Id) -> str:
     """The id in the platform's spelling, so that an iModel in two spellings is one."""
-    return imodel_id.lower() if _GUID.fullmatch(imodel_id) else imodel_id
+    text = imodel_id if isinstance(imodel_id, str) else quote_segment("imodel_id", imodel_id)
+    return text.lower() if _GUID.fullmatch(text) else text

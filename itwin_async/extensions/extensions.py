@@ -7,7 +7,14 @@ import msgspec
 
 from itwin_async._core.operation import Operation
 from itwin_async._core.records import Link, Record, last_segment
-from itwin_async._core.validation import check_count, check_flag, check_text, quote_segment
+from itwin_async._core.validation import (
+    Id,
+    check_count,
+    check_flag,
+    check_id,
+    check_text,
+    quote_segment,
+)
 from itwin_async._pagination.operation_group import OperationGroup
 from itwin_async._pagination.page_types import LinkedPage
 from itwin_async._pagination.pager import Pager
@@ -65,7 +72,7 @@ class ExtensionOperations(OperationGroup):
     def list_extensions(
         self,
         *,
-        itwin_id: str | None = None,
+        itwin_id: Id | None = None,
         search: str | None = None,
         is_itwin_studio_app: bool | None = None,
         page_size: int | None = None,
@@ -98,7 +105,7 @@ class ExtensionOperations(OperationGroup):
         return self._list(request)
 
     async def create_extension(
-        self, name: str, itwin_id: str, *, description: str | None = None
+        self, name: str, itwin_id: Id, *, description: str | None = None
     ) -> Extension:
         """Create a private extension in the account ``itwin_id`` (an iTwin of class Account).
 
@@ -107,8 +114,8 @@ class ExtensionOperations(OperationGroup):
         unknown.
         Platform page: https://developer.bentley.com/apis/extensions/operations/create-private-extension/
         """
-        for argument, value in (("name", name), ("itwin_id", itwin_id)):
-            check_text(argument, value, optional=False)
+        check_text("name", name, optional=False)
+        check_id("itwin_id", itwin_id, optional=False)
         check_text("description", description)
         body = {"name": name, "iTwinId": itwin_id}
         if description is not None:
@@ -116,7 +123,7 @@ class ExtensionOperations(OperationGroup):
         response = await self._call(CREATE_EXTENSION.request(body=body))
         return response.extension
 
-    async def delete_extension(self, extension_id: str) -> None:
+    async def delete_extension(self, extension_id: Id) -> None:
         """Delete an extension with all its versions and their files; meant for internal testing.
 
         Raises `NotFoundError` for an unknown extension.

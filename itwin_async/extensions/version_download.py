@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretStr
-from itwin_async._core.validation import check_callback, check_directory, check_flag
+from itwin_async._core.validation import Id, check_callback, check_directory, check_flag
 from itwin_async._files.download import Download
 from itwin_async._files.progress import OnDownloadProgress
 from itwin_async._files.remote_files import RemoteFile
@@ -45,7 +45,7 @@ class VersionDownloads(VersionOperations):
 
     async def download_version(
         self,
-        extension_id: str,
+        extension_id: Id,
         number: str,
         directory: str | os.PathLike[str],
         *,

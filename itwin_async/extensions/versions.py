@@ -9,7 +9,7 @@ from itwin_async._aio.polling import poll
 from itwin_async._core.operation import Operation
 from itwin_async._core.records import Link, Record, assume_utc
 from itwin_async._core.redaction import one_line
-from itwin_async._core.validation import check_count, check_flag, check_seconds
+from itwin_async._core.validation import Id, check_count, check_flag, check_seconds
 from itwin_async._pagination.operation_group import OperationGroup
 from itwin_async._pagination.page_types import LinkedPage
 from itwin_async._pagination.pager import Pager
@@ -113,7 +113,7 @@ class VersionOperations(OperationGroup):
 
     def list_versions(
         self,
-        extension_id: str,
+        extension_id: Id,
         *,
         include_deprecated: bool = False,
         page_size: int | None = None,
@@ -132,7 +132,7 @@ class VersionOperations(OperationGroup):
         )
         return self._list(request, age_key=lambda version: version.number)
 
-    async def get_version(self, extension_id: str, number: str) -> ExtensionVersion:
+    async def get_version(self, extension_id: Id, number: str) -> ExtensionVersion:
         """One version with its files; ``number`` is a semantic version such as ``1.0.0``.
 
         Raises `NotFoundError` for an unknown extension or version.
@@ -143,7 +143,7 @@ class VersionOperations(OperationGroup):
 
     async def wait_until_ready(
         self,
-        extension_id: str,
+        extension_id: Id,
         number: str,
         *,
         timeout: float = 300.0,  # noqa: ASYNC109 - its error says what the version was waiting for

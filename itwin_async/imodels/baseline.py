@@ -13,7 +13,7 @@ from itwin_async._core.operation import Operation
 from itwin_async._core.records import Link, Record
 from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretStr
-from itwin_async._core.validation import check_callback, check_file
+from itwin_async._core.validation import Id, check_callback, check_file
 from itwin_async._files.progress import OnUploadProgress
 from itwin_async._files.upload import FileSource, Upload
 from itwin_async.errors import ITwinError
@@ -75,7 +75,7 @@ class BaselineOperations(CopyOperations):
 
     async def create_imodel_from_baseline(
         self,
-        itwin_id: str,
+        itwin_id: Id,
         name: str,
         path: str | os.PathLike[str],
         *,
@@ -133,7 +133,7 @@ class BaselineOperations(CopyOperations):
             await in_thread(source.close)
         return await self.get_imodel(imodel.id)
 
-    async def get_baseline_file(self, imodel_id: str) -> BaselineFile:
+    async def get_baseline_file(self, imodel_id: Id) -> BaselineFile:
         """The file that an iModel begins with. Raises `NotFoundError` where there is none.
 
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/get-imodel-baseline-file-details/
@@ -146,7 +146,7 @@ class BaselineOperations(CopyOperations):
         answer = await self._call(GET_BASELINE_FILE.request(imodel_id=imodel_id))
         return answer.baseline_file
 
-    async def confirm_baseline_file(self, imodel_id: str) -> None:
+    async def confirm_baseline_file(self, imodel_id: Id) -> None:
         """Say that the baseline file of an iModel was uploaded.
 
         `create_imodel_from_baseline` does this; it is for a file that you uploaded yourself to
@@ -165,7 +165,7 @@ class BaselineOperations(CopyOperations):
         await Upload(self._executor, source, url, storage_type, on_progress).run()
         await self.confirm_baseline_file(imodel.id)
 
-    async def _wait_until_initialized(self, imodel_id: str, timeout: float) -> None:  # noqa: ASYNC109
+    async def _wait_until_initialized(self, imodel_id: Id, timeout: float) -> None:  # noqa: ASYNC109
         def is_initialized(baseline: BaselineFile) -> bool:
             if baseline.state != INITIALIZED and baseline.state not in _UNDER_WAY:
                 error = ITwinError(one_line(f"the state of the baseline file is {baseline.state}"))

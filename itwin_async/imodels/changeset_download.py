@@ -12,7 +12,7 @@ from typing import Final
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretStr
-from itwin_async._core.validation import check_callback, check_count, check_directory
+from itwin_async._core.validation import Id, check_callback, check_count, check_directory
 from itwin_async._files.batch_download import BatchDownload, ListedFile
 from itwin_async._files.progress import OnDownloadProgress
 from itwin_async._files.safe_paths import safe_parts
@@ -58,7 +58,7 @@ class ChangesetDownloads(ChangesetOperations):
 
     async def download_changesets(
         self,
-        imodel_id: str,
+        imodel_id: Id,
         directory: str | os.PathLike[str],
         *,
         after_index: int | None = None,
@@ -135,7 +135,7 @@ class ChangesetDownloads(ChangesetOperations):
 
     async def download_changeset(
         self,
-        imodel_id: str,
+        imodel_id: Id,
         changeset: str | int,
         directory: str | os.PathLike[str],
         *,
@@ -172,7 +172,7 @@ class ChangesetDownloads(ChangesetOperations):
             await download.run()
         return path / listed.name
 
-    def _listed(self, imodel_id: str, changeset: Changeset) -> ListedFile:
+    def _listed(self, imodel_id: Id, changeset: Changeset) -> ListedFile:
         async def renew() -> SecretStr:
             return _signed_url(await self.get_changeset(imodel_id, changeset.id))
 

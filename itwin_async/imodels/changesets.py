@@ -7,7 +7,7 @@ import msgspec
 
 from itwin_async._core.operation import Operation
 from itwin_async._core.records import Link, Record, assume_utc
-from itwin_async._core.validation import check_choice, check_count
+from itwin_async._core.validation import Id, check_choice, check_count, not_text
 from itwin_async._pagination.operation_group import OperationGroup
 from itwin_async._pagination.page_types import LinkedPage
 from itwin_async._pagination.pager import Pager
@@ -105,7 +105,7 @@ class ChangesetOperations(OperationGroup):
 
     def list_changesets(
         self,
-        imodel_id: str,
+        imodel_id: Id,
         *,
         after_index: int | None = None,
         last_index: int | None = None,
@@ -142,7 +142,7 @@ class ChangesetOperations(OperationGroup):
         newest_last = order != "desc"
         return self._list(request, age_key=changeset_key if newest_last else None)
 
-    async def get_changeset(self, imodel_id: str, changeset: str | int) -> Changeset:
+    async def get_changeset(self, imodel_id: Id, changeset: str | int) -> Changeset:
         """One changeset, by id or index. Raises `NotFoundError` for an unknown one.
 
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/get-imodel-changeset-details/
@@ -162,5 +162,5 @@ def id_or_index(changeset: object) -> str:
     if isinstance(changeset, int) and not isinstance(changeset, bool) and changeset < 0:
         raise ValueError(f"changeset must be an id or an index of at least 0, not {changeset}")
     if not isinstance(changeset, str | int) or isinstance(changeset, bool):
-        raise TypeError(f"changeset must be a str or an int, not {type(changeset).__name__}")
+        raise TypeError(not_text("changeset", changeset, "a str or an int"))
     return str(changeset)

@@ -5,7 +5,7 @@ from types import NoneType
 from typing import Final
 
 from itwin_async._core.operation import Operation, Request
-from itwin_async._core.validation import check_flag
+from itwin_async._core.validation import Id, check_flag
 from itwin_async.errors import DecodeError
 from itwin_async.imodels.changesets import id_or_index
 from itwin_async.imodels.creation import TIMEOUT, CreationOperations, check_wait, new_imodel
@@ -23,8 +23,8 @@ class CopyOperations(CreationOperations):
 
     async def clone_imodel(
         self,
-        imodel_id: str,
-        itwin_id: str,
+        imodel_id: Id,
+        itwin_id: Id,
         *,
         name: str | None = None,
         description: str | None = None,
@@ -55,8 +55,8 @@ class CopyOperations(CreationOperations):
 
     async def fork_imodel(
         self,
-        imodel_id: str,
-        itwin_id: str,
+        imodel_id: Id,
+        itwin_id: Id,
         *,
         name: str | None = None,
         description: str | None = None,
@@ -104,7 +104,7 @@ class CopyOperations(CreationOperations):
 
 
 def _copy(
-    itwin_id: str,
+    itwin_id: Id,
     name: str | None,
     description: str | None,
     containers_enabled: int | None,

@@ -9,6 +9,7 @@ from itwin_async._core.operation import Operation, without_none
 from itwin_async._core.records import Record
 from itwin_async._core.redaction import one_line
 from itwin_async._core.validation import (
+    Id,
     check_count,
     check_flag,
     check_seconds,
@@ -69,7 +70,7 @@ class CreationOperations(IModelOperations):
 
     async def create_imodel(
         self,
-        itwin_id: str,
+        itwin_id: Id,
         name: str,
         *,
         description: str | None = None,
@@ -126,7 +127,7 @@ class CreationOperations(IModelOperations):
             return imodel
         return await self.wait_until_created(imodel.id, timeout=timeout)
 
-    async def get_creation(self, imodel_id: str) -> IModelCreation:
+    async def get_creation(self, imodel_id: Id) -> IModelCreation:
         """How far the creation of an iModel is. Raises `NotFoundError` for an unknown one.
 
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/get-create-imodel-operation-details/
@@ -141,7 +142,7 @@ class CreationOperations(IModelOperations):
 
     async def wait_until_created(
         self,
-        imodel_id: str,
+        imodel_id: Id,
         *,
         timeout: float = TIMEOUT,  # noqa: ASYNC109 - its error says what the state was
     ) -> IModel:
@@ -162,7 +163,7 @@ class CreationOperations(IModelOperations):
 
         def is_created(creation: IModelCreation) -> bool:
             if creation.state != _CREATED and creation.state not in _UNDER_WAY:
-                raise _creation_error(imodel_id, creation.state)
+                raise _creation_error(str(imodel_id), creation.state)
             return creation.state == _CREATED
 
         await poll(
@@ -176,7 +177,7 @@ class CreationOperations(IModelOperations):
 
 
 def new_imodel(
-    itwin_id: str,
+    itwin_id: Id,
     name: str | None,
     description: str | None,
     extent: Extent | None,

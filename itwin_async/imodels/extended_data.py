@@ -4,7 +4,7 @@ import base64
 from typing import Any, Final, TypeVar, overload
 
 from itwin_async._core.operation import Operation
-from itwin_async._core.validation import check_count
+from itwin_async._core.validation import Id, check_count
 from itwin_async._pagination.operation_group import OperationGroup
 from itwin_async._pagination.pager import Pager
 from itwin_async.errors import ITwinError
@@ -51,7 +51,7 @@ class ExtendedDataOperations(OperationGroup):
     @overload
     def list_extended_data(
         self,
-        imodel_id: str,
+        imodel_id: Id,
         data_type: None = None,
         *,
         skip: int = 0,
@@ -59,14 +59,14 @@ class ExtendedDataOperations(OperationGroup):
     ) -> Pager[ExtendedData[dict[str, Any]]]: ...
     @overload
     def list_extended_data(
-        self, imodel_id: str, data_type: type[T], *, skip: int = 0, page_size: int | None = None
+        self, imodel_id: Id, data_type: type[T], *, skip: int = 0, page_size: int | None = None
     ) -> Pager[ExtendedData[T]]: ...
     @overload
     def list_extended_data(
-        self, imodel_id: str, data_type: Any, *, skip: int = 0, page_size: int | None = None
+        self, imodel_id: Id, data_type: Any, *, skip: int = 0, page_size: int | None = None
     ) -> Pager[ExtendedData[Any]]: ...
     def list_extended_data(
-        self, imodel_id: str, data_type: Any = None, *, skip: int = 0, page_size: int | None = None
+        self, imodel_id: Id, data_type: Any = None, *, skip: int = 0, page_size: int | None = None
     ) -> Pager[ExtendedData[Any]]:
         """Extended data of an iModel's changesets, each payload decoded to ``data_type`` when read.
 
@@ -87,7 +87,7 @@ class ExtendedDataOperations(OperationGroup):
         """
         check_count("skip", skip, least=0)
         check_page_size(page_size)
-        source = payload_source(imodel_id, payload_decoder(data_type))
+        source = payload_source(str(imodel_id), payload_decoder(data_type))
         query = {"$skip": skip or None, "$top": page_size}
         request = LIST_EXTENDED_DATA.request(imodel_id=imodel_id, query=query)
         return self._list(
@@ -100,18 +100,18 @@ class ExtendedDataOperations(OperationGroup):
 
     @overload
     async def get_extended_data(
-        self, imodel_id: str, changeset: str | int, data_type: None = None
+        self, imodel_id: Id, changeset: str | int, data_type: None = None
     ) -> ExtendedData[dict[str, Any]]: ...
     @overload
     async def get_extended_data(
-        self, imodel_id: str, changeset: str | int, data_type: type[T]
+        self, imodel_id: Id, changeset: str | int, data_type: type[T]
     ) -> ExtendedData[T]: ...
     @overload
     async def get_extended_data(
-        self, imodel_id: str, changeset: str | int, data_type: Any
+        self, imodel_id: Id, changeset: str | int, data_type: Any
     ) -> ExtendedData[Any]: ...
     async def get_extended_data(
-        self, imodel_id: str, changeset: str | int, data_type: Any = None
+        self, imodel_id: Id, changeset: str | int, data_type: Any = None
     ) -> ExtendedData[Any]:
         """The extended data of one changeset, by id or index.
 
@@ -126,10 +126,10 @@ class ExtendedDataOperations(OperationGroup):
         decoder = payload_decoder(data_type)
         request = GET_EXTENDED_DATA.request(imodel_id=imodel_id, changeset=id_or_index(changeset))
         body = await self._call(request)
-        return _entry(GET_EXTENDED_DATA, body, payload_source(imodel_id, decoder))
+        return _entry(GET_EXTENDED_DATA, body, payload_source(str(imodel_id), decoder))
 
     async def create_extended_data(
-        self, imodel_id: str, changeset: str | int, data: object
+        self, imodel_id: Id, changeset: str | int, data: object
     ) -> ExtendedData[dict[str, Any]]:
         """Store extended data with a changeset, by id or index: once, and only by who pushed it.
 
@@ -144,7 +144,7 @@ class ExtendedDataOperations(OperationGroup):
         request = CREATE_EXTENDED_DATA.request(
             imodel_id=imodel_id, changeset=id_or_index(changeset), body={"data": text}
         )
-        source = payload_source(imodel_id, payload_decoder(None))
+        source = payload_source(str(imodel_id), payload_decoder(None))
         try:
             return _entry(CREATE_EXTENDED_DATA, await self._call(request), source)
         except ITwinError as error:

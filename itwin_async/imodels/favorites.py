@@ -4,7 +4,7 @@ from types import NoneType
 from typing import Final
 
 from itwin_async._core.operation import Operation
-from itwin_async._core.validation import quote_segment
+from itwin_async._core.validation import Id, quote_segment
 from itwin_async._pagination.operation_group import OperationGroup
 from itwin_async._pagination.pager import Pager
 from itwin_async.imodels.imodels import IModel, IModelPage
@@ -24,7 +24,7 @@ class FavoriteOperations(OperationGroup):
     """Operations on the caller's favorites and recently used iModels."""
 
     def list_favorites(
-        self, itwin_id: str, *, representation: bool = False, page_size: int | None = None
+        self, itwin_id: Id, *, representation: bool = False, page_size: int | None = None
     ) -> Pager[IModel]:
         """The iModels of an iTwin that are the caller's favorites.
 
@@ -38,7 +38,7 @@ class FavoriteOperations(OperationGroup):
         """
         return self._list_mine(LIST_FAVORITES, itwin_id, representation, page_size)
 
-    async def add_favorite(self, imodel_id: str) -> None:
+    async def add_favorite(self, imodel_id: Id) -> None:
         """Make an iModel one of the caller's favorites. Raises `NotFoundError` for an unknown one.
 
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/add-imodel-to-my-favorites/
@@ -49,7 +49,7 @@ class FavoriteOperations(OperationGroup):
         """
         await self._call(ADD_FAVORITE.request(imodel_id=imodel_id))
 
-    async def remove_favorite(self, imodel_id: str) -> None:
+    async def remove_favorite(self, imodel_id: Id) -> None:
         """Take an iModel from the caller's favorites. Raises `NotFoundError` for an unknown one.
 
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/remove-imodel-from-my-favorites/
@@ -61,7 +61,7 @@ class FavoriteOperations(OperationGroup):
         await self._call(REMOVE_FAVORITE.request(imodel_id=imodel_id))
 
     def list_recents(
-        self, itwin_id: str, *, representation: bool = False, page_size: int | None = None
+        self, itwin_id: Id, *, representation: bool = False, page_size: int | None = None
     ) -> Pager[IModel]:
         """The iModels of an iTwin that the caller used last, the newest first, at most 25.
 
@@ -75,7 +75,7 @@ class FavoriteOperations(OperationGroup):
         """
         return self._list_mine(LIST_RECENTS, itwin_id, representation, page_size)
 
-    async def add_recent(self, imodel_id: str) -> None:
+    async def add_recent(self, imodel_id: Id) -> None:
         """Note that the caller used an iModel now. Raises `NotFoundError` for an unknown one.
 
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/add-imodel-to-my-recents/
@@ -86,7 +86,7 @@ class FavoriteOperations(OperationGroup):
         """
         await self._call(ADD_RECENT.request(imodel_id=imodel_id, body={}))
 
-    async def remove_recent(self, imodel_id: str) -> None:
+    async def remove_recent(self, imodel_id: Id) -> None:
         """Forget that the caller used an iModel. Raises `NotFoundError` for an unknown one.
 
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/remove-imodel-from-my-recents/
@@ -100,7 +100,7 @@ class FavoriteOperations(OperationGroup):
     def _list_mine(
         self,
         operation: Operation[IModelPage],
-        itwin_id: str,
+        itwin_id: Id,
         representation: bool,  # noqa: FBT001 - as the lists have it
         page_size: int | None,
     ) -> Pager[IModel]:

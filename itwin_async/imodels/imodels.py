@@ -8,7 +8,7 @@ import msgspec
 
 from itwin_async._core.operation import Operation, without_none
 from itwin_async._core.records import Link, Record, assume_utc
-from itwin_async._core.validation import check_text, check_type, quote_segment
+from itwin_async._core.validation import Id, check_text, check_type, quote_segment
 from itwin_async._pagination.operation_group import OperationGroup
 from itwin_async._pagination.page_types import LinkedPage
 from itwin_async._pagination.pager import Pager
@@ -124,7 +124,7 @@ class IModelOperations(OperationGroup):
 
     def list_imodels(
         self,
-        itwin_id: str,
+        itwin_id: Id,
         *,
         search: str | None = None,
         name: str | None = None,
@@ -164,7 +164,7 @@ class IModelOperations(OperationGroup):
         )
         return self._list(request)
 
-    async def get_imodel(self, imodel_id: str) -> IModel:
+    async def get_imodel(self, imodel_id: Id) -> IModel:
         """One iModel. Raises `NotFoundError` for an unknown one.
 
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/get-imodel-details/
@@ -174,7 +174,7 @@ class IModelOperations(OperationGroup):
 
     async def update_imodel(
         self,
-        imodel_id: str,
+        imodel_id: Id,
         *,
         name: str | None = None,
         description: str | None = None,
@@ -200,7 +200,7 @@ class IModelOperations(OperationGroup):
         answer = await self._call(UPDATE_IMODEL.request(imodel_id=imodel_id, body=body))
         return answer.imodel
 
-    async def delete_imodel(self, imodel_id: str) -> None:
+    async def delete_imodel(self, imodel_id: Id) -> None:
         """Delete an iModel with its changesets, named versions and all else that belongs to it.
 
         Raises `NotFoundError` for an unknown iModel.

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
+from uuid import UUID
 
 from itwin_async._core.validation import quote_segment
 from itwin_async.sync._checkpoint import normalize_id, scope_of
@@ -18,14 +19,17 @@ class Scope:
     @classmethod
     def of(cls, itwin_id: str | None, imodel_ids: str | Iterable[str]) -> Self:
         """Exactly one of the two; `TypeError` or `ValueError` for the rest."""
-        ids = (imodel_ids,) if isinstance(imodel_ids, str) else tuple(imodel_ids)
+        ids = (imodel_ids,) if isinstance(imodel_ids, str | UUID) else tuple(imodel_ids)
         if (itwin_id is None) == (not ids):
             raise ValueError("exactly one of itwin_id and imodel_ids must be given")
         if itwin_id is not None:
             quote_segment("itwin_id", itwin_id)
         for imodel_id in ids:
             quote_segment("imodel_ids", imodel_id)
-        return cls(itwin_id, tuple(dict.fromkeys(map(normalize_id, ids))))
+        return cls(
+            None if itwin_id is None else str(itwin_id),
+            tuple(dict.fromkeys(map(normalize_id, ids))),
+        )
 
     @property
     def digest(self) -> bytes:

@@ -11,7 +11,7 @@ from itwin_async._core.operation import Operation
 from itwin_async._core.records import Record, assume_utc
 from itwin_async._core.secrets import SecretDict, SecretStrs, SecretValue
 from itwin_async._core.urls import absolute_origin
-from itwin_async._core.validation import check_choice, check_flag, check_text
+from itwin_async._core.validation import Id, check_choice, check_flag, check_id, check_text
 from itwin_async._pagination.operation_group import OperationGroup
 from itwin_async._pagination.page_types import SinglePage
 from itwin_async._pagination.pager import Pager
@@ -81,7 +81,7 @@ class Webhooks(OperationGroup):
         """
         return self._list(LIST_WEBHOOKS.request())
 
-    async def get_webhook(self, webhook_id: str) -> Webhook:
+    async def get_webhook(self, webhook_id: Id) -> Webhook:
         """One webhook. Raises `NotFoundError` for an unknown one.
 
         Platform page: https://developer.bentley.com/apis/webhooks-v2/operations/get-webhook/
@@ -94,7 +94,7 @@ class Webhooks(OperationGroup):
         scope: WebhookScope,
         event_types: Sequence[str],
         *,
-        scope_id: str | None = None,
+        scope_id: Id | None = None,
         secret: str | None = None,
     ) -> Webhook:
         """Create a webhook, which is inactive until `update_webhook` activates it.
@@ -120,8 +120,8 @@ class Webhooks(OperationGroup):
         del secret, callback_url  # secrets in frames: docs/adr/0008
         self._check_callback_url(url)
         check_choice("scope", scope, _SCOPES, optional=False)
-        check_text("scope_id", scope_id)
-        if scope == "iTwin" and not (scope_id or "").strip():
+        check_id("scope_id", scope_id)
+        if scope == "iTwin" and not str(scope_id or "").strip():
             raise ValueError("scope_id must be the id of an iTwin where the scope is iTwin")
         body = SecretDict(scope=scope, eventTypes=_event_types(event_types))
         body["callbackUrl"] = url.value
@@ -132,7 +132,7 @@ class Webhooks(OperationGroup):
 
     async def update_webhook(
         self,
-        webhook_id: str,
+        webhook_id: Id,
         *,
         active: bool | None = None,
         callback_url: str | None = None,
@@ -162,7 +162,7 @@ class Webhooks(OperationGroup):
         request = UPDATE_WEBHOOK.request(webhook_id=webhook_id, body=body)
         return await self._call(replace(request, secrets=_secrets(secret_value)))
 
-    async def delete_webhook(self, webhook_id: str) -> None:
+    async def delete_webhook(self, webhook_id: Id) -> None:
         """Delete a webhook. Raises `NotFoundError` for an unknown one.
 
         Platform page: https://developer.bentley.com/apis/webhooks-v2/operations/delete-webhook/

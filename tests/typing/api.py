@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, assert_type
+from uuid import UUID
 
 import msgspec
 
@@ -231,6 +232,20 @@ async def streams(itwin: ITwinSession, ids: AsyncIterator[str]) -> None:
     async with merged(itwin.imodels.list_extended_data(one, Files) async for one in ids) as found:
         async for entry in found:
             assert_type(entry.data, Files)
+
+
+async def misused(itwin: ITwinSession, id: UUID, imodel: IModel) -> None:
+    """What a list refuses at run time with advice is an error of types too; ids may be UUIDs."""
+    pager = itwin.imodels.list_changesets(id)
+    for _ in pager:  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues, reportAttributeAccessIssue]
+        pass
+    await pager  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    await anext(pager)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    async with pager:  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues, reportAttributeAccessIssue]
+        pass
+    await itwin.imodels.get_imodel(imodel)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(await itwin.imodels.get_imodel(id), IModel)
+    await itwin.request("GET", "/x", query={"iTwinId": id})
 
 
 async def errors(itwin: ITwinSession) -> None:

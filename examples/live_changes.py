@@ -223,6 +223,7 @@ class LiveChanges:
                         watched.publish(entry)
                     if entry.changeset_index > watched.last:
                         watched.woken.set()  # its delivery was lost
+                return
             except ITwinError as error:  # the feed goes on where it was
                 _logger.warning("no files of %s for now: %s", watched.feed, error)
                 await anyio.sleep(EVERY)

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import json
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -70,12 +71,21 @@ async def web_backend_answers(names) -> None:
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     imodel = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}/imodels/{imodel}/files/") as client:
-        async with client.get("1") as answer:
+    unknown = "00000000-0000-4000-8000-000000000000"
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}/imodels/") as client:
+        async with client.get(f"{imodel}/files/1") as answer:
             assert await answer.json() == ["A.dgn", "B.dgn"]
-        async with client.get("9999") as answer:
-            assert answer.status == 404
-            assert "NotFound" in (await answer.json())["detail"]
+        async with client.get(f"{imodel}/changes") as answer:
+            lines = [json.loads(line) async for line in answer.content]
+        assert [line["changesetIndex"] for line in lines] == list(range(1, 31))
+        for path in (f"{imodel}/files/9999", f"{unknown}/files/1", f"{unknown}/changes"):
+            async with client.get(path) as answer:
+                assert answer.status == 404
+                assert "NotFound" in (await answer.json())["detail"]
+        for path in (f"{imodel}/files/0", f"{imodel}/files/-1", f"{imodel}/files/first",
+                     "none/files/1", "%20/files/1", "none/changes"):  # fmt: skip
+            async with client.get(path) as answer:
+                assert answer.status == 422
     server.should_exit = True
     await serving
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import anyio
+import create_webhook
 import fastapi_app
 import live_changes
 import pytest
@@ -183,6 +184,21 @@ async def test_events_of_other_kinds_and_imodels_ask_nothing(client, emulator):
     async with client.get("/health") as response:
         assert response.ok
     assert len(emulator.requests) == before
+
+
+async def test_the_webhook_is_created_once_and_activated_again(client, itwin, emulator, capsys):
+    url = str(client._base_url / "webhook")
+    for _ in range(2):
+        await create_webhook.main(url)
+        assert "active=True" in capsys.readouterr().out
+        (webhook,) = [each async for each in itwin.webhooks.list_webhooks()]
+        assert webhook.callback_url == url
+        await itwin.webhooks.update_webhook(webhook.id, active=False)
+    await create_webhook.main(url)
+    async with events(client) as new:
+        await until(lambda: read(emulator, "list_extended_data"))
+        emulator.push_changeset(SUN_CITY, NEW)  # and the emulator's own delivery
+        assert {(await anext(new))["kind"] for _ in range(2)} == {"pushed", "files"}
 
 
 # What is new

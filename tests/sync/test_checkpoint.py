@@ -86,6 +86,12 @@ def test_the_place_of_the_window_follows_what_is_stored_before_it():
     assert not state.is_new(5, 30)
 
 
+def test_the_place_of_the_window_is_where_its_first_entry_was_seen():
+    state = ListState(10, [20, 30], 12)
+    assert not state.is_new(4, 20)
+    assert state.start == 4
+
+
 def test_the_first_entries_of_a_short_list_are_in_its_window():
     state = ListState(window=[10], rows=1)
     assert state.is_new(0, 5)

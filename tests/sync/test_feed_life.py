@@ -208,16 +208,17 @@ async def test_a_notification_about_an_unknown_imodel_makes_it_look_at_the_itwin
 
 
 async def test_notifications_while_it_reads_lose_and_double_nothing():
-    async with platform(imodels=6, changesets=40) as (emulator, itwin):
+    # More iModels than are read at a time, so that some looks begin after a notification.
+    async with platform(imodels=20, changesets=40) as (emulator, itwin):
         scope = await project(itwin)
         imodels = await imodels_of(itwin, scope)
-        given = []
+        given: list[Key] = []
         async with ChangeFeed(itwin, itwin_id=scope, every=None) as feed:
             async for entry in feed:
                 given.append((entry.imodel_id, entry.changeset_index))
                 if len(given) % 7 == 0:
-                    imodel = imodels[len(given) % len(imodels)]
-                    if len(given) < 200:
+                    imodel = entry.imodel_id if len(given) % 2 else imodels[len(given) % 20]
+                    if len(given) < 400:
                         emulator.push_changeset(imodel, {"n": len(given)})
                     feed.notify(imodel)
         assert sorted(given) == there(emulator, imodels)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from itwin_async import ITwinSession
 from itwin_async.emulator import Emulator
 from itwin_async.sync import ChangeFeed
+from itwin_async.sync._checkpoint import Checkpoint
 
 LOOK_BACK = 3
 SETTLE = 300.0
@@ -98,10 +99,23 @@ class Model:
                 if count is not None:
                     count -= 1
                     if count <= 0:
+                        self._note_looks(began)
                         return
         self.checkpoint = feed.checkpoint
         self._check(due)
         self.looked.update(dict.fromkeys(self.imodels, began))
+
+    def _note_looks(self, began: datetime) -> None:
+        """Some iModels were read to their end, before the process ended."""
+        assert self.checkpoint is not None
+        checkpoint = Checkpoint.parse(self.checkpoint)
+        for imodel in self.imodels:
+            state = checkpoint.state(imodel)
+            pushed = self.emulator._state.imodels[imodel].last_pushed_at
+            if state is not None and pushed is not None:
+                seconds = datetime.fromisoformat(pushed).timestamp()
+                if state.pushed is not None and abs(state.pushed / 1e6 - seconds) < 0.001:
+                    self.looked[imodel] = began
 
     def _due(self) -> list[str]:
         """The iModels that a look must not leave out."""

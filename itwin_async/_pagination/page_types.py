@@ -31,8 +31,8 @@ class LinkedPage(msgspec.Struct, Generic[T], kw_only=True):
     links: Any = msgspec.field(name="_links", default=None)
 
     def entries(self) -> Sequence[T]:
-        """The entries: the list that a subclass declares."""
-        found: list[T] = getattr(self, self.__struct_fields__[-1])
+        """The entries: the list that a subclass declares, as its first field."""
+        found: list[T] = getattr(self, self.__struct_fields__[0])
         return found
 
     def next_target(self, base: Origin, target: str) -> str | None:

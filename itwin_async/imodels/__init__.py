@@ -12,6 +12,13 @@ from itwin_async.imodels.creation import IModelCreation, IModelOrigin
 from itwin_async.imodels.extended_data_entry import ExtendedData
 from itwin_async.imodels.group import IModels
 from itwin_async.imodels.imodels import Extent, IModel, IModelLinks, Point
+from itwin_async.imodels.thumbnails import Thumbnail
+from itwin_async.imodels.users import (
+    IModelUser,
+    UserApplication,
+    UserLinks,
+    UserStatistics,
+)
 
 __all__ = [
     "Application",
@@ -26,7 +33,12 @@ __all__ = [
     "IModelCreation",
     "IModelLinks",
     "IModelOrigin",
+    "IModelUser",
     "IModels",
     "Point",
     "SynchronizationInfo",
+    "Thumbnail",
+    "UserApplication",
+    "UserLinks",
+    "UserStatistics",
 ]

@@ -9,7 +9,13 @@ from itwin_async import ITwinSession
 from itwin_async._core.validation import Id
 
 # What a method is called with, by the name or the annotation of an argument that it needs.
-NAMED = {"callback_url": "https://a.example/", "event_types": ["a"], "scope": "Account"}
+PNG = b"\x89PNG\r\n\x1a\n and so on"
+NAMED = {
+    "image": PNG,
+    "callback_url": "https://a.example/",
+    "event_types": ["a"],
+    "scope": "Account",
+}
 SAMPLES: dict[Any, Any] = {str: "a", Id: "a", str | int: 1, object: {"a": 1}}
 # What it needs although it has defaults.
 MORE: dict[str, dict[str, Any]] = {

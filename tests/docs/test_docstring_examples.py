@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -68,6 +69,7 @@ def test_what_is_called_most_has_an_example():
 @pytest.mark.parametrize("name", EXAMPLES)
 async def test_example_runs(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # for the files that they write
+    Path("thumbnail.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     async with Emulator(imodels=3, changesets=8) as emulator:
         for variable, value in emulator.environment.items():
             monkeypatch.setenv(variable, value)
@@ -83,6 +85,7 @@ async def test_example_runs(name, monkeypatch, tmp_path):
                 "itwin_id": itwin_id,
                 "imodel_id": imodel_id,
                 "path": tmp_path / "file",
+                "Path": Path,
                 "client_id": emulator.environment["ITWIN_CLIENT_ID"],
                 "client_secret": emulator.environment["ITWIN_CLIENT_SECRET"],
                 **delivery(imodel_id),

@@ -10,6 +10,7 @@ from declared import GROUPS, OPERATIONS
 
 from itwin_async import ITwinSession
 from itwin_async.emulator import ROUTES, Edit
+from itwin_async.emulator._state import seed
 from itwin_async.users import GET_ME
 
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
@@ -22,6 +23,7 @@ EXAMPLES = {
     "changeset": "2",
     "unique_name": "SQL_CUSTOMERS_TABLE",
     "number": "1.0.0",
+    "user_id": seed.guid("user", 0),
 }
 BODIES = {
     "create_extension": {"name": "n", "iTwinId": ACCOUNT, "description": "d"},
@@ -104,7 +106,7 @@ def lost(sent: Any, decoded: Any, where: str = "") -> list[str]:
 DECLARED = [
     name
     for name, operation in OPERATIONS.items()
-    if not name.endswith("extended_data") and operation.returns is not NoneType
+    if not name.endswith("extended_data") and operation.returns not in {NoneType, bytes}
 ]
 # What is in them is their package's business, and all of it is decoded.
 FREE = {"execute_package", "list_entities"}

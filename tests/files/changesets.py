@@ -91,12 +91,15 @@ class ChangesetServer(RawServer):
             return answer(json.dumps({"changeset": self._changeset(index, full=True)}).encode())
         first = int(words.get("afterIndex", 0)) + 1
         end = min(int(words.get("lastIndex", len(self.files))), len(self.files)) + 1
-        start = int(words.get("$skip", 0)) + first
+        skip = int(words.get("$skip", 0))
         size = int(words.get("$top", self.page))
-        page = [self._changeset(n, full=full) for n in range(start, min(start + size, end))]
+        indexes = range(first, end)
+        if words.get("$orderBy") != "index asc":  # which nobody promises
+            indexes = indexes[::-1]
+        page = [self._changeset(n, full=full) for n in indexes[skip : skip + size]]
         links: dict[str, Any] = {"next": None}
-        if start + size < end:
-            words["$skip"] = str(start + size - first)
+        if skip + size < len(indexes):
+            words["$skip"] = str(skip + size)
             query = "&".join(f"{name}={value}" for name, value in words.items())
             links["next"] = {"href": f"{self.url}{path}?{query.replace(' ', '%20')}"}
         return answer(json.dumps({"changesets": page, "_links": links}).encode())

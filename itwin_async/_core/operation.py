@@ -134,7 +134,9 @@ def _encoded(value: object) -> str:
     """A name or value of a query. `$` stays as it is, which is how the platform writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if not isinstance(value, str | int | float | UUID):
+    if isinstance(value, int):
+        return str(value)
+    if not isinstance(value, str | float | UUID):
         raise TypeError(f"a query has str, int, float and bool, not {type(value).__name__}")
     try:
         return quote(str(value), safe="$-._~:,'()")

@@ -168,7 +168,7 @@ class Prefetcher:
         self._max_pages = max_pages
         self._request_for = request_for
         self._known_pages = 1  # pages read since the last restart, and the one named by a link
-        self._step = 0  # of `$skip`, between a page and its next link
+        self._link: tuple[str, str] | None = None  # from the last page to the next
         self._page_size = 1  # of the last page, in bytes
         self._prefetched: deque[PrefetchedPage] = deque()
 
@@ -196,20 +196,28 @@ class Prefetcher:
         two, since the server may send fewer items than it was asked for. No more than ``most``
         pages are ahead, if it is given.
         """
-        skip = None if next_target is None else skip_of(next_target)
-        self._step = 0 if skip is None else max(0, skip - (skip_of(current) or 0))
-        self._page_size = max(size, 1)
         if next_target is None:
             self.cancel()
-        else:
-            self._known_pages += 1
+            self._link = None
+            return
+        self._known_pages += 1
+        self._page_size = max(size, 1)
+        self._link = current, next_target
+        if self._prefetched or self._has_idle_share():  # in a crowd, nothing more is worked out
             self._fill_window(next_target, most)
 
     def prefetch_speculatively(self, current: str, most: int | None) -> None:
         """Request what will follow a large page that is still arriving, by the last step."""
-        skip = skip_of(current)
-        if self._step and skip is not None:
-            self._fill_window(with_skip(current, skip + self._step), most)
+        skip, step = skip_of(current), self._step()
+        if step and skip is not None:
+            self._fill_window(with_skip(current, skip + step), most)
+
+    def _step(self) -> int:
+        """By how much `$skip` grew with the last link; 0 where it is not how pages are named."""
+        if self._link is None:
+            return 0
+        before, after = map(skip_of, self._link)
+        return 0 if after is None else max(0, after - (before or 0))
 
     def _fill_window(self, next_target: str, most: int | None) -> None:
         executor, prefetched, size = self._executor, self._prefetched, self._page_size
@@ -218,8 +226,8 @@ class Prefetcher:
         if prefetched and prefetched[0].target != next_target:
             self.cancel()
         token = executor.tokens.usable(executor.external)
-        skip = skip_of(next_target)
-        predictable = self._step and skip is not None  # a continuation token names one page only
+        skip, step = skip_of(next_target), self._step()
+        predictable = step and skip is not None  # a continuation token names one page only
         window = self._known_pages if predictable and self._known_pages > 2 else 1
         window = min(window, self._max_pages)
         if most is not None:
@@ -227,7 +235,7 @@ class Prefetcher:
         while token is not None and len(prefetched) < window and self._has_idle_share():
             target = next_target
             if prefetched and skip is not None:
-                target = with_skip(next_target, skip + len(prefetched) * self._step)
+                target = with_skip(next_target, skip + len(prefetched) * step)
             request = self._request_for(target)
             reservation = self._budget.reserve(size)
             if reservation is None:

@@ -24,9 +24,10 @@ from itwin_async import (
 from itwin_async.emulator import Status
 
 LIST = "list_extended_data"
+AHEAD = pytest.mark.parametrize("ahead", [0, 1, 16])
 
 
-@pytest.mark.parametrize("ahead", [0, 1, 16])
+@AHEAD
 async def test_a_cursor_resumes_at_every_item(itwin, ahead):
     pager = itwin.imodels.list_extended_data(IMODEL, page_size=4).ahead(ahead)
     items = aiter(pager)
@@ -38,9 +39,10 @@ async def test_a_cursor_resumes_at_every_item(itwin, ahead):
         assert await collect(pager.resume(cursor)) == list(range(done + 1, 26))
 
 
-async def test_a_cursor_resumes_inside_a_large_page():
+@AHEAD
+async def test_a_cursor_resumes_inside_a_large_page(ahead):
     async with PageServer(listing(12, 6, 100_000)) as server, client(server) as itwin:
-        pager = itwin.imodels.list_extended_data(IMODEL)
+        pager = itwin.imodels.list_extended_data(IMODEL).ahead(ahead)
         items = aiter(pager)
         cursors = [items.cursor]
         async for _ in items:
@@ -49,8 +51,9 @@ async def test_a_cursor_resumes_inside_a_large_page():
             assert await collect(pager.resume(cursor)) == list(range(done, 12))
 
 
-async def test_a_resumed_list_gives_the_same_cursors(itwin):
-    pager = itwin.imodels.list_extended_data(IMODEL, page_size=4)
+@AHEAD
+async def test_a_resumed_list_gives_the_same_cursors(itwin, ahead):
+    pager = itwin.imodels.list_extended_data(IMODEL, page_size=4).ahead(ahead)
     first, cursors = aiter(pager), []
     async for _ in first:
         cursors.append(first.cursor)
@@ -62,8 +65,9 @@ async def test_a_resumed_list_gives_the_same_cursors(itwin):
     assert again == cursors[6:]
 
 
-async def test_a_pages_cursor_resumes_behind_the_page(itwin):
-    pager = itwin.imodels.list_extended_data(IMODEL, page_size=10)
+@AHEAD
+async def test_a_pages_cursor_resumes_behind_the_page(itwin, ahead):
+    pager = itwin.imodels.list_extended_data(IMODEL, page_size=10).ahead(ahead)
     rests = [await collect(pager.resume(page.cursor)) async for page in pager.pages()]
     assert rests == [list(range(11, 26)), list(range(21, 26)), []]
 
@@ -74,8 +78,9 @@ async def test_the_page_iterators_cursor_is_that_of_its_last_page(itwin):
         assert pages.cursor == item.cursor
 
 
-async def test_pages_resumed_inside_a_page_begin_with_its_rest(itwin):
-    pager = itwin.imodels.list_extended_data(IMODEL, page_size=10)
+@AHEAD
+async def test_pages_resumed_inside_a_page_begin_with_its_rest(itwin, ahead):
+    pager = itwin.imodels.list_extended_data(IMODEL, page_size=10).ahead(ahead)
     items = aiter(pager)
     for _ in range(13):
         await anext(items)
@@ -93,8 +98,9 @@ async def test_a_cursor_holds_for_another_page_size_and_session(emulator, itwin)
 
 
 @pytest.mark.parametrize("taken", [1, 3, 10, 13])
-async def test_a_cursor_read_after_closing_loses_nothing(itwin, taken):
-    pager = itwin.imodels.list_extended_data(IMODEL, page_size=10)
+@AHEAD
+async def test_a_cursor_read_after_closing_loses_nothing(itwin, taken, ahead):
+    pager = itwin.imodels.list_extended_data(IMODEL, page_size=10).ahead(ahead)
     async with aiter(pager) as items:
         for _ in range(taken):
             await anext(items)
@@ -103,9 +109,10 @@ async def test_a_cursor_read_after_closing_loses_nothing(itwin, taken):
     assert items.cursor == before
 
 
-async def test_a_cursor_read_after_an_error_loses_nothing(emulator, itwin):
-    emulator.faults.add(LIST, Status(403), after=1)
-    pager = itwin.imodels.list_extended_data(IMODEL, page_size=10)
+@AHEAD
+async def test_a_cursor_read_after_an_error_loses_nothing(emulator, itwin, ahead):
+    emulator.faults.add(LIST, Status(403), times=1 + min(ahead, 1), after=1)
+    pager = itwin.imodels.list_extended_data(IMODEL, page_size=10).ahead(ahead)
     items, seen = aiter(pager), []
     with pytest.raises(Exception, match="403"):
         async for item in items:

@@ -39,7 +39,7 @@ async def end_of(pager) -> tuple[list[int], str]:
         return given, items.cursor
 
 
-@pytest.mark.parametrize("ahead", [0, 4])
+@pytest.mark.parametrize("ahead", [0, 1, 16])
 @pytest.mark.parametrize("size", [0, LARGE])
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 6, 10])
 async def test_the_end_gives_what_was_added_since_and_once(count, size, ahead):

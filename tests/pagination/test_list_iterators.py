@@ -113,13 +113,14 @@ async def test_break_cancels_what_was_asked_for_ahead():
         await asyncio.wait_for(answer.gone.wait(), 5)
 
 
-async def test_a_closed_iterator_is_at_its_end(emulator, itwin):
-    items = aiter(itwin.imodels.list_extended_data(IMODEL, page_size=10))
+@pytest.mark.parametrize("ahead", [0, 1, 16])
+async def test_a_closed_iterator_is_at_its_end(emulator, itwin, ahead):
+    items = aiter(itwin.imodels.list_extended_data(IMODEL, page_size=10).ahead(ahead))
     await anext(items)
     await items.aclose()
     with pytest.raises(StopAsyncIteration):
         await anext(items)
-    assert emulator.count(LIST) == 1
+    assert emulator.count(LIST) <= 1 + min(ahead, 1)
 
 
 async def test_an_iterator_never_started_leaves_nothing(emulator, itwin):
@@ -155,22 +156,24 @@ async def test_closing_from_another_task_ends_the_wait_at_once():
             await waiting
 
 
-async def test_after_an_error_an_iterator_raises_it_again(emulator):
-    emulator.faults.add(LIST, Status(500), times=3, after=1)
+@pytest.mark.parametrize("ahead", [0, 1, 16])
+async def test_after_an_error_an_iterator_raises_it_again(emulator, ahead):
+    emulator.faults.add(LIST, Status(500), times=3 + min(ahead, 1), after=1)
     async with client(emulator, retry=Retry(attempts=3, base=0.001)) as itwin:
-        items = aiter(itwin.imodels.list_extended_data(IMODEL, page_size=10))
+        items = aiter(itwin.imodels.list_extended_data(IMODEL, page_size=10).ahead(ahead))
         for _ in range(10):
             await anext(items)
         for _ in range(3):
             with pytest.raises(ServerError):
                 await anext(items)
-    assert emulator.count(LIST) == 4
+    assert emulator.count(LIST) == 4 + min(ahead, 1)
 
 
-async def test_pages_after_an_error_raise_it_again(emulator):
-    emulator.faults.add(LIST, Status(500), times=3, after=1)
+@pytest.mark.parametrize("ahead", [0, 1, 16])
+async def test_pages_after_an_error_raise_it_again(emulator, ahead):
+    emulator.faults.add(LIST, Status(500), times=3 + min(ahead, 1), after=1)
     async with client(emulator, retry=Retry(attempts=3, base=0.001)) as itwin:
-        pages = itwin.imodels.list_extended_data(IMODEL, page_size=10).pages()
+        pages = itwin.imodels.list_extended_data(IMODEL, page_size=10).ahead(ahead).pages()
         await anext(pages)
         for _ in range(3):
             with pytest.raises(ServerError):

@@ -112,10 +112,11 @@ async def test_a_bad_link_is_an_error_after_the_items(link):
             assert server.targets == [PATH]
 
 
-async def test_pages_give_the_page_before_a_bad_link():
+@AHEAD
+async def test_pages_give_the_page_before_a_bad_link(ahead):
     link = "https://evil.example/x"
     async with PageServer(chain((3, link))) as server, client(server) as itwin:
-        pager = itwin.imodels.list_extended_data(IMODEL)
+        pager = itwin.imodels.list_extended_data(IMODEL).ahead(ahead)
         pages = pager.pages()
         only = await anext(pages)
         assert numbers(only) == [0, 1, 2]
@@ -137,12 +138,13 @@ async def test_a_list_without_a_next_link_ends(links):
 
 @pytest.mark.parametrize("links", [{"next": {"href": ""}}, {"next": {"href": 5}}, {"next": 5},
                                    {"next": []}, {"next": {"href": ["/x"]}}])  # fmt: skip
-async def test_a_next_link_that_is_no_text_is_an_error(links):
+@AHEAD
+async def test_a_next_link_that_is_no_text_is_an_error(links, ahead):
     async def answer(call) -> None:
         await call.json({"extendedData": entries(0, 2), "_links": links})
 
     async with PageServer(answer) as server, client(server) as itwin:
-        seen, error = await gathered(itwin.imodels.list_extended_data(IMODEL))
+        seen, error = await gathered(itwin.imodels.list_extended_data(IMODEL).ahead(ahead))
         assert (seen, type(error)) == ([0, 1], LinkError)
 
 
@@ -204,7 +206,8 @@ async def test_endless_empty_pages_end(ahead):
         assert 100 <= len(server.calls) <= 2_000
 
 
-async def test_empty_pages_between_full_ones_are_no_loop(monkeypatch):
+@AHEAD
+async def test_empty_pages_between_full_ones_are_no_loop(monkeypatch, ahead):
     monkeypatch.setattr(
         "itwin_async._pagination.page_reader._MAX_EMPTY_PAGES", 20
     )  # a thousand take their time
@@ -215,7 +218,8 @@ async def test_empty_pages_between_full_ones_are_no_loop(monkeypatch):
         await call.body(page(entries(at, 1) if at % 15 == 0 else [], link))
 
     async with PageServer(answer) as server, client(server) as itwin:
-        assert await collect(itwin.imodels.list_extended_data(IMODEL)) == [0, 15, 30, 45, 60]
+        pager = itwin.imodels.list_extended_data(IMODEL).ahead(ahead)
+        assert await collect(pager) == [0, 15, 30, 45, 60]
 
 
 async def test_continuation_tokens_are_followed(emulator):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias, cast
 import msgspec
 from cyclopts import Parameter
 
-from itwin_async import ITwinSession
+from itwin_async import ITwinSession, LinkError
 from itwin_async._core.redaction import one_line
 from itwin_async.cli._meter import Meter
 from itwin_async.cli._options import DEFAULTS, Flag, Options, pairs
@@ -74,34 +74,75 @@ def request(
 def _print_items(
     options: Options, path: str, query: dict[str, str], version: str, key: str | None
 ) -> None:
-    """Print the items of a list as lines. Its key, where it is not given, costs a request."""
+    """Print the items of a list as lines. Its key, where it is not given, is in the first page."""
 
     async def work(session: ITwinSession) -> None:
-        items = key
-        if items is None:
-            page: object = await session.request("GET", path, query=query, version=version)
-            items = _key_of_list(page)
-        pager = session.list(path, items=items, returns=msgspec.Raw, query=query, version=version)
         meter = Meter("items")
+
+        def write(item: msgspec.Raw) -> None:
+            write_json_line(bytes(item))
+            meter.count += 1
+
         with progress(session, "items", meter, prints_lines=True):
+            items, rest, parameters = key, path, query
+            if items is None:
+                page = await session.request(
+                    "GET", path, query=query, version=version, returns=dict[str, msgspec.Raw]
+                )
+                items = _key_of_list(page)
+                for item in msgspec.json.decode(page[items], type=list[msgspec.Raw]):
+                    write(item)
+                following = _next_link(page, path)
+                if following is None:
+                    return
+                rest, parameters = following, {}
+            try:
+                pager = session.list(
+                    rest, items=items, returns=msgspec.Raw, query=parameters, version=version
+                )
+            except ValueError as error:
+                if rest is path:
+                    raise
+                raise LinkError(f"the next link of the first page is refused: {error}") from None
             async with aclosing(aiter(pager)) as found:
                 async for item in found:
-                    write_json_line(bytes(item))
-                    meter.count += 1
+                    write(item)
 
     with_session(options, work)
 
 
-def _key_of_list(page: object) -> str:
+def _key_of_list(page: dict[str, msgspec.Raw]) -> str:
     """The key of the one list of an envelope."""
-    fields = cast("dict[str, object]", page) if isinstance(page, dict) else {}
-    keys = [name for name, value in fields.items() if isinstance(value, list)]
+    keys = [name for name, value in page.items() if bytes(value).startswith(b"[")]
     if len(keys) == 1:
         return keys[0]
     if not keys:
         raise ValueError("--paginate is for lists: the response has none at its top level")
     names = one_line(", ".join(sorted(keys)))
     raise ValueError(f"--paginate needs --items, for the response has several lists: {names}")
+
+
+class _Href(msgspec.Struct):
+    href: str | None = None
+
+
+class _Links(msgspec.Struct):
+    next: _Href | None = None
+
+
+def _next_link(page: dict[str, msgspec.Raw], path: str) -> str | None:
+    """Where the second page is; None where there is none."""
+    decode = msgspec.json.decode
+    try:
+        links = decode(page.get("_links", b"null"), type=_Links | None)
+        link = decode(page.get("@odata.nextLink", b"null"), type=str | None)
+    except msgspec.ValidationError:
+        raise LinkError("the next link of a page is not a URL") from None
+    if links is not None:
+        link = None if links.next is None else links.next.href
+    if link is not None and link.startswith("?"):
+        return path.partition("?")[0] + link
+    return link
 
 
 def _decode_body(argument: str | None) -> object:

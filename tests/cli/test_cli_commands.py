@@ -165,6 +165,28 @@ def test_request_prints_the_items_of_all_pages(lines, items):
     assert len(found) == 5
 
 
+@pytest.mark.parametrize("items", [[], ["--items", "a"]])
+def test_no_page_of_a_list_is_requested_twice(command, monkeypatch, items):
+    pages = {
+        "/x?n=1": b'{"a": [1, 2], "_links": {"next": {"href": "?n=2"}}}',
+        "/x?n=2": b'{"a": [3], "@odata.nextLink": "/x?n=3"}',
+        "/x?n=3": b'{"a": [4], "_links": {"next": null}}',
+    }
+    asked: list[str] = []
+    arguments = ("--query", "n=1", "--paginate", *items)
+    code, out, err = _requested(command, monkeypatch, pages, *arguments, asked=asked)
+    assert (code, out, err) == (0, b"1\n2\n3\n4\n", "")
+    assert asked == list(pages)
+
+
+@pytest.mark.parametrize("href", ['"https://elsewhere.example/x"', "3", '{"href": []}'])
+def test_a_next_link_that_leads_elsewhere_is_refused_after_its_page(command, monkeypatch, href):
+    body = b'{"a": [1], "_links": {"next": {"href": %s}}}' % href.encode()
+    code, out, err = _requested(command, monkeypatch, body, "--paginate")
+    assert (code, out) == (1, b"1\n")
+    assert "next link" in err
+
+
 def test_the_items_of_a_request_are_lines_digit_for_digit(command, monkeypatch):
     body = b'{"a": [{"n": 1.10,\n "x": 123456789012345678901234567890}], "_links": {}, "b": 1}'
     code, out, err = _requested(command, monkeypatch, body, "--paginate")
@@ -181,11 +203,14 @@ def test_a_request_with_several_lists_asks_for_the_key(command, monkeypatch):
     assert (code, out) == (0, b"2\n3\n")
 
 
-def _requested(command, monkeypatch, body, *arguments):
-    """What a request prints that a server in another thread answers with this body."""
+def _requested(command, monkeypatch, answers, *arguments, asked=None):
+    """What a request prints that a server in another thread answers with a body, or one of some."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
+            body = answers if isinstance(answers, bytes) else answers[self.path]
+            if asked is not None:
+                asked.append(self.path)
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

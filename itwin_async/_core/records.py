@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final, Protocol, cast, runtime_checkable
 
 import msgspec
 
+from itwin_async._core.dataclass_fields import DataclassFields
 from itwin_async._core.html import fields_table
 from itwin_async._core.redaction import one_line
 from itwin_async._core.validation import check_flag
@@ -23,10 +24,14 @@ def wire_name(name: str) -> str:
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
-    """Base of the platform's objects: frozen, unknown fields ignored, one line of repr."""
+    """Base of the platform's objects: frozen, unknown fields ignored, one line of repr.
+
+    It is a dataclass to pandas, polars, FastAPI and `dataclasses.asdict`, without signed links.
+    """
 
     _repr_fields: ClassVar[tuple[str, ...]] = ()
-    _signed: ClassVar[tuple[str, ...]] = ()  # fields that are signed links
+    _signed: ClassVar[tuple[str, ...]] = ()  # fields that are signed links, or secrets
+    __dataclass_fields__: ClassVar = DataclassFields()
 
     def __repr__(self) -> str:
         values = ((name, getattr(self, name)) for name in self._repr_fields)
@@ -53,16 +58,33 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
         return f"{type(self).__name__}({', '.join(f'{name}={texts[name]}' for name in texts)})"
 
 
+@runtime_checkable
+class HasDict(Protocol):
+    """A struct that says itself what it is as a dict, such as `ExtendedData`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dict that is JSON."""
+        ...
+
+
 def plain(record: object, *, signed_links: bool = False) -> dict[str, Any]:
     """A record as a dict that is JSON, in the platform's spelling, with the records inside it.
 
     Dates are ISO 8601 text, None stays None. Signed links (of a changeset's file, of the files of
-    an extension) work without a token: they are left out unless ``signed_links``. Raises
-    `TypeError` for what is no record; of `ExtendedData`, see `ExtendedData.to_dict`.
+    an extension) work without a token: they are left out unless ``signed_links``, and so is the
+    secret of a new webhook. An entry of extended data is what its ``to_dict`` gives. Raises
+    `TypeError` for what is neither.
+
+    Example::
+
+        changeset = await itwin.imodels.get_changeset(imodel_id, 1)
+        print(json.dumps([changeset], default=plain))
     """
+    check_flag("signed_links", signed_links)
+    if isinstance(record, HasDict) and isinstance(record, msgspec.Struct):
+        return record.to_dict()
     if not isinstance(record, Record):
         raise TypeError(f"plain takes a record such as an IModel, not {type(record).__name__}")
-    check_flag("signed_links", signed_links)
     names = zip(record.__struct_fields__, record.__struct_encode_fields__, strict=True)
     left_out = () if signed_links else record._signed  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return {

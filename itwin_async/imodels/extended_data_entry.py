@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from itwin_async._core.collector import decode_uncollected
+from itwin_async._core.dataclass_fields import DataclassFields
 from itwin_async._core.html import fields_table
 from itwin_async._core.json import NOT_DECODED, decoder, why_not_decoded
 from itwin_async._core.redaction import one_line
@@ -51,6 +52,11 @@ class _ObjectDecoder:
 _DICT_DECODER: Final[PayloadDecoder[Any]] = msgspec.json.Decoder(dict)
 
 
+# msgspec's error for an entry that it should encode names this type, and so says what to do.
+_NotEncodable = type("ExtendedData (encode entry.to_dict() instead)", (), {"__slots__": ()})
+_NOT_ENCODABLE: Final = _NotEncodable()
+
+
 class Source(NamedTuple):
     """What the entries of a page share: their iModel, and how their payloads are decoded.
 
@@ -58,6 +64,7 @@ class Source(NamedTuple):
     asking each payload for its size, took a fifth of the time of ``data`` for small payloads.
     """
 
+    not_encodable: object
     imodel_id: str
     decoder: PayloadDecoder[Any]
     decode: Callable[[bytes], Any]
@@ -69,10 +76,10 @@ class Source(NamedTuple):
 
 def payload_source(imodel_id: str, decoder: PayloadDecoder[Any]) -> Source:
     """The source of entries with payloads of any size."""
-    return Source(imodel_id, decoder, partial(decode_uncollected, decoder.decode))
+    return Source(_NOT_ENCODABLE, imodel_id, decoder, partial(decode_uncollected, decoder.decode))
 
 
-_NO_SOURCE: Final = Source("", _DICT_DECODER, _DICT_DECODER.decode)
+_NO_SOURCE: Final = Source(_NOT_ENCODABLE, "", _DICT_DECODER, _DICT_DECODER.decode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,9 @@ class ExtendedData(msgspec.Struct, Generic[T], frozen=True, eq=False, gc=False):
     _payload: bytes = msgspec.field(name="data")
     _source: Source = msgspec.field(name=" source", default=_NO_SOURCE)
     _data: NotDecoded = msgspec.field(name=" data", default=_NOT_DECODED_YET)
+    __dataclass_fields__: ClassVar = DataclassFields(
+        "changeset_id", "changeset_index", "imodel_id", "data"
+    )
 
     @property
     def imodel_id(self) -> str:
@@ -205,6 +215,10 @@ class ExtendedData(msgspec.Struct, Generic[T], frozen=True, eq=False, gc=False):
             self.changeset_id, self.changeset_index, self._payload, source.imodel_id,
             source.decoder.type,
         )  # fmt: skip
+
+
+# polars names the columns of a frame of dataclasses by annotations, which properties have not.
+ExtendedData.__annotations__.update(imodel_id=str, data=Any)
 
 
 def extended_data(

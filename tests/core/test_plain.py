@@ -1,15 +1,27 @@
 """Records as dicts that are JSON: for `json`, web frameworks and data frames."""
 
+import copy
+import dataclasses
 import json
+import pickle
 
 import aiohttp
 import msgspec
 import pytest
 from fastapi import FastAPI
+from record_kinds import RECORDS, decode, least
 from serving import SUN_CITY, serving
-from test_records import RECORDS, decode, least
 
-from itwin_async import Changeset, ExtensionVersion, IModel, Link, PayloadError, plain
+from itwin_async import (
+    Changeset,
+    ExtensionVersion,
+    IModel,
+    Link,
+    PayloadError,
+    Webhook,
+    plain,
+)
+from itwin_async._core.records import Record
 from itwin_async.imodels.extended_data_entry import extended_data
 
 
@@ -84,8 +96,96 @@ def test_extended_data_has_a_dict_of_its_own():
     assert typed == {**keys, "data": {"changedFiles": ["A.dgn"], "bySize": {"5": "A"}}}
     with pytest.raises(PayloadError):
         extended_data("c", 7, b"[]", "i").to_dict()
-    with pytest.raises(TypeError, match="not ExtendedData"):
-        plain(entry)
+    assert plain(entry) == entry.to_dict()
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_a_record_is_a_dataclass_to_who_reads_it_as_one(kind):
+    record = decode(kind, least(kind))
+    assert dataclasses.is_dataclass(record)
+    names = [name for name in record.__struct_fields__ if name not in kind._signed]
+    assert [field.name for field in dataclasses.fields(record)] == names
+    as_dict = dataclasses.asdict(record)
+    assert list(as_dict) == names
+    for name, value in as_dict.items():
+        if not isinstance(getattr(record, name), Record | tuple):
+            assert value == getattr(record, name)
+
+
+def test_a_dataclass_has_no_signed_link_and_no_secret():
+    url = "https://blob.example/f?sig=canary-signature"
+    changeset = decode(Changeset, {"id": "a", "index": 1, "_links": {"download": {"href": url}}})
+    version = decode(
+        ExtensionVersion, {"number": "1", "files": [{"downloadUrl": url, "relativePath": "a.js"}]}
+    )
+    webhook = decode(Webhook, {"id": "w", "secret": "canary-secret"})
+    for record in (changeset, version, webhook):
+        assert "canary" not in repr(dataclasses.asdict(record))
+        assert "canary" not in json.dumps(record, default=plain)
+    assert dataclasses.asdict(version)["files"][0]["relative_path"] == "a.js"
+
+
+def test_json_takes_records_and_entries_by_plain():
+    entry = extended_data("c", 7, b'{"a":1}', "i")
+    value = {"links": [Link(href="h")], "entry": entry}
+    assert json.loads(json.dumps(value, default=plain)) == {
+        "links": [{"href": "h", "storageType": None}],
+        "entry": entry.to_dict(),
+    }
+    with pytest.raises(TypeError, match="not object"):
+        json.dumps([object()], default=plain)
+
+
+@pytest.mark.parametrize(
+    "encode", [msgspec.json.encode, msgspec.msgpack.encode, msgspec.to_builtins]
+)
+def test_who_encodes_an_entry_learns_what_to_encode(encode):
+    entry = extended_data("c", 7, b'{"a":1}', "i")
+    for value in (entry, [entry]):
+        with pytest.raises(TypeError, match=r"encode entry\.to_dict\(\) instead"):
+            encode(value)
+    assert encode(entry.to_dict())
+    assert msgspec.json.encode([entry.to_dict()]) == (
+        b'[{"imodelId":"i","changesetId":"c","changesetIndex":7,"data":{"a":1}}]'
+    )
+
+
+def test_an_entry_is_a_dataclass_whose_payload_is_decoded():
+    entry = extended_data("c", 7, b'{"a":1}', "i")
+    fields = {"changeset_id": "c", "changeset_index": 7, "imodel_id": "i", "data": {"a": 1}}
+    assert dataclasses.asdict(entry) == fields
+    assert dataclasses.asdict(entry)["data"] is not entry.data
+    with pytest.raises(PayloadError):
+        dataclasses.asdict(extended_data("c", 7, b"[]", "i"))
+    assert copy.deepcopy(entry) == pickle.loads(pickle.dumps(entry)) == entry
+
+
+async def test_fastapi_returns_records_and_entries_as_they_are(itwin):
+    app = FastAPI()
+
+    @app.get("/changesets")
+    async def changesets():
+        return [each async for each in itwin.imodels.list_changesets(SUN_CITY, last_index=2)]
+
+    @app.get("/changeset")
+    async def changeset() -> Changeset:
+        return await itwin.imodels.get_changeset(SUN_CITY, 1)
+
+    @app.get("/entry")
+    async def entry():
+        return await itwin.imodels.get_extended_data(SUN_CITY, 1)
+
+    async with serving(app) as url, aiohttp.ClientSession(url) as http:
+        async with http.get("/changesets") as answer:
+            found = await answer.json()
+        assert [each["index"] for each in found] == [1, 2]
+        assert found[0]["push_date_time"]
+        async with http.get("/changeset") as answer:
+            text = await answer.text()
+        assert json.loads(text)["index"] == 1
+        assert "sig=" not in text
+        async with http.get("/entry") as answer:
+            assert (await answer.json())["data"]["data"]["changedFiles"] == ["A.dgn", "B.dgn"]
 
 
 async def test_fastapi_returns_what_plain_gives(itwin):

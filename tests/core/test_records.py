@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from record_kinds import RECORDS, decode, least
 
-import itwin_async
 from itwin_async import (
     Changeset,
     Extension,
@@ -18,30 +18,8 @@ from itwin_async import (
     IntegrationPackage,
     ITwin,
     Link,
-    Operation,
 )
-from itwin_async._core.records import Record, last_segment, wire_name
-
-RECORDS = [
-    kind
-    for kind in vars(itwin_async).values()
-    if isinstance(kind, type) and issubclass(kind, Record)
-]
-LEAST = {"id": "i", "name": "n", "number": "1.0.0", "index": 1, "latitude": 1.0, "longitude": 2.0}
-
-
-def decode(kind, fields):
-    """As an answer is decoded."""
-    return Operation("GET", "/x", kind).decode(msgspec.json.encode(fields))
-
-
-def least(kind):
-    """The fewest fields a record can have."""
-    fields = {}
-    for item in msgspec.structs.fields(kind):
-        if item.required:
-            fields[item.encode_name] = LEAST.get(item.name) or least(item.type)
-    return fields
+from itwin_async._core.records import last_segment, wire_name
 
 
 @pytest.mark.parametrize(

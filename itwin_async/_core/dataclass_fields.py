@@ -1,0 +1,27 @@
+"""Structs as dataclasses, to what reads these: data frames, FastAPI, `dataclasses.asdict`."""
+
+import dataclasses
+import functools
+from typing import Any
+
+
+class DataclassFields:
+    """The ``__dataclass_fields__`` of a struct's class, made when they are first read.
+
+    They are the struct's own fields, without those in its ``_signed``; or the attributes ``names``.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def __get__(self, struct: object, owner: type) -> dict[str, dataclasses.Field[Any]]:
+        return _fields_of(owner, self._names)
+
+
+@functools.cache
+def _fields_of(owner: Any, names: tuple[str, ...]) -> dict[str, dataclasses.Field[Any]]:
+    shown = names or [name for name in owner.__struct_fields__ if name not in owner._signed]  # noqa: SLF001
+    specs = [(name, Any, dataclasses.field(default=None)) for name in shown]
+    made: Any = dataclasses.make_dataclass(owner.__name__, specs, kw_only=True)
+    fields: dict[str, dataclasses.Field[Any]] = made.__dataclass_fields__
+    return fields

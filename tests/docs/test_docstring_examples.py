@@ -79,6 +79,7 @@ async def test_example_runs(name, monkeypatch, tmp_path):
             names: dict[str, Any] = {
                 **PUBLIC,
                 "Any": Any,
+                "json": json,
                 "msgspec": msgspec,
                 "itwin": itwin,
                 "emulator": emulator,

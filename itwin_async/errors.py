@@ -146,11 +146,14 @@ class ForbiddenError(ResponseError):
 class NotFoundError(ResponseError):
     """404: what was asked for does not exist, or not for this caller."""
 
+    _missing: str | None = None  # what it is, where the path does not say it
+
     def _line(self) -> str:
-        if self.path is None:
+        missing = self._missing or self.path
+        if missing is None:
             return super()._line()
-        path = one_line(self.path, longest=_MAX_DETAILS)
-        return _sentences(super()._line(), f"{path} is missing, or not visible to this caller.")
+        what = one_line(missing, longest=_MAX_DETAILS)
+        return _sentences(super()._line(), f"{what} is missing, or not visible to this caller.")
 
 
 class ConflictError(ResponseError):
@@ -231,6 +234,11 @@ def error_class(status: int, code: str | None = None) -> type[ResponseError]:
     if code is not None and 400 <= status < 500 and code.lower() in _BY_CODE:
         return _BY_CODE[code.lower()]
     return _BY_STATUS.get(status, ServerError if status >= 500 else ResponseError)
+
+
+def name_missing(error: NotFoundError, what: str) -> None:
+    """Let the error of a request whose query has the ids name them."""
+    error._missing = what or None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 def read_members(error: ResponseError, fields: Mapping[str, Any]) -> None:

@@ -8,8 +8,8 @@ from itwin_async._aio.threads import in_thread
 from itwin_async._core.redaction import one_line
 from itwin_async._core.urls import Origin
 from itwin_async._files.part_file import PartFile
+from itwin_async._http.body import FileBody
 from itwin_async._http.executor import RequestExecutor
-from itwin_async._http.external import FileBody
 from itwin_async._http.response import PROGRESS
 from itwin_async.errors import DecodeError, ResponseError, TransportError
 from itwin_async.retries import RetryState

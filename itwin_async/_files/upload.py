@@ -14,8 +14,8 @@ from itwin_async._core.listener import ProgressListener
 from itwin_async._core.secrets import SecretStr
 from itwin_async._files.progress import OnUploadProgress, UploadProgress
 from itwin_async._files.remote_files import check_signed_url
+from itwin_async._http.body import FileBody
 from itwin_async._http.executor import RequestExecutor
-from itwin_async._http.external import FileBody
 from itwin_async.errors import DecodeError, TransportError
 from itwin_async.retries import RetryState
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretStrs
@@ -139,6 +139,27 @@ class LiveBody:
         self._response.close()
         if self._slot is None and self._span is not None:
             self._span.end(error)
+
+
+class FileBody:
+    """The body of a file that is being received, and the status and headers before it."""
+
+    __slots__ = ("_instrumentation", "_response", "_span", "headers", "status")
+
+    def __init__(
+        self, response: Response, instrumentation: Instrumentation, span: OperationSpan | None
+    ) -> None:
+        self._response = response
+        self._instrumentation = instrumentation
+        self._span = span
+        self.status: Final = response.status
+        self.headers: Final = response.headers
+
+    async def pull(self) -> bytes:
+        """The next piece, empty at the end."""
+        piece = await self._response.read()
+        self._instrumentation.body_received(len(piece), self._span)
+        return piece
 
 
 async def read_whole(body: Body, check: Callable[[int], None] | None = None) -> bytes:

@@ -14,6 +14,7 @@ from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretDict, SecretStrs
 from itwin_async._core.urls import Origin
 from itwin_async._http.admission import Admission
+from itwin_async._http.advice import advise, for_base
 from itwin_async._http.body import Body, LiveBody, read_whole
 from itwin_async._http.external import ExternalClient
 from itwin_async._http.headers import RequestHeaders
@@ -67,6 +68,7 @@ class RequestExecutor:
         self.headers: Final[Mapping[str, str]] = SecretDict()  # sent with each request
         self.timeout: Final = transport.timeout
         self._transport = transport
+        self._advice = for_base(base)
         outages = Outages(retry, self.instrumentation)
         self.breaker: Final = outages.of(self.base_url)
         self._headers = RequestHeaders(user_agent)
@@ -218,6 +220,7 @@ class RequestExecutor:
                 self._headers.build(headers, token, request_id),
                 request.body,
                 seconds=self.timeout,
+                advice=self._advice,
             )
         except TransportError as error:
             error.request_id = request_id
@@ -244,10 +247,11 @@ class RequestExecutor:
             self.instrumentation.throttled(span)
             self._admission.pause(operation, retry_after(response), request_id, self.retry)
         secrets = SecretStrs((token.value, *request.secrets))
-        failure = await read_error(response, self.base, secrets=secrets)
+        proxy = self._transport.proxy
+        failure = await read_error(response, self.base, secrets=secrets, proxy=proxy)
         failure.operation, failure.request_id = operation, request_id
         if isinstance(failure, ResponseError):
-            failure.path = one_line(request.target.partition("?")[0])
+            advise(failure, request)
         raise failure
 
 

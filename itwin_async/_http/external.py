@@ -11,6 +11,8 @@ import msgspec
 from itwin_async._core.json import NOT_DECODED
 from itwin_async._core.secrets import SecretBytes, SecretDict, SecretStr, SecretStrs, SecretValue
 from itwin_async._core.urls import Origin, secure_origin, split
+from itwin_async._http.advice import explain_refusal, for_sign_in_host
+from itwin_async._http.body import FileBody
 from itwin_async._http.headers import RequestHeaders
 from itwin_async._http.host_pauses import HostPauses
 from itwin_async._http.instrumentation import Instrumentation, OperationSpan
@@ -32,27 +34,6 @@ from itwin_async.retries import Retry, RetryState
 R = TypeVar("R")
 Method: TypeAlias = Literal["GET", "PUT"]
 _NOT_SECRET: Final = {"grant_type", "scope", "client_id", "redirect_uri"}  # fields of a form
-
-
-class FileBody:
-    """The body of a file that is being received, and the status and headers before it."""
-
-    __slots__ = ("_instrumentation", "_response", "_span", "headers", "status")
-
-    def __init__(
-        self, response: Response, instrumentation: Instrumentation, span: OperationSpan | None
-    ) -> None:
-        self._response = response
-        self._instrumentation = instrumentation
-        self._span = span
-        self.status: Final = response.status
-        self.headers: Final = response.headers
-
-    async def pull(self) -> bytes:
-        """The next piece, empty at the end."""
-        piece = await self._response.read()
-        self._instrumentation.body_received(len(piece), self._span)
-        return piece
 
 
 class ExternalClient:
@@ -150,7 +131,12 @@ class ExternalClient:
             span.attempts += 1  # `stats.requests` counts those to the API alone
         headers = {"Accept": "application/json", "User-Agent": self._headers.user_agent}
         response = await self._transport.open(
-            "POST", origin.host, f"{origin}{target}", headers, form
+            "POST",
+            origin.host,
+            f"{origin}{target}",
+            headers,
+            form,
+            advice=for_sign_in_host(origin, self.base_url),
         )
         if span is not None:
             span.status = response.status
@@ -158,10 +144,15 @@ class ExternalClient:
         if not 200 <= response.status < 300:
             denied = 400 <= response.status < 500 and response.status not in {408, 425, 429}
             kind = UnauthorizedError if denied else None
-            error = await read_error(response, origin, secrets=_secrets_of(form), kind=kind)
+            error = await read_error(
+                response,
+                origin,
+                secrets=_secrets_of(form),
+                proxy=self._transport.proxy,
+                kind=kind,
+            )
             if not isinstance(error, TransportError):
-                error.message = f"the sign-in host {origin.host} refused: {error.message}"
-                error.args = (error.message,)
+                explain_refusal(error, origin.host, form)
             raise error
         data = SecretBytes()
         try:
@@ -273,7 +264,9 @@ class ExternalClient:
             breaker.on_response(response.status)
             if 200 <= response.status < 300:
                 return response
-            raise await read_error(response, origin, secrets=_secrets_in(target))
+            raise await read_error(
+                response, origin, secrets=_secrets_in(target), proxy=self._transport.proxy
+            )
         except ITwinError as error:
             error.request_id = request_id
             breaker.on_failure(error, target.partition("?")[0], retry_state, probe)

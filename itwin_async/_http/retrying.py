@@ -42,7 +42,12 @@ async def wait_before_retry(
 
 
 async def read_error(
-    response: Response, origin: Origin, *, secrets: SecretStrs, kind: Any = None
+    response: Response,
+    origin: Origin,
+    *,
+    secrets: SecretStrs,
+    proxy: str | None,
+    kind: Any = None,
 ) -> ITwinError:
     """The error of a response that is no success, with what its body says."""
     data = SecretBytes()
@@ -54,7 +59,7 @@ async def read_error(
     finally:
         response.close()
     if response.status == 407:
-        return proxy_error(407, origin.host)
+        return proxy_error(407, origin.host, proxy)
     location = response.headers.get("Location")
     if 300 <= response.status < 400 and location is not None:
         parts = split(location)

@@ -17,6 +17,7 @@ import anyio
 from yarl import URL
 
 from itwin_async._aio.loops import LoopBinding
+from itwin_async._core.allocator import raise_malloc_threshold
 from itwin_async._http.connections import Proxy
 from itwin_async._http.response import (
     PROGRESS,
@@ -77,7 +78,7 @@ class _HttpResponse:
             # aiohttp would throw away what arrived before the fault. A test guards this.
             piece = content._read_nowait(-1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             if not piece:  # else the next read raises it
-                failure = _translate(error, self.host, in_body=True)
+                failure = transport_error(_reason(error, in_body=True), self.host, _why(error))
         except BaseException:
             self.close()
             raise
@@ -136,6 +137,7 @@ class Transport:
     ) -> None:
         self._http = http
         self._proxy = proxy
+        self.proxy: Final = None if proxy is None else proxy.url.partition("://")[2]
         self._tls = tls
         self._owned = http is None
         self._closed = False
@@ -155,12 +157,14 @@ class Transport:
         *,
         seconds: float | None = None,
         max_body: int | None = None,
+        advice: str = "",
     ) -> Response:
         """Send a request and wait for the headers of its response, for up to ``timeout`` seconds.
 
         Of a ``body`` that is an async iterator of bytes, each piece has that time to be sent.
         ``seconds`` and ``max_body`` are other limits for this request and its body. ``url`` is sent
-        byte for byte; ``host`` is what errors may show of it.
+        byte for byte; ``host`` is what errors may show of it, and ``advice`` what they say where
+        there is no connection to it.
 
         Raises `TransportError`, or `RuntimeError` when the caller's own session is closed.
         """
@@ -182,7 +186,7 @@ class Transport:
             limit = self.max_body if max_body is None else max_body
             return _HttpResponse(self, response, host, timeout, limit)
         except (aiohttp.ClientError, OSError) as error:
-            failure = _translate(error, host, url=URL(url, encoded=True))
+            failure = _translate_unsent(error, host, URL(url, encoded=True), self.proxy, advice)
             self.timeouts.give_back(timeout)
         except BaseException as error:
             self.timeouts.give_back(timeout)
@@ -196,7 +200,7 @@ class Transport:
     def _start(self) -> aiohttp.ClientSession:
         if self._closed:
             raise RuntimeError("the session was closed")
-        _raise_malloc_threshold()
+        raise_malloc_threshold()
         self._http = http = aiohttp.ClientSession(
             # The limiter bounds requests; a pool with a bound would wait for paused bodies.
             connector=aiohttp.TCPConnector(limit=0, ssl=self._tls or True),
@@ -257,27 +261,18 @@ _OPTIONS: Final[Mapping[str, Any]] = {
 }
 
 
-def _raise_malloc_threshold() -> None:
-    """Teach glibc to keep large freed blocks, by freeing one of 8 MB.
-
-    An entry of a large body is allocated and freed over and over. Pages of 1.4 MB ran at 0.75 of
-    the speed without it.
-    """
-    bytes(8 << 20)
-
-
-def _translate(
-    error: Exception, host: str, *, url: URL | None = None, in_body: bool = False
+def _translate_unsent(
+    error: Exception, host: str, url: URL, proxy: str | None, advice: str
 ) -> TransportError:
-    """An exception of aiohttp as a `TransportError` that names the host."""
+    """The error of a request without an answer; it names whom there was no connection to."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return proxy_error(error.status, host)
-    if isinstance(error, aiohttp.ClientConnectorError) and url is not None:
-        connected = (error.host, error.port)
-        if connected != (url.raw_host, url.port):
-            host = f"the proxy {connected[0]}:{connected[1]}"
-    reason = _reason(error, in_body=in_body)
-    return transport_error(reason, host, _why(error))
+        return proxy_error(error.status, host, proxy)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        if (error.host, error.port) != (url.raw_host, url.port):
+            host, advice = f"the proxy {error.host}:{error.port}", ""
+        elif not isinstance(error, aiohttp.ClientConnectorDNSError):
+            host = f"{host}:{error.port}"
+    return transport_error(_reason(error, in_body=False), host, _why(error), advice)
 
 
 def _reason(error: BaseException, *, in_body: bool) -> Reason:

@@ -7,6 +7,7 @@ from itwin_async.errors import Reason, TransportError
 
 # OpenSSL's codes of a chain that ends at a self-signed certificate or an unknown issuer.
 _UNKNOWN_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21})
+_NOT_REACHED: Final[frozenset[Reason]] = frozenset({"dns", "refused", "unreachable"})
 _SENTENCES: Final[dict[Reason, str]] = {
     "dns": "the name {host} cannot be resolved",
     "refused": "{host} refused the connection",
@@ -19,19 +20,26 @@ _SENTENCES: Final[dict[Reason, str]] = {
 }
 
 
-def transport_error(reason: Reason, host: str, why: str) -> TransportError:
-    """The error of a fault of this kind. ``why`` quotes nothing of what a server sent."""
-    return TransportError(_SENTENCES[reason].format(host=host, why=why), reason)
+def transport_error(reason: Reason, host: str, why: str, advice: str = "") -> TransportError:
+    """The error of a fault of this kind. ``why`` quotes nothing of what a server sent.
+
+    ``advice`` is for a host that was never reached.
+    """
+    sentence = _SENTENCES[reason].format(host=host, why=why)
+    if advice and reason in _NOT_REACHED:
+        sentence = f"{sentence}: {advice}"
+    return TransportError(sentence, reason)
 
 
-def proxy_error(status: int, host: str) -> TransportError:
-    """The error of a proxy that answered in place of the host behind it."""
+def proxy_error(status: int, host: str, proxy: str | None) -> TransportError:
+    """The error of a proxy that answered in place of the host behind it; its address, if known."""
+    named = "the proxy" if proxy is None else f"the proxy {proxy}"
     if status >= 500:  # of a tunnel: nothing went through it
-        why = f"{host} cannot be reached: the proxy answered {status}"
+        why = f"{host} cannot be reached: {named} answered {status}"
         return TransportError(why, "unreachable")
-    hint = ", it wants credentials" if status == 407 else ""
+    hint = ", it wants a user and a password" if status == 407 else ""
     return TransportError(
-        f"the proxy refused a request to {host}: it answered {status}{hint}", "proxy"
+        f"{named} refused a request to {host}: it answered {status}{hint}", "proxy"
     )
 
 

@@ -22,7 +22,7 @@ from itwin_async import (
 async def test_a_refused_connection_names_its_host(unused_tcp_port):
     url = f"http://127.0.0.1:{unused_tcp_port}"
     async with ITwinSession(StaticToken("t"), base_url=url, retry=ONCE) as itwin:
-        with pytest.raises(TransportError, match=r"127\.0\.0\.1 refused the connection") as caught:
+        with pytest.raises(TransportError, match=r"127\.0\.0\.1:\d+ refused the") as caught:
             await itwin.packages.get_package("P")
         assert caught.value.reason == "refused"
         assert not caught.value.sent

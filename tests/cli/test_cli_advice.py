@@ -1,0 +1,44 @@
+"""Errors of the command line advise what to check or to pass."""
+
+import pytest
+from terminal import run
+
+from itwin_async.emulator import Emulator
+
+pytestmark = pytest.mark.slow  # a process for each test
+IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "advice"),
+    [
+        (("imodels", "list", "White River"), 1, "'White River' is not a valid 'iTwinId' value."),
+        (("imodels", "show", UNKNOWN), 3, f"/imodels/{UNKNOWN} is missing, or not visible"),
+        (("extensions", "list", "--itwin", UNKNOWN), 3, f"iTwinId {UNKNOWN} is missing, or not"),
+        (("request", "GET", f"/imodels/{IMODEL}"), 1, "v1 was asked for, pass version v2"),
+    ],
+)
+async def test_an_answer_that_refuses(emulator: Emulator, arguments, code, advice):
+    ended = await run(*arguments, variables=emulator.environment)
+    assert ended.code == code
+    assert ended.err.startswith("itwin-async: ")
+    assert ended.err.count("\n") == 1
+    assert advice in ended.err
+
+
+async def test_a_client_that_is_not_known(emulator: Emulator):
+    wrong = {**emulator.environment, "ITWIN_CLIENT_SECRET": "canary"}
+    ended = await run("itwins", "list", variables=wrong)
+    assert ended.code == 4
+    assert "(ITWIN_CLIENT_ID, ITWIN_CLIENT_SECRET)" in ended.err
+    assert "canary" not in ended.err
+
+
+async def test_no_server(unused_tcp_port):
+    base = f"http://127.0.0.1:{unused_tcp_port}"
+    variables = {"ITWIN_BASE_URL": base, "ITWIN_ACCESS_TOKEN": "t"}
+    ended = await run("itwins", "list", variables=variables)
+    assert ended.code == 1
+    assert f"127.0.0.1:{unused_tcp_port} refused the connection: is base_url" in ended.err
+    assert "ITWIN_BASE_URL" in ended.err

@@ -40,7 +40,11 @@ for _name, _target, _help in (
         "_imodels:changesets",
         "List or download the changesets of an iModel, or show one.",
     ),
-    ("extended-data", "_extended_data:app", "List, show or export what is stored with changesets."),
+    (
+        "extended-data",
+        "_extended_data:app",
+        "List, show, export, sync or follow what is stored with changesets.",
+    ),
     ("packages", "_discovery:packages", "List, show or run integration packages (EDFS)."),
     ("itwins", "_discovery:itwins", "List iTwins."),
     ("request", "_request:request", "Send any request to the platform, and print the JSON."),

@@ -22,6 +22,7 @@ from itwin_async import (
     ServerError,
     TransportError,
 )
+from itwin_async.cli._entries import EntryRow, entry_row
 from itwin_async.cli._errors import INCOMPLETE
 from itwin_async.cli._meter import Meter
 from itwin_async.cli._options import DEFAULTS, Count, Options
@@ -32,33 +33,12 @@ from itwin_async.cli._stdio import print_error
 from itwin_async.cli._text import path_text
 
 app: Final = App(name="extended-data")
+for _name in ("sync", "follow"):
+    app.command(f"itwin_async.cli._incremental:{_name}", name=_name)
 _RESUME_ADVICE: Final = "Run the same command again to go on."
 # Errors that concern one iModel; any other would end the export of the next one as well.
 _SKIPPABLE: Final = (ForbiddenError, NotFoundError, InvalidRequestError, LinkError, DecodeError)
 _Ids = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
-
-
-class _Row(msgspec.Struct):
-    imodel_id: str
-    changeset_index: int
-    changeset_id: str
-    data: msgspec.Raw
-
-
-def _row(entry: ExtendedData[msgspec.Raw]) -> _Row:
-    """A row whose payload is what the platform sent, in one line."""
-    payload = bytes(entry.data)
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        raise PayloadError(
-            f"extended data of changeset {entry.changeset_index} ({entry.changeset_id}) "
-            f"of iModel {entry.imodel_id}: its payload is not UTF-8"
-        ) from None
-    if b"\n" in payload or b"\r" in payload:
-        payload = msgspec.json.format(payload, indent=-1)
-    data = msgspec.Raw(payload)
-    return _Row(entry.imodel_id, entry.changeset_index, entry.changeset_id, data)
 
 
 @app.command
@@ -75,7 +55,7 @@ def show(imodel: str, changeset: str, /, *, options: Options = DEFAULTS) -> int:
         lambda session: session.imodels.get_extended_data(imodel, changeset, msgspec.Raw),
     )
     try:
-        write_record(options, _row(entry))
+        write_record(options, entry_row(entry))
     except PayloadError as error:
         print_error(error)
         return INCOMPLETE
@@ -101,10 +81,10 @@ def list_extended_data(
     """
     bad = 0
 
-    def row(entry: ExtendedData[msgspec.Raw]) -> _Row | None:
+    def row(entry: ExtendedData[msgspec.Raw]) -> EntryRow | None:
         nonlocal bad
         try:
-            return _row(entry)
+            return entry_row(entry)
         except PayloadError as error:
             bad += 1
             print_error(error)

@@ -9,6 +9,7 @@ import merging
 import prefetching
 import pythons
 import startup
+import syncing
 from scenarios import GROWTH, PEERS, ROWS, SCENARIOS, Metric, Row
 
 Results = dict[str, Any]
@@ -31,14 +32,6 @@ SHOWN: dict[Metric, Callable[[float], str]] = {
     "stall": lambda value: f"{value * 1e3:.1f} ms",
     "extra": lambda value: f"{value:.0f}",
 }
-
-
-NO_SECOND_SYNC = [
-    "second sync of 1,000 iModels of which 10 changed",
-    "not there yet",
-    "1,000 requests and more",
-    "≤ 15 requests",
-]
 
 
 def rounds_of(results: Results, row: Row) -> list[dict[str, Any]]:
@@ -191,10 +184,9 @@ def more_rows(results: Results) -> list[str]:
 
 def more_cells(results: Results) -> list[list[str]]:
     """The cells of these rows: what, ours, beside, target with whether it was reached."""
-    subjects = (("merged", merging), ("startup", startup), ("export", pythons))
-    found = [cells for name, module in subjects if name in results
-             for cells in module.rows(results[name])]  # fmt: skip
-    return [*found, NO_SECOND_SYNC] if found else []
+    subjects = (("merged", merging), ("startup", startup), ("export", pythons), ("sync", syncing))
+    return [cells for name, module in subjects if name in results
+            for cells in module.rows(results[name])]  # fmt: skip
 
 
 def prefetched(results: Results) -> list[str]:

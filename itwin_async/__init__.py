@@ -93,7 +93,17 @@ if typing.TYPE_CHECKING:  # at run time they are imported when one of their name
         UserStatistics,
     )
     from itwin_async.itwins import ITwin, ITwins
-    from itwin_async.packages import EntitySet, IntegrationPackage, Packages
+    from itwin_async.packages import (
+        AssignedPackageRole,
+        EntitySet,
+        ExternalSystem,
+        IntegrationPackage,
+        PackageRole,
+        Packages,
+        PackageTimer,
+        RoleAssignment,
+        TimerParameter,
+    )
     from itwin_async.webhooks import Webhook, Webhooks
 
 # A library's log is silent until an application asks for it.
@@ -102,6 +112,7 @@ logging.getLogger("itwin_async").addHandler(logging.NullHandler())
 __all__ = [
     "Answered",
     "Application",
+    "AssignedPackageRole",
     "BaselineFile",
     "BaselineFileLinks",
     "Changeset",
@@ -125,6 +136,7 @@ __all__ = [
     "ExtensionVersion",
     "Extensions",
     "Extent",
+    "ExternalSystem",
     "FileTokenStore",
     "ForbiddenError",
     "IModel",
@@ -152,6 +164,8 @@ __all__ = [
     "OperationFinished",
     "OutageEnded",
     "OutageStarted",
+    "PackageRole",
+    "PackageTimer",
     "Packages",
     "Page",
     "PageIterator",
@@ -164,6 +178,7 @@ __all__ = [
     "ResponseReceived",
     "Retry",
     "RetryScheduled",
+    "RoleAssignment",
     "ServerError",
     "ShareKey",
     "SignInFlow",
@@ -171,6 +186,7 @@ __all__ = [
     "Stats",
     "SynchronizationInfo",
     "Thumbnail",
+    "TimerParameter",
     "Token",
     "TokenProvider",
     "TokenRenewed",

@@ -25,15 +25,19 @@ class PageProtocol(Protocol[T_co]):
         ...
 
 
-class LinkedPage(msgspec.Struct, Generic[T], kw_only=True):
+class _ListPage(msgspec.Struct, Generic[T]):
+    """A page whose subclass declares its list, as the first field."""
+
+    def entries(self) -> Sequence[T]:
+        """The entries of the list."""
+        found: list[T] = getattr(self, self.__struct_fields__[0])
+        return found
+
+
+class LinkedPage(_ListPage[T], Generic[T], kw_only=True):
     """A page that names the next one in ``_links``."""
 
     links: Any = msgspec.field(name="_links", default=None)
-
-    def entries(self) -> Sequence[T]:
-        """The entries: the list that a subclass declares, as its first field."""
-        found: list[T] = getattr(self, self.__struct_fields__[0])
-        return found
 
     def next_target(self, base: Origin, target: str) -> str | None:
         """Path and query of ``_links.next``, byte for byte; None where there is none."""
@@ -41,7 +45,7 @@ class LinkedPage(msgspec.Struct, Generic[T], kw_only=True):
         return None if href is None else follow(base, target, href)
 
 
-class SinglePage(msgspec.Struct, Generic[T]):
+class SinglePage(_ListPage[T], Generic[T]):
     """A whole list in one response."""
 
     def next_target(self, base: Origin, target: str) -> str | None:  # noqa: ARG002 - as the protocol

@@ -9,6 +9,7 @@ from itwin_async.emulator._api import (
     changesets,
     creation,
     downloads,
+    edfs,
     extended_data,
     extensions,
     favorites,
@@ -26,6 +27,8 @@ from itwin_async.emulator._api.route import Access, Route, route
 
 _PACKAGE: Final = "/edfs/itwins/{itwin_id}/packages/{unique_name}"
 _ODATA: Final = f"{_PACKAGE}/odata"
+_SYSTEMS: Final = "/edfs/itwins/{itwin_id}/systems"
+_TIMERS: Final = "/edfs/itwins/{itwin_id}/timers"
 _FAVORITES: Final = "/imodels/favorites"
 _RECENTS: Final = "/imodels/recents"
 _IMODEL: Final = "/imodels/{imodel_id}"
@@ -74,6 +77,16 @@ _CLIENT_OPERATIONS: Final = (
     route("POST", _PACKAGE, packages.execute_package),
     route("GET", _ODATA, packages.list_entity_sets),
     route("GET", f"{_ODATA}/{{entity_set}}", packages.list_entities),
+    route("GET", "/edfs/packages/roles", edfs.list_package_roles),
+    route("GET", f"{_PACKAGE}/roles", edfs.list_role_assignments),
+    route("POST", f"{_PACKAGE}/roles", edfs.add_role_assignments),
+    route("GET", _SYSTEMS, edfs.list_systems),
+    route("POST", _SYSTEMS, edfs.create_system),
+    route("DELETE", f"{_SYSTEMS}/{{id}}", edfs.delete_system),
+    route("GET", _TIMERS, edfs.list_timers),
+    route("POST", _TIMERS, edfs.create_timer),
+    route("PATCH", f"{_TIMERS}/{{timer_id}}/toggle", edfs.toggle_timer),
+    route("DELETE", f"{_TIMERS}/{{timer_id}}", edfs.delete_timer),
     route("GET", "/itwins/", itwins.list_itwins, Access.TOKEN),
     route("GET", "/itwins/myprimaryaccount", itwins.get_primary_account, Access.TOKEN),
     route("GET", "/itwins/{itwin_id}/account", itwins.get_account),
@@ -87,7 +100,6 @@ _CLIENT_OPERATIONS: Final = (
 # What a client meets without having a method for it.
 _OTHERS: Final = (
     route("GET", "/users/me", users.get_me, Access.TOKEN),
-    route("GET", "/edfs/packages/roles", packages.list_package_roles),
     route("GET", f"{_ODATA}/$metadata", packages.get_odata_metadata),
     route("GET", "/connect/authorize", sign_in.authorize, Access.PUBLIC),
     route("POST", "/connect/authorize", sign_in.authorize, Access.PUBLIC),

@@ -12,6 +12,8 @@ from itwin_async._core.validation import Id
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 NAMED = {
     "image": PNG,
+    "assignments": {"a": ["b"]},
+    "credentials": {"User": "a"},
     "callback_url": "https://a.example/",
     "event_types": ["a"],
     "scope": "Account",

@@ -25,6 +25,15 @@ EXAMPLES = {
     "number": "1.0.0",
     "user_id": seed.guid("user", 0),
 }
+SYSTEM = {
+    "name": "n", "systemId": "s", "systemType": "EDF.Sql", "credentials": {"User": "a"},
+}  # fmt: skip
+TIMER = {
+    "name": "n",
+    "packageUniqueName": "SQL_CUSTOMERS_TABLE",
+    "cronStr": "0 6 * * 1",
+    "parameters": [{"name": "a", "value": "b"}],
+}
 BODIES = {
     "create_extension": {"name": "n", "iTwinId": ACCOUNT, "description": "d"},
     "execute_package": {"variables": [{"name": "CustomerID", "value": "ACME"}]},
@@ -38,6 +47,11 @@ BODIES = {
     "update_imodel": {"description": "d"},
     "clone_imodel": {"iTwinId": ITWIN, "name": "n"},
     "fork_imodel": {"iTwinId": ITWIN, "name": "n"},
+    "create_system": SYSTEM,
+    "create_timer": TIMER,
+    "add_role_assignments": {
+        "assignments": [{"iTwinRoleId": ACCOUNT, "packageRoleIds": [seed.guid(0, "role")]}]
+    },
 }
 QUERIES = {name: {"iTwinId": ITWIN} for name in ("list_imodels", "list_favorites", "list_recents")}
 
@@ -61,6 +75,14 @@ async def fetch(itwin, name: str) -> Any:
     if "{number}" in path:
         found = await itwin.request("GET", path.rpartition("/")[0])
         path = path.replace("{number}", found["versions"][0]["number"])
+    if name in {"list_timers", "toggle_timer"}:
+        timers = f"/edfs/itwins/{ITWIN}/timers"
+        found = await itwin.request("POST", timers, body=TIMER)
+        path = path.replace("{timer_id}", found["id"])
+    if name == "list_systems":
+        await itwin.request("POST", f"/edfs/itwins/{ITWIN}/systems", body=SYSTEM)
+    if name == "list_role_assignments":
+        await fetch(itwin, "add_role_assignments")
     if "{webhook_id}" in path:
         webhooks, body = "/webhooks/", BODIES["create_webhook"]
         found = await itwin.request("POST", webhooks, body=body, version="v2")

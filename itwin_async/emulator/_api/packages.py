@@ -14,13 +14,11 @@ from itwin_async.emulator._api.odata import (
 from itwin_async.emulator._api.request import Request
 from itwin_async.emulator._api.resource import Resource
 from itwin_async.emulator._response import Response, is_guid, read_object
-from itwin_async.emulator._state import seed
 from itwin_async.emulator._state.packages import ENTITY_SETS, entity_rows, package_details
 from itwin_async.emulator._state.seed import JSON
 
 _FIELDS: Final = ("Field1", "Field2")
 _LONGEST_NAME: Final = 150
-_EXECUTE: Final = "Execute Integration Package"
 _CUSTOMER: Final = {"customerID": "ACME ", "companyName": "ACME Ltd.", "contactName": "Joe Bloggs"}
 _CSDL: Final = "http://docs.oasis-open.org/odata/ns/edm"
 
@@ -45,12 +43,6 @@ _SCHEMA: Final = Resource(
 def list_packages(request: Request) -> Response:
     """All packages; this list has no pages."""
     return Response(json={"packages": list(request.state.packages.values())})
-
-
-def list_package_roles(request: Request) -> Response:
-    """The roles of packages; its path hides a package of the name ``roles``."""
-    role = {"roleId": seed.guid(request.state.size.seed, "role"), "name": _EXECUTE}
-    return Response(json={"packageRoles": [{**role, "description": _EXECUTE}]})
 
 
 def _find(request: Request, resource: Resource, verb: str) -> JSON:

@@ -85,3 +85,8 @@ def exclude(body: JSON, invalid: InvalidRequest, *names: str) -> None:
 def object_property(body: JSON, name: str, invalid: InvalidRequest) -> JSON | None:
     """A property that is an object, or None where it is missing or null."""
     return cast("JSON | None", optional_property(body, name, dict, invalid))
+
+
+def required_object(body: JSON, name: str, invalid: InvalidRequest) -> JSON:
+    """A property that must be there, and be an object."""
+    return cast("JSON", required_property(body, name, dict, invalid))

@@ -11,6 +11,7 @@ from itwin_async.emulator._state.changesets import Changeset
 from itwin_async.emulator._state.clock import Clock, to_timestamp
 from itwin_async.emulator._state.collection import Collection
 from itwin_async.emulator._state.creation import SUCCESSFUL, Creation
+from itwin_async.emulator._state.edfs import Edfs
 from itwin_async.emulator._state.events import PlatformEvent
 from itwin_async.emulator._state.extensions import Extension, seed_extensions
 from itwin_async.emulator._state.imodels import IModel, seed_imodels
@@ -35,6 +36,7 @@ class State:
         )
         self.extensions: Collection[Extension] = Collection(lambda: seed_extensions(size))
         self.packages: Collection[JSON] = Collection(lambda: seed_packages(size), exact=True)
+        self.edfs = Edfs()
         self.webhooks: Collection[Webhook] = Collection()
         self.storage = Storage()
         self.on_event: Callable[[PlatformEvent], None] | None = None

@@ -1,4 +1,4 @@
-"""The Enterprise Data Federation Service: integration packages an organization subscribed to."""
+"""Integration packages that an organization subscribed to, their execution and their OData."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -105,8 +105,8 @@ LIST_ENTITIES: Final = Operation(
 )
 
 
-class Packages(OperationGroup):
-    """Operations on integration packages: ``itwin.packages``."""
+class PackageOperations(OperationGroup):
+    """Operations on integration packages."""
 
     def list_packages(self) -> Pager[IntegrationPackage]:
         """The packages the organization subscribed to, in one page.
@@ -183,7 +183,7 @@ class Packages(OperationGroup):
             decoder(kind)
         body: dict[str, object] = {"returnAsXml": as_xml}
         if variables is not None:
-            body["variables"] = _name_value_pairs(variables)
+            body["variables"] = name_value_pairs(variables)
         request = EXECUTE_PACKAGE.request(itwin_id=itwin_id, unique_name=unique_name, body=body)
         operation: Operation[Any] = replace(EXECUTE_PACKAGE, returns=kind)
         return await self._call(replace(request, operation=operation))
@@ -271,7 +271,7 @@ class Packages(OperationGroup):
         )
 
 
-def _name_value_pairs(variables: Mapping[str, str]) -> list[dict[str, str]]:
+def name_value_pairs(variables: Mapping[str, str]) -> list[dict[str, str]]:
     """Variables in the platform's form."""
     mapping: object = variables
     if not isinstance(mapping, Mapping):

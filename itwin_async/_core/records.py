@@ -51,8 +51,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
         return [(name, value) for name, value in values if value is not None]
 
     def _repr_html_(self) -> str:
-        names = self.__struct_fields__
-        return fields_table(type(self).__name__, ((name, getattr(self, name)) for name in names))
+        values = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        # A signed link is shown without its query, any other secret not at all.
+        shown = (
+            (name, value)
+            for name, value in values
+            if name not in self._signed or value is None or isinstance(value, Link)
+        )
+        return fields_table(type(self).__name__, shown)
 
     def _line(self, texts: dict[str, str]) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={texts[name]}' for name in texts)})"

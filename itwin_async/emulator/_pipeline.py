@@ -214,7 +214,11 @@ def _check_accept(route: Route, headers: Mapping[str, str]) -> None:
 
 def _check_permission(user: User, route: Route) -> None:
     """Refuse what the user's rights do not allow."""
-    allowed = {Access.READ: user.can_read, Access.WRITE: user.can_write}
+    allowed = {
+        Access.READ: user.can_read,
+        Access.FILES: user.can_download,
+        Access.WRITE: user.can_write,
+    }
     if not allowed.get(route.access, True):
         message = "The user has insufficient permissions for the requested operation."
         refuse(403, "InsufficientPermissions", message)

@@ -6,7 +6,10 @@ from typing import Final
 
 from itwin_async.emulator._api import (
     baseline,
+    briefcases,
+    changeset_groups,
     changesets,
+    checkpoints,
     creation,
     downloads,
     edfs,
@@ -16,6 +19,8 @@ from itwin_async.emulator._api import (
     imodel_users,
     imodels,
     itwins,
+    locks,
+    named_versions,
     packages,
     sign_in,
     storage,
@@ -33,6 +38,13 @@ _FAVORITES: Final = "/imodels/favorites"
 _RECENTS: Final = "/imodels/recents"
 _IMODEL: Final = "/imodels/{imodel_id}"
 _CHANGESETS: Final = f"{_IMODEL}/changesets"
+_NAMED: Final = f"{_IMODEL}/namedversions"
+_ONE_NAMED: Final = f"{_NAMED}/{{named_version_id}}"
+_GROUPS: Final = f"{_IMODEL}/changesetgroups"
+_ONE_GROUP: Final = f"{_GROUPS}/{{group_id}}"
+_BRIEFCASES: Final = f"{_IMODEL}/briefcases"
+_ONE_BRIEFCASE: Final = f"{_BRIEFCASES}/{{briefcase_id}}"
+_LOCKS: Final = f"{_IMODEL}/locks"
 _DATA: Final = f"{_CHANGESETS}/{{changeset}}/extendeddata"
 _VERSIONS: Final = "/extensions/{extension_id}/versions"
 _WEBHOOK: Final = "/webhooks/{webhook_id}"
@@ -70,8 +82,37 @@ _CLIENT_OPERATIONS: Final = (
     route("GET", _CHANGESETS, changesets.list_changesets),
     route("GET", f"{_CHANGESETS}/extendeddata", extended_data.list_extended_data),
     route("GET", f"{_CHANGESETS}/{{changeset}}", changesets.get_changeset),
+    route("POST", _CHANGESETS, changesets.create_changeset),
+    route("PATCH", f"{_CHANGESETS}/{{changeset_id}}", changesets.confirm_changeset),
     route("GET", _DATA, extended_data.get_extended_data),
     route("POST", _DATA, extended_data.create_extended_data),
+    route("GET", _NAMED, named_versions.list_named_versions),
+    route("GET", _ONE_NAMED, named_versions.get_named_version),
+    route("POST", _NAMED, named_versions.create_named_version),
+    route("PATCH", _ONE_NAMED, named_versions.update_named_version),
+    route("GET", _GROUPS, changeset_groups.list_changeset_groups),
+    route("GET", _ONE_GROUP, changeset_groups.get_changeset_group),
+    route("POST", _GROUPS, changeset_groups.create_changeset_group),
+    route("PATCH", _ONE_GROUP, changeset_groups.update_changeset_group),
+    route(
+        "GET",
+        f"{_CHANGESETS}/{{changeset}}/checkpoint",
+        checkpoints.get_changeset_checkpoint,
+        Access.FILES,
+    ),
+    route(
+        "GET", f"{_ONE_NAMED}/checkpoint", checkpoints.get_named_version_checkpoint, Access.FILES
+    ),
+    route("PUT", f"{_ONE_NAMED}/checkpoint", checkpoints.generate_checkpoint),
+    route("GET", f"{_BRIEFCASES}/checkpoint", checkpoints.get_latest_checkpoint, Access.FILES),
+    route("GET", _BRIEFCASES, briefcases.list_briefcases, Access.FILES),
+    route("GET", _ONE_BRIEFCASE, briefcases.get_briefcase, Access.FILES),
+    route("POST", _BRIEFCASES, briefcases.acquire_briefcase),
+    route("DELETE", _ONE_BRIEFCASE, briefcases.release_briefcase),
+    route("GET", _LOCKS, locks.list_locks),
+    route("PATCH", _LOCKS, locks.update_locks),
+    route("POST", f"{_LOCKS}/release-chunk", locks.release_locks),
+    route("GET", f"{_LOCKS}/released-locks", locks.list_released_locks),
     route("GET", "/edfs/packages", packages.list_packages),
     route("GET", "/edfs/packages/{unique_name}", packages.get_package),
     route("POST", _PACKAGE, packages.execute_package),

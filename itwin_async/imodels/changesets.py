@@ -33,7 +33,10 @@ class SynchronizationInfo(Record, frozen=True, kw_only=True):
 
 
 class ChangesetLinks(Record, frozen=True, kw_only=True):
-    """Links of a changeset. ``download`` is signed, and None without permission to download."""
+    """Links of a changeset. ``download`` is signed, and None without permission to download.
+
+    ``upload``, which is signed too, and ``complete`` are those of one that waits for its file.
+    """
 
     self_: Link | None = None
     creator: Link | None = None
@@ -41,9 +44,11 @@ class ChangesetLinks(Record, frozen=True, kw_only=True):
     named_versions: Link | None = None
     current_or_preceding_checkpoint: Link | None = None
     download: Link | None = None
+    upload: Link | None = None
+    complete: Link | None = None
 
     _repr_fields: ClassVar = ("self_", "creator", "download")
-    _signed: ClassVar = ("download",)
+    _signed: ClassVar = ("download", "upload")
 
 
 class Changeset(Record, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from typing import Any
 
 from declared import DECLARED
 
-from itwin_async import ITwinSession
+from itwin_async import ITwinSession, LockedObjects
 from itwin_async._core.validation import Id
 
 # What a method is called with, by the name or the annotation of an argument that it needs.
@@ -17,12 +17,15 @@ NAMED = {
     "callback_url": "https://a.example/",
     "event_types": ["a"],
     "scope": "Account",
+    "changeset_id": "ab" * 20,
+    "locked_objects": [LockedObjects(lock_level="shared", object_ids=("0x1",))],
 }
-SAMPLES: dict[Any, Any] = {str: "a", Id: "a", str | int: 1, object: {"a": 1}}
+SAMPLES: dict[Any, Any] = {str: "a", Id: "a", int: 1, str | int: 1, object: {"a": 1}}
 # What it needs although it has defaults.
 MORE: dict[str, dict[str, Any]] = {
     "update_webhook": {"active": True},
     "update_imodel": {"description": "b"},
+    "update_named_version": {"state": "hidden"},
     "clone_imodel": {"wait": False},
     "fork_imodel": {"wait": False},
 }

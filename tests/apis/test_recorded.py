@@ -39,6 +39,7 @@ LONGER = {
     "download_changesets",
     "wait_until_created",
     "create_imodel_from_baseline",
+    "push_changeset",
 }
 
 
@@ -142,7 +143,7 @@ async def test_nothing_of_a_recorded_answer_is_lost(emulator, itwin, name):
             )
     elif headers:
         assert (await value).id == headers["Location"].rpartition("/")[2]
-    elif body is None:
+    elif body is None or name == "release_locks":  # which asks until the last chunk
         assert await value is None
     else:
         links = {"_links": body["_links"]} if "_links" in body else {}

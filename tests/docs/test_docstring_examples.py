@@ -90,6 +90,7 @@ async def test_example_runs(name, monkeypatch, tmp_path):
                 "client_id": emulator.environment["ITWIN_CLIENT_ID"],
                 "client_secret": emulator.environment["ITWIN_CLIENT_SECRET"],
                 **delivery(imodel_id),
+                **await parts_of(itwin, imodel_id),
             }
             if name == "ITwinSession":
                 # The example is for the platform itself, whose base is the default.
@@ -100,6 +101,17 @@ async def test_example_runs(name, monkeypatch, tmp_path):
             running = eval(code, names)
             if inspect.isawaitable(running):
                 await running
+
+
+async def parts_of(itwin: ITwinSession, imodel_id: str) -> dict[str, Any]:
+    """What belongs to an iModel, by the names that examples have for it."""
+    imodels = itwin.imodels
+    return {
+        "named_version_id": (await imodels.list_named_versions(imodel_id).first()).id,
+        "group_id": (await imodels.list_changeset_groups(imodel_id).first()).id,
+        "briefcase": await imodels.list_briefcases(imodel_id).first(),
+        "changeset_id": (await imodels.get_changeset(imodel_id, 8)).id,
+    }
 
 
 def delivery(imodel_id: str) -> dict[str, Any]:

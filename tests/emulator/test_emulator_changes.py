@@ -112,6 +112,15 @@ async def test_data_is_stored_later_and_again(web, refused):
             assert json.loads(base64.b64decode(body["extendedData"]["data"])) == {"by": changeset}
 
 
+async def test_data_that_is_stored_over_seeded_data_is_listed_once(web):
+    async with Emulator(imodels=1, changesets=3) as emulator:
+        emulator.store_extended_data(SUN_CITY, 2, {"new": True})
+        path = f"{IMODEL}/changesets/extendeddata"
+        stored = await web.items(emulator, path, "extendedData")
+        assert [each["changesetIndex"] for each in stored] == [1, 2, 3]
+        assert json.loads(base64.b64decode(stored[1]["data"])) == {"new": True}
+
+
 async def test_an_imodel_comes_and_goes(web, refused):
     async with Emulator(imodels=2, changesets=2, now=NOW) as emulator:
         id = emulator.add_imodel(PROJECT, name="New", description="Built next year")

@@ -21,6 +21,8 @@ EXAMPLES = {
     "imodel_id": IMODEL,
     "itwin_id": ITWIN,
     "changeset": "2",
+    "changeset_id": "78c09f3337370b26acabead1790d77b2a6ebc6ee",
+    "briefcase_id": "2",
     "unique_name": "SQL_CUSTOMERS_TABLE",
     "number": "1.0.0",
     "user_id": seed.guid("user", 0),
@@ -45,6 +47,17 @@ BODIES = {
     "update_webhook": {"active": True},
     "create_imodel": {"iTwinId": ITWIN, "name": "n", "description": "d"},
     "update_imodel": {"description": "d"},
+    "create_named_version": {"name": "n", "description": "d"},
+    "update_named_version": {"description": "d"},
+    "create_changeset_group": {"description": "d"},
+    "update_changeset_group": {"state": "completed"},
+    "acquire_briefcase": {"deviceName": "d"},
+    "update_locks": {
+        "briefcaseId": 2,
+        "lockedObjects": [{"lockLevel": "shared", "objectIds": ["0x1"]}],
+    },
+    "release_locks": {"briefcaseId": 2},
+    "create_changeset": {"id": "ab" * 20, "briefcaseId": 2, "fileSize": 3},
     "clone_imodel": {"iTwinId": ITWIN, "name": "n"},
     "fork_imodel": {"iTwinId": ITWIN, "name": "n"},
     "create_system": SYSTEM,
@@ -66,9 +79,25 @@ def test_every_operation_has_a_method_of_its_name():
     assert set(OPERATIONS) <= methods
 
 
+async def first_id(itwin, path: str, key: str) -> str:
+    """The id of the first of a list of the iModel."""
+    found = await itwin.request("GET", f"/imodels/{IMODEL}/{path}", version="v2")
+    return found[key][0]["id"]
+
+
 async def fetch(itwin, name: str) -> Any:
-    operation = OPERATIONS[name]
+    operation, body = OPERATIONS[name], BODIES.get(name)
     path = operation.path
+    if "{named_version_id}" in path:
+        id = await first_id(itwin, "namedversions", "namedVersions")
+        path = path.replace("{named_version_id}", id)
+    if "{group_id}" in path:
+        path = path.replace(
+            "{group_id}", await first_id(itwin, "changesetgroups", "changesetGroups")
+        )
+    if name == "create_changeset":
+        last = await itwin.imodels.list_changesets(IMODEL, order="desc").first()
+        body = {**body, "parentId": last.id}
     if "{extension_id}" in path:
         found = await itwin.request("GET", "/extensions/", query={"$top": 1})
         path = path.replace("{extension_id}", found["extensions"][0]["id"])
@@ -84,14 +113,14 @@ async def fetch(itwin, name: str) -> Any:
     if name == "list_role_assignments":
         await fetch(itwin, "add_role_assignments")
     if "{webhook_id}" in path:
-        webhooks, body = "/webhooks/", BODIES["create_webhook"]
-        found = await itwin.request("POST", webhooks, body=body, version="v2")
+        webhooks, made = "/webhooks/", BODIES["create_webhook"]
+        found = await itwin.request("POST", webhooks, body=made, version="v2")
         path = path.replace("{webhook_id}", found["id"])
     path = path.format_map({**EXAMPLES, **(ODATA if "/odata" in path else {})})
     query = QUERIES.get(name)
     version = operation.version
     return await itwin.request(
-        operation.method, path, query=query, body=BODIES.get(name), version=version, returns=bytes
+        operation.method, path, query=query, body=body, version=version, returns=bytes
     )
 
 

@@ -115,6 +115,19 @@ async def test_only_what_was_asked_for(web, subscribe):
         assert receiver.arrived.empty()
 
 
+async def test_a_named_version_is_delivered(web, subscribe):
+    async with receiving() as receiver, quick() as emulator:
+        await subscribe(emulator, receiver.url, "iModels.namedVersionCreated.v1")
+        body = {"name": "Tender", "changesetId": emulator.changeset_id(SUN_CITY, 2)}
+        path = f"/imodels/{SUN_CITY}/namedversions"
+        _, made, _ = await web(emulator, path, "POST", json=body)
+        _, event = await receiver.next()
+        content = event["content"]
+        assert (content["changesetId"], content["changesetIndex"]) == (body["changesetId"], "2")
+        assert content["versionId"] == made["namedVersion"]["id"]
+        assert content["userId"]
+
+
 async def test_an_account_hears_of_all_its_itwins(web, subscribe):
     async with receiving() as receiver, quick() as emulator:
         await subscribe(emulator, receiver.url, scope="Account", scopeId=None)

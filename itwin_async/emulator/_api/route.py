@@ -19,6 +19,7 @@ class Access(Enum):
     PUBLIC = "no token; neither the rate limit nor the latency of the API"
     TOKEN = "any token"  # noqa: S105
     READ = "a token of a user who may read"
+    FILES = "a token of a user who may read the files of iModels"
     WRITE = "a token of a user who may write"
 
 

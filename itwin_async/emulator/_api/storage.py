@@ -42,6 +42,22 @@ def upload_link(request: Request, container: str, name: str) -> JSON:
     return _link(request, container, name, WRITE)
 
 
+def directory_access(request: Request, container: str, name: str) -> JSON:
+    """What opens a file block by block."""
+    path = f"{_ACCOUNT}/{quote(container)}/{quote(name)}"
+    token = request.signer.sign(path, READ)[0].partition("?")[2]
+    storage, key = request.signer.storage_type, "sasToken"
+    if storage == "google":
+        key = "authorization"
+    return {
+        "baseUrl": f"{request.origin}{_ACCOUNT}",
+        "storage": "storage",
+        "baseDirectory": f"{container}/{name}",
+        "storageType": storage,
+        storage: {key: token},
+    }
+
+
 def download(request: Request) -> Response:
     """A file of the storage."""
     if problem := check_signature(request, READ):

@@ -34,7 +34,14 @@ class Changeset:
 
 
 def seeded_changeset(
-    seed_number: int, imodel: int, index: int, *, id: str, parent_id: str, pushed_at: str
+    seed_number: int,
+    imodel: int,
+    index: int,
+    *,
+    id: str,
+    parent_id: str,
+    pushed_at: str,
+    group_id: str | None,
 ) -> Changeset:
     """A changeset of the seeded data."""
     # The description of the documented sample does not fit its index.
@@ -49,6 +56,7 @@ def seeded_changeset(
         description=None if index % 7 == 0 else f"Changeset {shown_index}",
         containing_changes=(0, 4, 1, 12)[index % 4],
         briefcase_id=2 + index % 5,
+        group_id=group_id,
         synchronization_info={
             "taskId": seed.guid(seed_number, "task", imodel, index),
             "changedFiles": None,

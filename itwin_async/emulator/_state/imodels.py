@@ -8,7 +8,18 @@ from typing import Final
 from itwin_async.emulator._state import seed
 from itwin_async.emulator._state.changesets import Changeset, seeded_changeset
 from itwin_async.emulator._state.clock import first_date
+from itwin_async.emulator._state.collection import Collection
 from itwin_async.emulator._state.creation import Creation
+from itwin_async.emulator._state.imodel_parts import (
+    Briefcase,
+    ChangesetGroup,
+    NamedVersion,
+    group_id,
+    seeded_briefcases,
+    seeded_groups,
+    seeded_versions,
+)
+from itwin_async.emulator._state.locks import Locks
 from itwin_async.emulator._state.seed import JSON, Size
 
 _NAMES: Final = ("Substation", "Tunnel", "Terminal", "Viaduct", "Treatment Plant", "Depot")
@@ -49,6 +60,28 @@ class IModel:
     thumbnail: tuple[str, bytes] | None = field(default=None, repr=False)
     pushed: list[Changeset] = field(default_factory=list[Changeset], repr=False)
     written: dict[int, str] = field(default_factory=dict[int, str], repr=False)
+    pending: Changeset | None = None  # created, and waiting for its file
+    named_versions: Collection[NamedVersion] = field(init=False, repr=False)
+    groups: Collection[ChangesetGroup] = field(init=False, repr=False)
+    briefcases: Collection[Briefcase] = field(init=False, repr=False)
+    locks: Locks = field(default_factory=Locks, repr=False)
+    checkpoints: dict[int, str] = field(default_factory=dict[int, str], repr=False)
+    last_briefcase: int = 0
+
+    def __post_init__(self) -> None:
+        number, seeded = self.size.seed, self._seeded_changesets
+        self.named_versions = Collection(lambda: seeded_versions(number, self.number, seeded()))
+        self.groups = Collection(lambda: seeded_groups(number, self.number, seeded()))
+        self.briefcases = Collection(
+            lambda: seeded_briefcases(self.number, self.created) if self.size.changesets else ()
+        )
+
+    def _seeded_changesets(self) -> Iterator[tuple[int, str, str]]:
+        for index in range(1, self.size.changesets + 1):
+            yield index, self.changeset_id(index), self._pushed_at(index)
+
+    def _pushed_at(self, index: int) -> str:
+        return seed.timestamp(_push_hour(self.number, index), 7, since=self.since)
 
     @property
     def changeset_count(self) -> int:
@@ -71,7 +104,8 @@ class IModel:
             index,
             id=self.changeset_id(index),
             parent_id=self.changeset_id(index - 1) if index > 1 else "",
-            pushed_at=seed.timestamp(_push_hour(self.number, index), 7, since=self.since),
+            pushed_at=self._pushed_at(index),
+            group_id=group_id(self.size.seed, self.number, index),
         )
 
     def changeset_id(self, index: int) -> str:
@@ -81,6 +115,23 @@ class IModel:
         if self.number == 0 and index in _EXAMPLE_CHANGESETS:
             return _EXAMPLE_CHANGESETS[index]
         return seed.changeset_id(self.size.seed, self.number, index)
+
+    def version_on(self, index: int) -> NamedVersion | None:
+        """The named version of a changeset; of the baseline, which has index 0."""
+        versions = self.named_versions.values()
+        return next((each for each in versions if each.changeset_index == index), None)
+
+    def checkpoint_at(self, index: int) -> int:
+        """The index of the last checkpoint at or before a changeset; the baseline has one."""
+        named = (each.changeset_index for each in self.named_versions.values())
+        return max((each for each in named if each <= index), default=0)
+
+    def look_at_checkpoint(self, index: int) -> str:
+        """The state of a checkpoint. One that is being generated is ready at the next look."""
+        state = self.checkpoints.get(index, "successful")
+        if state == "scheduled":
+            self.checkpoints[index] = "successful"
+        return state
 
     def next_changeset_id(self) -> str:
         """An id for one more changeset."""
@@ -101,7 +152,7 @@ class IModel:
     def data_indexes(self) -> Sequence[int]:
         """The indexes of all changesets with extended data, in order."""
         seeded = self._seeded_data
-        return sorted([*seeded, *self.written]) if self.written else seeded
+        return sorted({*seeded, *self.written}) if self.written else seeded
 
     def has_data(self, index: int) -> bool:
         """Whether this changeset has extended data."""

@@ -14,6 +14,7 @@ from itwin_async.emulator._state.creation import SUCCESSFUL, Creation
 from itwin_async.emulator._state.edfs import Edfs
 from itwin_async.emulator._state.events import PlatformEvent
 from itwin_async.emulator._state.extensions import Extension, seed_extensions
+from itwin_async.emulator._state.imodel_parts import NamedVersion
 from itwin_async.emulator._state.imodels import IModel, seed_imodels
 from itwin_async.emulator._state.itwins import seed_itwins
 from itwin_async.emulator._state.packages import seed_packages
@@ -148,9 +149,26 @@ class State:
         changeset = Changeset(**(usual | fields))
         if file is not None:
             self.storage.put(imodel.id, changeset.file_name, file)
+        self.append_changeset(imodel, changeset)
+        return changeset
+
+    def append_changeset(self, imodel: IModel, changeset: Changeset) -> None:
+        """Let a changeset be the last one of its iModel."""
         imodel.pushed.append(changeset)
         # The platform writes the index as a text.
         self.emit(
             imodel, "changesReady", changesetId=changeset.id, changesetIndex=str(changeset.index)
         )
-        return changeset
+
+    def add_named_version(self, imodel: IModel, version: NamedVersion) -> None:
+        """Add a named version, and start its checkpoint."""
+        imodel.named_versions[version.id] = version
+        imodel.checkpoints[version.changeset_index] = "scheduled"
+        self.emit(
+            imodel,
+            "namedVersionCreated",
+            changesetId=version.changeset_id,
+            changesetIndex=str(version.changeset_index),
+            userId=version.creator_id,
+            versionId=version.id,
+        )

@@ -10,7 +10,10 @@ from itwin_async._core.records import Record
 
 PUBLIC = [getattr(itwin_async, name) for name in itwin_async.__all__]
 RECORDS = [kind for kind in PUBLIC if isinstance(kind, type) and issubclass(kind, Record)]
-LEAST = {"id": "i", "name": "n", "number": "1.0.0", "index": 1, "latitude": 1.0, "longitude": 2.0}
+LEAST = {
+    "id": "i", "name": "n", "number": "1.0.0", "index": 1, "latitude": 1.0, "longitude": 2.0,
+    "changeset_index": 1, "briefcase_id": 2, "lock_level": "shared",
+}  # fmt: skip
 
 
 def decode(kind: Any, fields: Any) -> Any:

@@ -169,6 +169,25 @@ async def test_a_handler_that_raises_disturbs_nothing(caplog):
     assert "on_event failed" in caplog.text
 
 
+async def test_a_handler_that_raises_is_logged_once_for_each_type_of_error(caplog):
+    seen: list[object] = []
+
+    def handler(event) -> None:
+        seen.append(event)
+        raise (ZeroDivisionError if len(seen) % 2 else LookupError)
+
+    async with RawServer(OK) as server, session_at(server, on_event=handler) as itwin:
+        for _ in range(5):
+            await itwin.packages.get_package("P")
+        view = itwin.with_options(timeout=9)
+        await view.packages.get_package("P")
+    assert len(seen) >= 12
+    logged = [record for record in caplog.records if record.exc_info is not None]
+    kinds = [record.exc_info[0] for record in logged]
+    assert kinds == [ZeroDivisionError, LookupError]
+    assert "no further LookupError of it is logged" in caplog.text
+
+
 async def test_there_is_one_logger(emulator, itwin, caplog):
     caplog.set_level(logging.DEBUG)
     emulator.faults.add("get_primary_account", Status(500))

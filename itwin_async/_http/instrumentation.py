@@ -28,6 +28,7 @@ class Instrumentation:
 
     def __init__(self, on_event: OnEvent | None) -> None:
         self._on_event: Final = on_event
+        self._logged: set[type[Exception]] = set()  # errors of the listener
         self._requests = 0
         self._retries = 0
         self._throttled = 0
@@ -141,12 +142,18 @@ class Instrumentation:
             self.emit(TokenRenewed(token.expires_in))
 
     def emit(self, event: Event) -> None:
-        """Call the listener; an error that it raises is logged."""
+        """Call the listener; the first error of each type that it raises is logged."""
         if self._on_event is not None:
             try:
                 self._on_event(event)
-            except Exception:
-                _logger.exception("on_event failed; the request goes on")
+            except Exception as error:
+                kind = type(error)
+                if kind not in self._logged:  # an event may come a thousand times a second
+                    self._logged.add(kind)
+                    _logger.exception(
+                        "on_event failed; the request goes on, and no further %s of it is logged",
+                        kind.__name__,
+                    )
 
 
 def _reason(failure: ITwinError) -> str:

@@ -24,7 +24,7 @@ from itwin_async import (
 )
 from itwin_async.cli._entries import EntryRow, entry_row
 from itwin_async.cli._errors import INCOMPLETE
-from itwin_async.cli._meter import Meter
+from itwin_async.cli._meter import CommandSession, Meter
 from itwin_async.cli._options import DEFAULTS, Count, Options
 from itwin_async.cli._output import show_list, write_record
 from itwin_async.cli._progress import progress
@@ -153,7 +153,7 @@ def export(
         skipped.append(imodel_id)
         print_error(f"iModel {imodel_id} is left out: {error}")
 
-    async def work(session: ITwinSession) -> Exported:
+    async def work(session: CommandSession) -> Exported:
         with progress(session, "export", meter):
             return await export_extended_data(
                 session,

@@ -7,8 +7,8 @@ from typing import Annotated, Final
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from itwin_async import DownloadedVersion, ITwinSession
-from itwin_async.cli._meter import Meter
+from itwin_async import DownloadedVersion
+from itwin_async.cli._meter import CommandSession, Meter
 from itwin_async.cli._options import DEFAULTS, Count, Flag, Options
 from itwin_async.cli._output import show, show_list, write_record
 from itwin_async.cli._progress import progress
@@ -154,7 +154,7 @@ def download(
         options: See `Options`.
     """
 
-    async def work(session: ITwinSession) -> DownloadedVersion:
+    async def work(session: CommandSession) -> DownloadedVersion:
         meter = Meter("bytes", parts="files")
         with progress(session, f"downloading {number}", meter):
             if wait is not None:

@@ -6,8 +6,8 @@ from typing import Annotated, Final, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from itwin_async import DownloadedChangesets, ITwinSession
-from itwin_async.cli._meter import Meter
+from itwin_async import DownloadedChangesets
+from itwin_async.cli._meter import CommandSession, Meter
 from itwin_async.cli._options import AT_LEAST_ONE, DEFAULTS, Count, Flag, Options
 from itwin_async.cli._output import show, show_list, write_record
 from itwin_async.cli._progress import progress
@@ -151,7 +151,7 @@ def download(
         options: See `Options`.
     """
 
-    async def work(session: ITwinSession) -> DownloadedChangesets:
+    async def work(session: CommandSession) -> DownloadedChangesets:
         meter = Meter("bytes", parts="files")
         with progress(session, "downloading changesets", meter) as is_shown:
             return await session.imodels.download_changesets(

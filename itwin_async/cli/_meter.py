@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Final
 
 from itwin_async import DownloadProgress, Event, ITwinSession, RateLimited
 
@@ -23,7 +22,10 @@ class RateLimitWatch:
         return max(0.0, self._until - time.monotonic())
 
 
-rate_limit: Final = RateLimitWatch()  # of the one session that a command opens
+class CommandSession(ITwinSession):
+    """The session of a command, with what watches its pauses."""
+
+    rate_limit: RateLimitWatch
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class Meter:
         self.count, self.end = now.bytes_done, now.bytes_total or 0
         self.done, self.total = now.files_done, now.files
 
-    def figures(self, itwin: ITwinSession) -> str:
+    def figures(self, itwin: CommandSession) -> str:
         """One line of counts, with rate, pauses and time."""
         seconds = time.monotonic() - self.started
         if self.unit == "bytes":  # at the rate of what was received: the rest was there before
@@ -68,7 +70,7 @@ class Meter:
             figures.insert(0, f"{self.done:,}/{self.total:,} {self.parts}")
         if self.bad:
             figures.append(f"{self.bad:,} bad")
-        pauses, paused_for = itwin.stats.pauses, rate_limit.seconds_left()
+        pauses, paused_for = itwin.stats.pauses, itwin.rate_limit.seconds_left()
         if pauses:
             figures.append(f"{pauses} pause{'s' if pauses > 1 else ''}")
         if paused_for:

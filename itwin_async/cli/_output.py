@@ -13,7 +13,7 @@ import msgspec
 from itwin_async import ITwinSession, Pager
 from itwin_async._files.atomic import sync_file
 from itwin_async.cli._cells import list_row
-from itwin_async.cli._meter import Meter
+from itwin_async.cli._meter import CommandSession, Meter
 from itwin_async.cli._options import Options
 from itwin_async.cli._progress import progress
 from itwin_async.cli._session import with_session
@@ -127,7 +127,7 @@ def show_list(
     rows = list[list[str]]()
     encoding = Stdout().encoding
 
-    async def work(itwin: ITwinSession) -> None:
+    async def work(itwin: CommandSession) -> None:
         meter = Meter("items")
         with progress(itwin, title, meter, prints_lines=for_programs):
             async with aclosing(aiter(get(itwin))) as items:

@@ -5,14 +5,13 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from itwin_async import ITwinSession
-from itwin_async.cli._meter import Meter
+from itwin_async.cli._meter import CommandSession, Meter
 from itwin_async.cli._stdio import Stderr
 
 
 @contextmanager
 def progress(
-    itwin: ITwinSession, title: str, meter: Meter, *, prints_lines: bool = False
+    itwin: CommandSession, title: str, meter: Meter, *, prints_lines: bool = False
 ) -> Generator[bool]:
     """Show a meter while this runs; whether it is shown.
 

@@ -7,14 +7,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
-from itwin_async import ITwinSession
-from itwin_async.cli._meter import Meter
+from itwin_async.cli._meter import CommandSession, Meter
 from itwin_async.cli._stdio import Stderr, as_file
 from itwin_async.cli._text import printable
 
 
 class _Figures(ProgressColumn):
-    def __init__(self, meter: Meter, itwin: ITwinSession) -> None:
+    def __init__(self, meter: Meter, itwin: CommandSession) -> None:
         super().__init__()
         self._meter, self._itwin = meter, itwin
 
@@ -25,7 +24,7 @@ class _Figures(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(itwin: ITwinSession, title: str, meter: Meter) -> Generator[None]:
+def progress_bar(itwin: CommandSession, title: str, meter: Meter) -> Generator[None]:
     """Draw a meter on stderr while this runs, with a bar if it counts parts."""
     columns: list[ProgressColumn] = [
         SpinnerColumn(),

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from itwin_async import ITwinSession, LinkError
 from itwin_async._core.redaction import one_line
-from itwin_async.cli._meter import Meter
+from itwin_async.cli._meter import CommandSession, Meter
 from itwin_async.cli._options import DEFAULTS, Flag, Options, pairs
 from itwin_async.cli._output import write_file, write_json, write_json_line
 from itwin_async.cli._progress import progress
@@ -76,7 +76,7 @@ def _print_items(
 ) -> None:
     """Print the items of a list as lines. Its key, where it is not given, is in the first page."""
 
-    async def work(session: ITwinSession) -> None:
+    async def work(session: CommandSession) -> None:
         meter = Meter("items")
 
         def write(item: msgspec.Raw) -> None:

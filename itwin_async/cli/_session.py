@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
-from itwin_async import ITwinSession, Limiter, TokenProvider, UserSignIn
+from itwin_async import Limiter, TokenProvider, UserSignIn
 from itwin_async.cli._login import Login, find_login
-from itwin_async.cli._meter import rate_limit
+from itwin_async.cli._meter import CommandSession, RateLimitWatch
 from itwin_async.cli._options import Options
 from itwin_async.cli._running import run
 from itwin_async.cli._stdio import Stderr
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 def with_session(
     options: Options,
-    work: Callable[[ITwinSession], Coroutine[Any, Any, T]],
+    work: Callable[[CommandSession], Coroutine[Any, Any, T]],
     *,
     advice: str = "",
     login: Login | None = None,
@@ -62,31 +62,34 @@ def _log_on_stderr() -> Generator[None]:
 @asynccontextmanager
 async def _session(
     options: Options, provider: TokenProvider | None, base_url: str | None
-) -> AsyncGenerator[ITwinSession]:
+) -> AsyncGenerator[CommandSession]:
     limiter = Limiter(options.concurrency, per_minute=options.per_minute, per_hour=options.per_hour)
+    watch = RateLimitWatch()
     if provider is None:
         # Only --emulator needs a web server.
         from itwin_async.cli import _emulated  # noqa: PLC0415
 
         async with (
             _emulated.emulator() as emulator,
-            ITwinSession(
+            CommandSession(
                 emulator.credentials,
                 base_url=emulator.url,
                 limiter=limiter,
                 timeout=options.timeout,
-                on_event=rate_limit.on_event,
+                on_event=watch.on_event,
             ) as itwin,
         ):
+            itwin.rate_limit = watch
             yield itwin
         return
-    async with ITwinSession.from_env(
+    async with CommandSession.from_env(
         token_provider=provider,
         base_url=base_url,
         limiter=limiter,
         timeout=options.timeout,
-        on_event=rate_limit.on_event,
+        on_event=watch.on_event,
         proxy=options.proxy,
         ca_file=options.ca_file,
     ) as itwin:
+        itwin.rate_limit = watch
         yield itwin

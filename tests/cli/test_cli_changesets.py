@@ -11,7 +11,7 @@ from terminal import QUICK, environment, in_terminal, run
 
 from itwin_async import DownloadProgress, Stats
 from itwin_async.cli import _meter
-from itwin_async.cli._meter import Meter
+from itwin_async.cli._meter import Meter, RateLimitWatch
 from itwin_async.emulator import Edit, Emulator, Slow
 
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
@@ -86,7 +86,7 @@ def test_terminal_shows_a_bar_in_bytes(tmp_path):
 def test_meter_shows_bytes_and_the_rate_of_what_came(monkeypatch):
     monkeypatch.setattr(_meter.time, "monotonic", lambda: 1_065.0)
     meter = Meter("bytes", parts="files", started=1_000.0)
-    itwin = SimpleNamespace(stats=Stats(bytes_received=6_500_000))
+    itwin = SimpleNamespace(stats=Stats(bytes_received=6_500_000), rate_limit=RateLimitWatch())
     meter.show_download(DownloadProgress(20, 3, 999, None))
     assert meter.figures(itwin) == "3/20 files · 999 bytes · 100.0 kB/s · 1:05"
     assert meter.position == (3, 20)

@@ -209,16 +209,17 @@ def test_terminal_shows_how_far_it_is(tmp_path):
 
 
 def test_meter_shows_rate_pauses_and_time(monkeypatch):
+    watch = RateLimitWatch()
+
     def itwin(pauses: int):
-        return SimpleNamespace(stats=Stats(pauses=pauses))
+        return SimpleNamespace(stats=Stats(pauses=pauses), rate_limit=watch)
 
     monkeypatch.setattr(_meter.time, "monotonic", lambda: 1_065.0)
-    monkeypatch.setattr(_meter, "rate_limit", RateLimitWatch())
     meter = Meter("rows", count=7_500, before=1_000, parts="iModels", total=14, started=1_000.0)
     assert meter.figures(itwin(0)) == "0/14 iModels · 7,500 rows · 100/s · 1:05"
     meter.bad, meter.parts = 2, ""
     for seconds in (5.0, 29.6, 10.0):
-        _meter.rate_limit.on_event(RateLimited("GET /", seconds, "id"))
+        watch.on_event(RateLimited("GET /", seconds, "id"))
     assert meter.figures(itwin(2)) == (
         "7,500 rows · 100/s · 2 bad · 2 pauses · goes on in 30 s · 1:05"
     )

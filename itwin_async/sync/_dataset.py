@@ -35,9 +35,10 @@ from itwin_async.sync._sink import Row
 from itwin_async.sync._storage import Storage
 
 _logger = logging.getLogger("itwin_async")
-# A last part below both is replaced by a longer one; other rows begin a part of their own.
+# A last part below all three is replaced by a longer one; other rows begin a part of their own.
 SMALL_ROWS: Final = 8_192
 SMALL_BYTES: Final = 8 << 20
+SMALL_GROUPS: Final = 32
 HINT_SECONDS: Final = 5.0
 _READERS: Final = 16  # of footers at a time
 _HINT: Final = "checkpoint"
@@ -153,10 +154,11 @@ class Dataset:
         table, bad = self._table(rows)
         last = self._last.get(imodel_id)
         number = 1 if last is None else last.number + 1
-        if last is not None and last.rows < SMALL_ROWS and last.size < SMALL_BYTES:
+        before = b""
+        if last is not None and self._storage.can_replace and _is_small(last):
             number = last.number
             with self._storage.open(last.name) as file:
-                table = PA.concat_tables([read_table(file), table])
+                before = file.read()
         bad_bytes = 0 if last is None else last.footer.bad_bytes
         if bad:  # before the commit, which says how much of them counts
             bad_bytes = self._store_bad_rows(imodel_id, bad, bad_bytes)
@@ -164,18 +166,12 @@ class Dataset:
             imodel_id=imodel_id, checkpoint=checkpoint.for_imodel(imodel_id), bad_bytes=bad_bytes
         )
         name = part_name(imodel_id, number)
-        self._storage.commit(name, encode_part(table, footer))
+        data = encode_part(table, footer, longer_than=before)
+        self._storage.commit(name, data)
         numbers = self._numbers.setdefault(imodel_id, [])
         if number not in numbers:
             numbers.append(number)
-        self._last[imodel_id] = Part(
-            name=name,
-            number=number,
-            footer=footer,
-            rows=table.num_rows,
-            size=table.nbytes,
-            data_type=self._type,
-        )
+        self._last[imodel_id] = read_part(name, PA.BufferReader(data))
         return len(bad) - sum(row.error is not None for row in rows)
 
     def _store_bad_rows(self, imodel_id: str, bad: Iterable[BadRow], committed: int) -> int:
@@ -247,7 +243,14 @@ class Dataset:
             if part.data_type.equals(self._type):
                 return
             table = conform(read_table(file), self._type)
-        self._storage.commit(name, encode_part(table, part.footer))
+            file.seek(0)
+            before = file.read()
+        data = encode_part(table, part.footer, longer_than=before, with_its_rows=False)
+        self._storage.commit(name, data)
+
+
+def _is_small(part: Part) -> bool:
+    return part.rows < SMALL_ROWS and part.size < SMALL_BYTES and part.groups < SMALL_GROUPS
 
 
 def _bad_row(row: Row, reason: str) -> BadRow:

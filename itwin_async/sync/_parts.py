@@ -42,6 +42,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     footer: Footer
     rows: int
     size: int
+    groups: int  # of rows
     data_type: Any  # of the column `data`
 
 
@@ -76,6 +77,7 @@ def read_part(name: str, file: Any) -> Part:
             found.metadata.row_group(number).total_byte_size
             for number in range(found.metadata.num_row_groups)
         ),
+        groups=found.metadata.num_row_groups,
         data_type=found.schema_arrow.field("data").type,
     )
 
@@ -89,14 +91,40 @@ def read_table(file: Any) -> Any:
     return PQ.ParquetFile(file).read().replace_schema_metadata(None)
 
 
-def encode_part(table: Any, footer: Footer) -> bytes:
-    """The bytes of a part."""
-    sink = PA.BufferOutputStream()
+def encode_part(
+    table: Any, footer: Footer, *, longer_than: bytes = b"", with_its_rows: bool = True
+) -> bytes:
+    """The bytes of a part.
+
+    One that is to replace another begins with all bytes of that one, its footer too, and goes on
+    with these rows and a footer for all; or for these alone, without ``with_its_rows``. Some
+    readers open a file several times: what they know of the first footer stays true.
+    """
     schema = table.schema.with_metadata({FOOTER: msgspec.json.encode(footer)})
+    data = _encode(table.cast(schema), schema, longer_than)
+    if longer_than and with_its_rows:
+        # A row group has its place in the file; so those of both go into one footer.
+        whole = _metadata(_encode(None, schema, b""))
+        whole.append_row_groups(_metadata(longer_than))
+        whole.append_row_groups(_metadata(data))
+        sink = PA.BufferOutputStream()
+        whole.write_metadata_file(sink)
+        data += sink.getvalue().to_pybytes()
+    return data
+
+
+def _encode(table: Any, schema: Any, before: bytes) -> bytes:
+    sink = PA.BufferOutputStream()
     with PQ.ParquetWriter(sink, schema, compression=_COMPRESSION) as writer:
-        writer.write_table(table.cast(schema))
+        sink.write(before[sink.tell() :])  # both begin with the same magic number
+        if table is not None:
+            writer.write_table(table)
     data: bytes = sink.getvalue().to_pybytes()
     return data
+
+
+def _metadata(data: bytes) -> Any:
+    return PQ.read_metadata(PA.BufferReader(data))
 
 
 def merged_type(known: Any, wanted: Any, path: str = "data") -> Any:

@@ -36,6 +36,8 @@ class _Lease(msgspec.Struct, frozen=True):
 class RemoteStorage:
     """A directory of an fsspec file system."""
 
+    can_replace = False  # readers that look at an object's tag refuse one that has changed
+
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         self.label: Final = unsigned(url.rstrip("/"))
         self._fs: Any
@@ -80,8 +82,10 @@ class RemoteStorage:
             raise ValueError(
                 f"{unsigned(self._aside)} was not made by a sync of this version: move it away"
             )
-        self._fs.makedirs(self._path, exist_ok=True)
-        self._fs.makedirs(self._aside, exist_ok=True)
+        for directory in (self._path, self._aside):
+            if not self._fs.exists(directory):
+                # Without its parents: a bucket is not created, as its name may be misspelt.
+                self._fs.mkdir(directory, create_parents=False)
         if marker is None:
             self.write_aside(MARKER, MARK)
 

@@ -21,6 +21,9 @@ _DRAFT: Final = "draft"
 class Storage(Protocol):
     """A directory with committed files, and a sibling with the rest. Names have no directories."""
 
+    can_replace: bool
+    """Whether readers of a file do not mind that it becomes longer meanwhile."""
+
     @property
     def label(self) -> str:
         """The directory as messages show it."""
@@ -77,6 +80,8 @@ class Storage(Protocol):
 
 class LocalStorage:
     """A directory of this machine. One process at a time holds the lock in its sibling."""
+
+    can_replace = True
 
     def __init__(self, path: Path) -> None:
         self._given = path

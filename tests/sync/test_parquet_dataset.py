@@ -83,6 +83,20 @@ async def test_a_large_last_file_is_left_alone(home, monkeypatch):
     assert len(files(home)) == 5
 
 
+async def test_a_file_that_grows_begins_as_it_was(home, monkeypatch):
+    monkeypatch.setattr(dataset, "SMALL_GROUPS", 4)
+    path, before = home / f"{A}.00001.parquet", b""
+    for total in range(2, 9, 2):
+        await sync_rows(ParquetDataset(home), total, (A,))
+        found = path.read_bytes()
+        assert found.startswith(before)
+        assert stored(home) == expected(total, (A,))
+        before = found
+    await sync_rows(ParquetDataset(home), 10, (A,))
+    assert path.read_bytes() == before  # it has enough row groups
+    assert stored(home) == expected(10, (A,))
+
+
 async def test_payloads_with_a_type_are_columns(home):
     await sync_rows(ParquetDataset(home), 3, make=lambda imodel, n: row(imodel, n, Files(n)))
     assert stored(home) == expected(3)

@@ -6,7 +6,7 @@ VENV := $(BIN)/pip
 DEMO := .venv/.demo
 READY := .venv/.ready
 
-.PHONY: demo test test-slow coverage mutation check docs format generate bench bench-full bench-distributed bench-export soak matrix browser test-browser test-dataframes test-remote test-distributed test-notebook notebook screenshot clean
+.PHONY: demo test test-slow coverage mutation check docs format generate bench bench-full bench-distributed bench-export soak soak-sync matrix browser test-browser test-dataframes test-remote test-distributed test-notebook notebook screenshot clean
 
 # What the command line needs, without the developers' tools: half a minute from a fresh checkout.
 demo: $(DEMO)
@@ -114,6 +114,10 @@ bench-distributed: $(READY)
 
 soak: $(READY)
 	$(BIN)/python benchmarks/soak.py --write
+
+# An hour of emulated life: pushes, late data, deletions, faults, and syncs that are killed.
+soak-sync: $(READY)
+	$(BIN)/python benchmarks/soak_sync.py
 
 # A million entries to a file of each format: rows a second, and memory at each tenth.
 bench-export: $(READY)

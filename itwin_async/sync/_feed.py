@@ -7,7 +7,14 @@ from typing import Any, Final, Generic, NoReturn, Self, TypeVar, overload
 
 from itwin_async import ExtendedData, ITwinSession
 from itwin_async._core.jitter import jitter
-from itwin_async._core.validation import check_count, check_seconds, check_text, check_type
+from itwin_async._core.validation import (
+    Id,
+    check_count,
+    check_id,
+    check_seconds,
+    check_text,
+    check_type,
+)
 from itwin_async.sync._checkpoint import normalize_id
 from itwin_async.sync._looks import Looks
 from itwin_async.sync._progress import Progress
@@ -65,8 +72,8 @@ class ChangeFeed(Generic[T]):
         self: "ChangeFeed[dict[str, Any]]",
         itwin: ITwinSession,
         *,
-        itwin_id: str | None = None,
-        imodel_ids: str | Iterable[str] = (),
+        itwin_id: Id | None = None,
+        imodel_ids: Id | Iterable[Id] = (),
         data_type: None = None,
         checkpoint: str | None = None,
         every: float | None = 60.0,
@@ -78,8 +85,8 @@ class ChangeFeed(Generic[T]):
         self,
         itwin: ITwinSession,
         *,
-        itwin_id: str | None = None,
-        imodel_ids: str | Iterable[str] = (),
+        itwin_id: Id | None = None,
+        imodel_ids: Id | Iterable[Id] = (),
         data_type: type[T],
         checkpoint: str | None = None,
         every: float | None = 60.0,
@@ -91,8 +98,8 @@ class ChangeFeed(Generic[T]):
         self: "ChangeFeed[Any]",
         itwin: ITwinSession,
         *,
-        itwin_id: str | None = None,
-        imodel_ids: str | Iterable[str] = (),
+        itwin_id: Id | None = None,
+        imodel_ids: Id | Iterable[Id] = (),
         data_type: Any,
         checkpoint: str | None = None,
         every: float | None = 60.0,
@@ -103,8 +110,8 @@ class ChangeFeed(Generic[T]):
         self,
         itwin: ITwinSession,
         *,
-        itwin_id: str | None = None,
-        imodel_ids: str | Iterable[str] = (),
+        itwin_id: Id | None = None,
+        imodel_ids: Id | Iterable[Id] = (),
         data_type: Any = None,
         checkpoint: str | None = None,
         every: float | None = 60.0,
@@ -156,13 +163,13 @@ class ChangeFeed(Generic[T]):
         """
         return self._progress.checkpoint
 
-    def notify(self, imodel_id: str) -> None:
+    def notify(self, imodel_id: Id) -> None:
         """Look at this iModel now, as when a webhook tells that something was pushed.
 
         Call it in the event loop. An iModel that is not known yet makes the feed look at the whole
         iTwin; one that belongs to another iTwin does no harm.
         """
-        check_text("imodel_id", imodel_id, optional=False)
+        check_id("imodel_id", imodel_id, optional=False)
         imodel_id = normalize_id(imodel_id)
         state = self._progress.state(imodel_id)
         if state is None or state.gone:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
-from itwin_async._core.validation import quote_segment
+from itwin_async._core.validation import Id, quote_segment
 from itwin_async.sync._checkpoint import normalize_id, scope_of
 
 
@@ -17,7 +17,7 @@ class Scope:
     imodel_ids: tuple[str, ...]
 
     @classmethod
-    def of(cls, itwin_id: str | None, imodel_ids: str | Iterable[str]) -> Self:
+    def of(cls, itwin_id: Id | None, imodel_ids: Id | Iterable[Id]) -> Self:
         """Exactly one of the two; `TypeError` or `ValueError` for the rest."""
         ids = (imodel_ids,) if isinstance(imodel_ids, str | UUID) else tuple(imodel_ids)
         if (itwin_id is None) == (not ids):

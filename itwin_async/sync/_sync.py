@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from itwin_async import ExtendedData, ITwinError, ITwinSession, PayloadError
 from itwin_async._core.listener import ProgressListener
-from itwin_async._core.validation import check_callback, check_count, check_seconds, check_type
+from itwin_async._core.validation import Id, check_callback, check_count, check_seconds, check_type
 from itwin_async.sync._list_state import ListState
 from itwin_async.sync._look import Step
 from itwin_async.sync._looks import Looks
@@ -54,8 +54,8 @@ async def sync_extended_data(
     itwin: ITwinSession,
     sink: Sink,
     *,
-    itwin_id: str | None = None,
-    imodel_ids: str | Iterable[str] = (),
+    itwin_id: Id | None = None,
+    imodel_ids: Id | Iterable[Id] = (),
     data_type: Any = None,
     look_back: int = 20,
     settle: float = 300.0,

@@ -236,6 +236,18 @@ async def test_one_id_may_be_a_str():
         assert (await one_pass(itwin, imodel_ids=first))[0] == there(emulator, [first])
 
 
+async def test_ids_may_be_uuids():
+    async with platform() as (emulator, itwin):
+        scope = await project(itwin)
+        imodels = await imodels_of(itwin, scope)
+        given, checkpoint = await one_pass(itwin, itwin_id=uuid.UUID(scope))
+        assert given == there(emulator, imodels)
+        assert (await one_pass(itwin, checkpoint, itwin_id=scope.upper()))[0] == []
+        first = uuid.UUID(imodels[0])
+        for ids in (first, [first]):
+            assert (await one_pass(itwin, imodel_ids=ids))[0] == there(emulator, imodels[:1])
+
+
 async def test_an_id_that_is_nowhere_is_left_out(caplog):
     async with platform() as (_, itwin):
         given, checkpoint = await one_pass(itwin, imodel_ids=str(uuid.UUID(int=7)))

@@ -1,6 +1,6 @@
 """Never run: what mypy and pyright, both strict, make of the public names."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, assert_type
@@ -43,6 +43,7 @@ from itwin_async import (
     merged,
     plain,
 )
+from itwin_async.sync import ChangeFeed, Row, Synced, sync_extended_data
 from itwin_async.webhooks import ChangesReady, WebhookEvent, verify
 
 
@@ -246,6 +247,26 @@ async def misused(itwin: ITwinSession, id: UUID, imodel: IModel) -> None:
     await itwin.imodels.get_imodel(imodel)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await itwin.imodels.get_imodel(id), IModel)
     await itwin.request("GET", "/x", query={"iTwinId": id})
+
+
+class Sink:
+    """A sink as a user writes one."""
+
+    async def __aenter__(self) -> None: ...
+    async def __aexit__(self, *error: object) -> None: ...
+    async def checkpoint(self) -> str | None: ...
+    async def write(self, rows: Sequence[Row], checkpoint: str) -> None: ...
+
+
+async def incremental(itwin: ITwinSession, id: UUID) -> None:
+    """A feed gives entries of its type, and a plain class is a sink."""
+    async with ChangeFeed(itwin, itwin_id=id, data_type=Files) as feed:
+        async for entry in feed:
+            assert_type(entry, ExtendedData[Files])
+        assert_type(feed.checkpoint, str)
+    async with ChangeFeed(itwin, imodel_ids=["a", id], every=None) as plain:
+        assert_type(await anext(plain), ExtendedData[dict[str, Any]])
+    assert_type(await sync_extended_data(itwin, Sink(), itwin_id="a"), Synced)
 
 
 async def errors(itwin: ITwinSession) -> None:

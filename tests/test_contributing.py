@@ -59,8 +59,8 @@ def insert(text, how, place, code):
 def copy(tmp_path: Path) -> Path:
     """The checkout without what git ignores."""
     directory = tmp_path / "copy"
-    ignored = shutil.ignore_patterns(".git", ".*cache", ".venv*", ".matrix", ".hypothesis", ".work", ".typescript",
-                                     "__pycache__", "_build", "dist")  # fmt: skip
+    ignored = shutil.ignore_patterns(".git", ".*cache", ".venv*", ".matrix", ".hypothesis", ".work",
+                                     ".typescript", "__pycache__", "_build", "dist")  # fmt: skip
     shutil.copytree(ROOT, directory, ignore=ignored)
     return directory
 

@@ -12,6 +12,7 @@ const extent = {
 };
 const created = (name, more = {}) =>
   manage.iModels.createEmpty({ iModelProperties: { iTwinId, name, ...more } });
+const changeset = (changesetIndex) => manage.changesets.getSingle({ iModelId, changesetIndex });
 
 const sections = {
   async lists() {
@@ -157,6 +158,122 @@ const sections = {
     assert.equal(downloaded.length, 4);
     const one = await author.changesets.downloadSingle({ iModelId, changesetIndex: 5, targetDirectoryPath });
     assert.equal(readFileSync(one.filePath).length, one.fileSize);
+  },
+  async namedVersions() {
+    const properties = { name: "Issued", description: "For review", changesetId: (await changeset(2)).id };
+    const version = await manage.namedVersions.create({ iModelId, namedVersionProperties: properties });
+    assert.deepEqual([version.changesetIndex, version.state], [2, "visible"]);
+    assert.equal((await version.getChangeset()).index, 2);
+    assert.ok((await version.getCreator()).displayName);
+    const baseline = await manage.namedVersions.create({ iModelId, namedVersionProperties: { name: "Begun" } });
+    assert.deepEqual([baseline.changesetIndex, baseline.changesetId], [0, null]);
+    const minimal = await all(manage.namedVersions.getMinimalList({ iModelId, urlParams: { $top: 1 } }));
+    const full = await all(manage.namedVersions.getRepresentationList({ iModelId }));
+    assert.deepEqual(minimal.map(({ id }) => id), full.map(({ id }) => id));
+    const state = "hidden";
+    const hidden = await manage.namedVersions.update({ iModelId, namedVersionId: version.id, namedVersionProperties: { state } });
+    assert.equal(hidden.state, state);
+    assert.equal((await manage.namedVersions.getSingle({ iModelId, namedVersionId: version.id })).state, state);
+    const again = await refusal(manage.namedVersions.create({ iModelId, namedVersionProperties: { ...properties, name: "Other" } }));
+    assert.equal(again.code, code.NamedVersionOnChangesetExists);
+    const odd = await refusal(manage.namedVersions.getSingle({ iModelId, namedVersionId: iTwinId }));
+    assert.equal(odd.code, code.NamedVersionNotFound);
+    assert.equal((await (await manage.changesets.getSingle({ iModelId, changesetIndex: 2 })).getNamedVersion()).id, version.id);
+  },
+
+  async groups() {
+    const group = await author.changesetGroups.create({ iModelId, changesetGroupProperties: { description: "Run 1" } });
+    assert.equal(group.state, "inProgress");
+    const changesetGroupId = group.id;
+    const listed = await all(manage.changesetGroups.getList({ iModelId }));
+    assert.ok(listed.some(({ id }) => id === group.id));
+    assert.ok((await group.getCreator()).displayName);
+    const completed = { state: "completed" };
+    await author.changesetGroups.update({ iModelId, changesetGroupId, changesetGroupProperties: completed });
+    assert.equal((await manage.changesetGroups.getSingle({ iModelId, changesetGroupId })).state, "completed");
+    const missing = await refusal(manage.changesetGroups.getSingle({ iModelId, changesetGroupId: iTwinId }));
+    assert.equal(missing.code, code.ChangesetGroupNotFound);
+  },
+
+  async checkpoints() {
+    const namedVersionProperties = { name: "Issued", changesetId: (await changeset(4)).id };
+    const version = await manage.namedVersions.create({ iModelId, namedVersionProperties });
+    const first = await manage.checkpoints.getSingle({ iModelId, namedVersionId: version.id });
+    assert.deepEqual([first.state, first.directoryAccessInfo], ["scheduled", null]);
+    const named = await manage.checkpoints.getSingle({ iModelId, namedVersionId: version.id });
+    assert.deepEqual([named.state, named.changesetIndex], ["successful", 4]);
+    assert.ok(named.directoryAccessInfo.azure.sasToken);
+    const preceding = await manage.checkpoints.getSingle({ iModelId, changesetIndex: 6 });
+    assert.equal(preceding.changesetIndex, 4);
+    assert.ok((await manage.checkpoints.getSingle({ iModelId })).state);
+    const again = await manage.checkpoints.updateNamedVersionCheckpoint({ iModelId, namedVersionId: version.id });
+    assert.ok(again.state);
+    const current = await (await manage.changesets.getSingle({ iModelId, changesetIndex: 6 })).getCurrentOrPrecedingCheckpoint();
+    assert.equal(current.changesetIndex, 4);
+  },
+
+  async briefcases() {
+    const acquired = await author.briefcases.acquire({ iModelId, briefcaseProperties: { deviceName: "desk" } });
+    const { briefcaseId } = acquired;
+    assert.equal(acquired.deviceName, "desk");
+    assert.ok((await acquired.getOwner()).displayName);
+    assert.ok((await acquired.getCheckpoint()).state);
+    const plain = await author.briefcases.acquire({ iModelId });
+    const minimal = await all(manage.briefcases.getMinimalList({ iModelId, urlParams: { $top: 1, ownerId: "me" } }));
+    const full = await all(manage.briefcases.getRepresentationList({ iModelId, urlParams: { ownerId: "me" } }));
+    assert.deepEqual(minimal.map(({ id }) => id), full.map(({ id }) => id));
+    assert.ok((await manage.briefcases.getSingle({ iModelId, briefcaseId })).fileSize > 0);
+    await manage.briefcases.release({ iModelId, briefcaseId });
+    await author.briefcases.release({ iModelId, briefcaseId: plain.briefcaseId });
+    const gone = await refusal(manage.briefcases.getSingle({ iModelId, briefcaseId }));
+    assert.equal(gone.code, code.BriefcaseNotFound);
+  },
+
+  async locks() {
+    const [mine, theirs] = [await author.briefcases.acquire({ iModelId }), await author.briefcases.acquire({ iModelId })];
+    const { briefcaseId } = mine;
+    const changesetId = (await changeset(8)).id;
+    const lockedObjects = [
+      { lockLevel: "exclusive", objectIds: ["0x1", "0x2"] },
+      { lockLevel: "shared", objectIds: ["0x3"] },
+    ];
+    const lock = await author.locks.update({ iModelId, briefcaseId, changesetId, lockedObjects });
+    assert.equal(lock.briefcaseId, briefcaseId);
+    assert.equal((await all(author.locks.getList({ iModelId, urlParams: { briefcaseId } }))).length, 1);
+    const shared = await all(manage.locks.getList({ iModelId, urlParams: { briefcaseId, lockLevel: "shared" } }));
+    assert.deepEqual(shared[0].lockedObjects, [{ lockLevel: "shared", objectIds: ["0x3"] }]);
+    const other = { iModelId, briefcaseId: theirs.briefcaseId, changesetId };
+    const conflict = await refusal(author.locks.update({ ...other, lockedObjects: [lockedObjects[0]] }));
+    assert.equal(conflict.code, code.ConflictWithAnotherUser);
+    assert.equal(conflict.conflictingLocks[0].objectId, "0x1");
+    while (!(await manage.locks.releaseLocksChunk({ iModelId, briefcaseId, changesetId })).isLastChunk);
+    assert.equal((await all(manage.locks.getList({ iModelId, urlParams: { briefcaseId } }))).length, 0);
+    const released = await all(manage.locks.getReleasedLockList({ iModelId, urlParams: { afterChangesetIndex: 7 } }));
+    assert.deepEqual(released.flatMap(({ objectIds }) => objectIds).sort(), ["0x1", "0x2", "0x3"]);
+  },
+
+  async pushes() {
+    const { briefcaseId } = await author.briefcases.acquire({ iModelId });
+    const group = await author.changesetGroups.create({ iModelId, changesetGroupProperties: { description: "Run" } });
+    const filePath = join(directory, "new.cs");
+    writeFileSync(filePath, Buffer.alloc(100_000, 9));
+    const last = await changeset(8);
+    const changesetProperties = {
+      id: "c".repeat(40), parentId: last.id, briefcaseId, filePath, groupId: group.id,
+      description: "Nine", containingChanges: 1,
+      synchronizationInfo: { taskId: iTwinId, changedFiles: ["a.dgn"] },
+    };
+    const pushed = await author.changesets.create({ iModelId, changesetProperties });
+    assert.deepEqual([pushed.index, pushed.state, pushed.groupId], [9, "fileUploaded", group.id]);
+    const targetDirectoryPath = join(directory, "pushed");
+    mkdirSync(targetDirectoryPath);
+    const found = await author.changesets.downloadSingle({ iModelId, changesetIndex: 9, targetDirectoryPath });
+    assert.deepEqual(readFileSync(found.filePath), readFileSync(filePath));
+    assert.deepEqual(found.synchronizationInfo.changedFiles, ["a.dgn"]);
+    const again = await refusal(author.changesets.create({ iModelId, changesetProperties }));
+    assert.equal(again.code, code.ChangesetExists);
+    const old = { ...changesetProperties, id: "d".repeat(40) };
+    assert.equal((await refusal(author.changesets.create({ iModelId, changesetProperties: old }))).code, code.NewerChangesExist);
   },
 };
 

@@ -35,6 +35,7 @@ MOST_MESSAGES: Final = 10_000  # whose ids are remembered
 MOST_LINES: Final = 1_000  # that wait for a page to take them
 MOST_CHECKPOINTS: Final = 1_000
 EVERY: Final = 60.0  # seconds between looks without a webhook
+AGAIN: Final = 5.0  # seconds after a look that failed
 HEARTBEAT: Final = 15.0  # seconds after which a page hears that there is nothing new
 _logger = logging.getLogger(__name__)
 
@@ -226,7 +227,7 @@ class LiveChanges:
                 return
             except ITwinError as error:  # the feed goes on where it was
                 _logger.warning("no files of %s for now: %s", watched.feed, error)
-                await anyio.sleep(EVERY)
+                await anyio.sleep(AGAIN)
 
 
 class Subscription:

@@ -281,10 +281,13 @@ async def test_a_lost_delivery_is_made_up_for_by_a_look_now_and_then(client, emu
 
 async def test_the_platform_may_fail_for_a_while(client, emulator, monkeypatch):
     monkeypatch.setattr(live_changes, "EVERY", 0.01)
+    monkeypatch.setattr(live_changes, "AGAIN", 0.01)
     async with events(client) as new:
-        emulator.faults.add("list_changesets", Status(403), times=5)
+        for operation in ("list_changesets", "list_extended_data", "get_imodel"):
+            emulator.faults.add(operation, Status(409), times=5)
         emulator.push_changeset(SUN_CITY, NEW)
-        assert (await anext(new))["index"] == 26
+        found = [await anext(new), await anext(new)]
+    assert {(line["kind"], line["index"]) for line in found} == {("pushed", 26), ("files", 26)}
 
 
 async def test_a_failure_behind_the_beginning_ends_the_stream(client, emulator):

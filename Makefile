@@ -6,11 +6,7 @@ VENV := $(BIN)/pip
 DEMO := .venv/.demo
 READY := .venv/.ready
 
-<<<<<<< HEAD
-.PHONY: demo test test-slow coverage mutation check docs format generate bench bench-full bench-distributed bench-export soak soak-sync matrix browser test-browser test-dataframes test-remote test-distributed test-notebook notebook screenshot clean
-=======
-.PHONY: demo test test-slow coverage mutation check docs format generate bench bench-full bench-distributed bench-export soak matrix browser test-browser test-dataframes test-distributed test-notebook notebook typescript test-typescript screenshot clean
->>>>>>> fb56adf (Try the official TypeScript clients against the emulator)
+.PHONY: demo test test-slow coverage mutation check docs format generate bench bench-full bench-distributed bench-export soak soak-sync matrix browser test-browser test-dataframes test-remote test-distributed test-notebook notebook typescript test-typescript screenshot clean
 
 # What the command line needs, without the developers' tools: half a minute from a fresh checkout.
 demo: $(DEMO)
@@ -74,12 +70,10 @@ test-dataframes: $(READY)
 	$(INSTALL) --group dataframes
 	$(BIN)/python -m pytest tests/dataframes
 
-<<<<<<< HEAD
 # Data sets on an S3 server, in a process of its own on this machine.
 test-remote: $(READY)
 	$(INSTALL) --group remote-tests --editable '.[remote]'
 	$(BIN)/python -m pytest tests/remote
-=======
 # Bentley's own TypeScript clients do everything that they have against the emulator.
 typescript: $(READY)
 	@command -v node >/dev/null && command -v npm >/dev/null \
@@ -90,7 +84,6 @@ typescript: $(READY)
 
 test-typescript: typescript
 	$(BIN)/python -m pytest tests/typescript
->>>>>>> fb56adf (Try the official TypeScript clients against the emulator)
 
 # In a kernel of its own; `make notebook` runs it and keeps what it shows, its picture for the docs too.
 test-notebook: $(READY)

@@ -6,7 +6,7 @@ VENV := $(BIN)/pip
 DEMO := .venv/.demo
 READY := .venv/.ready
 
-.PHONY: demo test test-slow coverage mutation check docs format generate bench bench-full bench-distributed bench-export soak soak-sync matrix browser test-browser test-dataframes test-remote test-distributed test-notebook notebook typescript test-typescript screenshot clean
+.PHONY: demo test test-slow coverage mutation check docs format generate bench bench-full bench-distributed bench-export soak soak-sync matrix browser test-browser test-dataframes test-dlt test-remote test-distributed test-notebook notebook typescript test-typescript screenshot clean
 
 # What the command line needs, without the developers' tools: half a minute from a fresh checkout.
 demo: $(DEMO)
@@ -69,6 +69,11 @@ test-distributed: $(READY)
 test-dataframes: $(READY)
 	$(INSTALL) --group dataframes
 	$(BIN)/python -m pytest tests/dataframes
+
+# The source for dlt, in processes of its own.
+test-dlt: $(READY)
+	$(INSTALL) --group dlt
+	$(BIN)/python -m pytest tests/dlt
 
 # Data sets on an S3 server, in a process of its own on this machine.
 test-remote: $(READY)

@@ -16,10 +16,13 @@ from itwin_async.cli._errors import (
     format_error,
     without_secrets,
 )
-from itwin_async.cli._options import IS_SWITCH, Flag
+from itwin_async.cli._options import DEFAULTS, IS_SWITCH, SHOWN, Flag, Options
 from itwin_async.cli._stdio import Stderr, Stdout, as_file, open_streams, print_error
 
-_EPILOGUE: Final = f"""Exit codes: 0 done, {FAILED} failed, {USAGE} wrong usage, 3 not found, \
+_EPILOGUE: Final = f"""Options of every command that sends requests: {", ".join(IS_SWITCH)}. \
+itwin-async options explains them.
+
+Exit codes: 0 done, {FAILED} failed, {USAGE} wrong usage, 3 not found, \
 4 not authorised or no credentials, 5 rate limited, {INCOMPLETE} done but for bad extended data, \
 130 Ctrl-C, 141 nobody read the output, 143 SIGTERM."""
 
@@ -46,7 +49,7 @@ for _name, _target, _help in (
         "List, show, export, sync or follow what is stored with changesets.",
     ),
     ("packages", "_discovery:packages", "List, show or run integration packages (EDFS)."),
-    ("itwins", "_discovery:itwins", "List iTwins."),
+    ("itwins", "_discovery:itwins", "List iTwins, or show one."),
     ("request", "_request:request", "Send any request to the platform, and print the JSON."),
 ):
     app.command(f"itwin_async.cli.{_target}", name=_name, help=_help)
@@ -69,9 +72,26 @@ def emulator(
         raise SystemExit(FAILED) from None
 
 
+@app.command(name="options")
+def common_options(
+    *,
+    options: Annotated[Options, Parameter(name="*", group=SHOWN)] = DEFAULTS,  # noqa: ARG001
+) -> None:
+    """Explain the options that every command takes.
+
+    Example: itwin-async options
+    """
+    from itwin_async.cli._screen import Screen  # noqa: PLC0415 - rich, for people only
+
+    app.help_print("options", console=Screen())
+
+
 @app.command
 def demo() -> int:
-    """Show the library at work on an emulated platform, throttled and faulty."""
+    """Show the library at work on an emulated platform, throttled and faulty.
+
+    Example: itwin-async demo
+    """
     from itwin_async.cli._demo import main  # noqa: PLC0415 - the emulator and rich
 
     return main()
@@ -80,6 +100,8 @@ def demo() -> int:
 @app.command
 def completion(shell: Literal["bash", "zsh", "fish"], /, *, install: Flag = False) -> None:
     """Print the completion script for a shell, or install it.
+
+    Example: itwin-async completion bash --install
 
     Args:
         shell: Which shell.

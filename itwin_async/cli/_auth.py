@@ -27,6 +27,8 @@ def login(
 ) -> None:
     """Sign in with a browser; other commands use this login from then on.
 
+    Example: itwin-async auth login --client-id native-abc123
+
     Args:
         no_browser: Print the address to open, and ask for the one the browser is sent to.
         redirect_uri: A loopback address that the client is registered with, once for each;
@@ -56,6 +58,8 @@ def login(
 def logout(*, options: Options = DEFAULTS) -> None:
     """Sign out: revoke the refresh token and delete it.
 
+    Example: itwin-async auth logout
+
     Args:
         options: See `Options`.
     """
@@ -72,6 +76,8 @@ def logout(*, options: Options = DEFAULTS) -> None:
 def whoami(*, options: Options = DEFAULTS) -> None:
     """Show who is signed in.
 
+    Example: itwin-async auth whoami
+
     Args:
         options: See `Options`.
     """
@@ -81,6 +87,9 @@ def whoami(*, options: Options = DEFAULTS) -> None:
 @app.command
 def token(*, options: Options = DEFAULTS) -> None:
     """Print an access token for curl and other tools; it lasts an hour.
+
+    Example: curl -H "Authorization: Bearer $(itwin-async auth token)"
+    https://api.bentley.com/users/me
 
     Args:
         options: See `Options`.

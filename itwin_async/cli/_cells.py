@@ -4,6 +4,8 @@ The query may be a signature.
 """
 
 import contextlib
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, cast
@@ -26,6 +28,19 @@ def list_row(
         f"{text[:_MAX_CELL]}…" if name in ONE_LINE_COLUMNS and len(text) > _MAX_CELL else text
         for name, text in zip(columns, texts, strict=True)
     ]
+
+
+def csv_line(values: Sequence[object]) -> bytes:
+    """A line of CSV: text as it is, lists and objects as JSON, nothing for None."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(map(_csv_cell, values))
+    return line.getvalue().encode()
+
+
+def _csv_cell(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def cell_text(value: object, encoding: str = "utf-8") -> str:

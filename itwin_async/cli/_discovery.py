@@ -1,11 +1,20 @@
 """``itwin-async itwins`` and ``itwin-async packages``."""
 
+from contextlib import aclosing
 from typing import Annotated, Final, Literal
 
 from cyclopts import App, Parameter
 
-from itwin_async import ITwinSession
-from itwin_async.cli._options import DEFAULTS, Count, Flag, Options, pairs
+from itwin_async import ITwin, ITwinSession, NotFoundError
+from itwin_async.cli._options import (
+    DEFAULTS,
+    LIST_DEFAULTS,
+    Count,
+    Flag,
+    ListOptions,
+    Options,
+    pairs,
+)
 from itwin_async.cli._output import show, show_list, write, write_json
 from itwin_async.cli._session import with_session
 
@@ -29,9 +38,11 @@ def list_itwins(
     representation: Flag = False,
     page_size: Count = None,
     limit: Count = None,
-    options: Options = DEFAULTS,
+    options: ListOptions = LIST_DEFAULTS,
 ) -> None:
     """List the iTwins you are a member of.
+
+    Example: itwin-async itwins list --sub-class Project --emulator
 
     Args:
         search: Part of the name, number or another text.
@@ -50,6 +61,7 @@ def list_itwins(
         limit: Most items to list.
         options: See `Options`.
     """
+    filters = (search, sub_class, status, number, display_name, parent, filter, scope)
     show_list(
         options,
         "iTwins",
@@ -69,12 +81,56 @@ def list_itwins(
             page_size=page_size,
         ),
         limit=limit,
+        empty=(
+            "No iTwins match."
+            if any(filters)
+            else "No iTwins: is this application or person a member of one?"
+        ),
     )
 
 
+@itwins.command(name="show")
+def show_itwin(
+    itwin: str | None = None, /, *, account: Flag = False, options: Options = DEFAULTS
+) -> None:
+    """Show an iTwin that you are a member of, or your primary account.
+
+    The platform lists iTwins, and has no request for one: the list is read until it is found.
+
+    Example: itwin-async itwins show dc914a84-e0c9-40e2-9d14-faf5ed84147f --emulator
+
+    Args:
+        itwin: Id of the iTwin; by default that of your primary account.
+        account: Show the account that the iTwin belongs to.
+        options: See `Options`.
+    """
+    if account and itwin is None:
+        raise ValueError("--account is for an iTwin: give its id")
+
+    async def get(session: ITwinSession) -> ITwin:
+        if itwin is None:
+            return await session.itwins.get_primary_account()
+        if account:
+            return await session.itwins.get_account(itwin)
+        pager = session.itwins.list_itwins(
+            include_inactive=True, representation=True, page_size=1_000
+        )
+        async with aclosing(aiter(pager)) as found:
+            async for each in found:
+                if each.id.lower() == itwin.lower():
+                    return each
+        raise NotFoundError(
+            f"no iTwin {itwin} among those that this application or person is a member of"
+        )
+
+    show(options, get)
+
+
 @packages.command(name="list")
-def list_packages(*, limit: Count = None, options: Options = DEFAULTS) -> None:
+def list_packages(*, limit: Count = None, options: ListOptions = LIST_DEFAULTS) -> None:
     """List the packages that your organization subscribed to.
+
+    Example: itwin-async packages list --emulator
 
     Args:
         limit: Most items to list.
@@ -82,13 +138,20 @@ def list_packages(*, limit: Count = None, options: Options = DEFAULTS) -> None:
     """
     columns = ("uniqueName", "name", "version", "projectStage")
     show_list(
-        options, "packages", columns, lambda session: session.packages.list_packages(), limit=limit
+        options,
+        "packages",
+        columns,
+        lambda session: session.packages.list_packages(),
+        limit=limit,
+        empty="No packages: has your organization subscribed to one?",
     )
 
 
 @packages.command(name="show")
 def show_package(name: str, /, *, options: Options = DEFAULTS) -> None:
     """Show one package, with an example of its input and of its output.
+
+    Example: itwin-async packages show SQL_CUSTOMERS_TABLE --emulator
 
     Args:
         name: Unique name of the package.
@@ -108,6 +171,9 @@ def execute(
     options: Options = DEFAULTS,
 ) -> None:
     """Run a package for an iTwin, and print its output.
+
+    Example: itwin-async packages execute SQL_CUSTOMERS_TABLE --itwin
+    dc914a84-e0c9-40e2-9d14-faf5ed84147f --variable CustomerID=ACME --emulator
 
     Args:
         name: Unique name of the package.

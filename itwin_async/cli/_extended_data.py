@@ -25,7 +25,7 @@ from itwin_async import (
 from itwin_async.cli._entries import EntryRow, entry_row
 from itwin_async.cli._errors import INCOMPLETE
 from itwin_async.cli._meter import CommandSession, Meter
-from itwin_async.cli._options import DEFAULTS, Count, Options
+from itwin_async.cli._options import DEFAULTS, LIST_DEFAULTS, Count, ListOptions, Options
 from itwin_async.cli._output import show_list, write_record
 from itwin_async.cli._progress import progress
 from itwin_async.cli._session import with_session
@@ -44,6 +44,8 @@ _Ids = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")
 @app.command
 def show(imodel: str, changeset: str, /, *, options: Options = DEFAULTS) -> int:
     """Show the extended data of one changeset.
+
+    Example: itwin-async extended-data show 5e19bee0-3aea-4355-a9f0-c6df9989ee7d 1 --emulator
 
     Args:
         imodel: Id of the iModel.
@@ -67,14 +69,19 @@ def list_extended_data(
     imodel: str,
     /,
     *,
+    after: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
     page_size: Count = None,
     limit: Count = None,
-    options: Options = DEFAULTS,
+    options: ListOptions = LIST_DEFAULTS,
 ) -> int:
     """List the extended data of an iModel's changesets. Bad payloads are left out.
 
+    Example: itwin-async extended-data list 5e19bee0-3aea-4355-a9f0-c6df9989ee7d --limit 5
+    --emulator
+
     Args:
         imodel: Id of the iModel.
+        after: List those of changesets with a higher index than this. The whole list is read.
         page_size: Items per page, at most 1,000.
         limit: Most items to list.
         options: See `Options`.
@@ -83,6 +90,8 @@ def list_extended_data(
 
     def row(entry: ExtendedData[msgspec.Raw]) -> EntryRow | None:
         nonlocal bad
+        if after is not None and entry.changeset_index <= after:
+            return None
         try:
             return entry_row(entry)
         except PayloadError as error:
@@ -98,6 +107,7 @@ def list_extended_data(
             imodel, msgspec.Raw, page_size=page_size
         ),
         limit=limit,
+        empty="No extended data: no application has stored any with these changesets.",
         row=row,
     )
     return INCOMPLETE if bad else 0
@@ -118,6 +128,9 @@ def export(
     options: Options = DEFAULTS,
 ) -> int:
     """Export extended data to one file. Stopped at any moment, it goes on when run again.
+
+    Example: itwin-async extended-data export --imodel 5e19bee0-3aea-4355-a9f0-c6df9989ee7d
+    --output changes.jsonl --emulator
 
     Args:
         imodel: Ids of iModels.

@@ -9,7 +9,7 @@ from cyclopts.validators import Number
 
 from itwin_async import DownloadedVersion
 from itwin_async.cli._meter import CommandSession, Meter
-from itwin_async.cli._options import DEFAULTS, Count, Flag, Options
+from itwin_async.cli._options import DEFAULTS, LIST_DEFAULTS, Count, Flag, ListOptions, Options
 from itwin_async.cli._output import show, show_list, write_record
 from itwin_async.cli._progress import progress
 from itwin_async.cli._session import with_session
@@ -27,9 +27,11 @@ def list_extensions(
     studio: Flag = False,
     page_size: Count = None,
     limit: Count = None,
-    options: Options = DEFAULTS,
+    options: ListOptions = LIST_DEFAULTS,
 ) -> None:
     """List public extensions, or the private ones of an account.
+
+    Example: itwin-async extensions list --search viewer --emulator
 
     Args:
         itwin: Id of the account (an iTwin) whose private extensions to list.
@@ -47,6 +49,7 @@ def list_extensions(
             itwin_id=itwin, search=search, is_itwin_studio_app=studio or None, page_size=page_size
         ),
         limit=limit,
+        empty="No extensions match." if search or itwin or studio else "No extensions.",
     )
 
 
@@ -58,9 +61,11 @@ def versions(
     include_deprecated: Flag = False,
     page_size: Count = None,
     limit: Count = None,
-    options: Options = DEFAULTS,
+    options: ListOptions = LIST_DEFAULTS,
 ) -> None:
     """List the versions of an extension.
+
+    Example: itwin-async extensions versions 41d94bd4-46b8-48e9-a29a-7c7704a7e662 --emulator
 
     Args:
         extension: Id of the extension.
@@ -77,12 +82,15 @@ def versions(
             extension, include_deprecated=include_deprecated, page_size=page_size
         ),
         limit=limit,
+        empty="No versions of this extension.",
     )
 
 
 @app.command(name="show")
 def show_version(extension: str, number: str, /, *, options: Options = DEFAULTS) -> None:
     """Show one version of an extension, with its files. The JSON holds their signed URLs.
+
+    Example: itwin-async extensions show 41d94bd4-46b8-48e9-a29a-7c7704a7e662 2.0.0 --emulator
 
     Args:
         extension: Id of the extension.
@@ -97,6 +105,9 @@ def create(
     name: str, /, *, itwin: str, description: str | None = None, options: Options = DEFAULTS
 ) -> None:
     """Create a private extension.
+
+    Example: itwin-async extensions create mine --itwin 76c1102e-4f33-4dfa-ad93-bcd9ab717977
+    --emulator
 
     Args:
         name: Its name.
@@ -113,6 +124,8 @@ def create(
 @app.command
 def delete(extension: str, /, *, yes: Flag = False, options: Options = DEFAULTS) -> None:
     """Delete an extension with all its versions and their files, after asking.
+
+    Example: itwin-async extensions delete 41d94bd4-46b8-48e9-a29a-7c7704a7e662 --yes --emulator
 
     Args:
         extension: Id of the extension.
@@ -142,6 +155,9 @@ def download(
     options: Options = DEFAULTS,
 ) -> None:
     """Download the files of a version: all of them or none.
+
+    Example: itwin-async extensions download 41d94bd4-46b8-48e9-a29a-7c7704a7e662 2.0.0 files
+    --emulator
 
     Args:
         extension: Id of the extension.

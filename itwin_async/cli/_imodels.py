@@ -8,7 +8,15 @@ from cyclopts.validators import Number
 
 from itwin_async import DownloadedChangesets
 from itwin_async.cli._meter import CommandSession, Meter
-from itwin_async.cli._options import AT_LEAST_ONE, DEFAULTS, Count, Flag, Options
+from itwin_async.cli._options import (
+    AT_LEAST_ONE,
+    DEFAULTS,
+    LIST_DEFAULTS,
+    Count,
+    Flag,
+    ListOptions,
+    Options,
+)
 from itwin_async.cli._output import show, show_list, write_record
 from itwin_async.cli._progress import progress
 from itwin_async.cli._session import with_session
@@ -31,9 +39,11 @@ def list_imodels(
     representation: Flag = False,
     page_size: Count = None,
     limit: Count = None,
-    options: Options = DEFAULTS,
+    options: ListOptions = LIST_DEFAULTS,
 ) -> None:
     """List the iModels of an iTwin.
+
+    Example: itwin-async imodels list dc914a84-e0c9-40e2-9d14-faf5ed84147f --emulator
 
     Args:
         itwin: Id of the iTwin.
@@ -60,12 +70,19 @@ def list_imodels(
             page_size=page_size,
         ),
         limit=limit,
+        empty=(
+            "No iModels match."
+            if search or name or state
+            else "No iModels: has the iTwin any, and may this application or person see them?"
+        ),
     )
 
 
 @imodels.command(name="show")
 def show_imodel(imodel: str, /, *, options: Options = DEFAULTS) -> None:
     """Show one iModel.
+
+    Example: itwin-async imodels show 5e19bee0-3aea-4355-a9f0-c6df9989ee7d --emulator
 
     Args:
         imodel: Id of the iModel.
@@ -85,9 +102,11 @@ def list_changesets(
     representation: Flag = False,
     page_size: Count = None,
     limit: Count = None,
-    options: Options = DEFAULTS,
+    options: ListOptions = LIST_DEFAULTS,
 ) -> None:
     """List the changesets of an iModel.
+
+    Example: itwin-async changesets list 5e19bee0-3aea-4355-a9f0-c6df9989ee7d --after 10 --emulator
 
     Args:
         imodel: Id of the iModel.
@@ -112,12 +131,19 @@ def list_changesets(
             page_size=page_size,
         ),
         limit=limit,
+        empty=(
+            "No changesets in these bounds."
+            if after or last is not None
+            else "No changesets: nothing was pushed to this iModel yet."
+        ),
     )
 
 
 @changesets.command(name="show")
 def show_changeset(imodel: str, changeset: str, /, *, options: Options = DEFAULTS) -> None:
     """Show one changeset. The JSON holds its signed URL.
+
+    Example: itwin-async changesets show 5e19bee0-3aea-4355-a9f0-c6df9989ee7d 256 --emulator
 
     Args:
         imodel: Id of the iModel.
@@ -141,6 +167,9 @@ def download(
     """Download the files of changesets, as ID.cs; those that are there are not fetched again.
 
     Stopped or killed at any moment, the same command goes on where it was.
+
+    Example: itwin-async changesets download 5e19bee0-3aea-4355-a9f0-c6df9989ee7d changesets
+    --last 20 --emulator
 
     Args:
         imodel: Id of the iModel.

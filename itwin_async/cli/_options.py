@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
@@ -14,7 +14,8 @@ from itwin_async.cli._credentials import from_environment, prompt_secret, read_s
 from itwin_async.cli._errors import CredentialsError
 from itwin_async.cli._login import RUN_LOGIN, Login, find_login
 
-_GROUP: Final = Group("Common options", sort_key=10)
+_GROUP: Final = Group("Common options", show=False)  # `itwin-async options` explains them
+SHOWN: Final = Group("Common options")
 AT_LEAST_ONE: Final = Parameter(validator=Number(gte=1))
 Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 Count: TypeAlias = Annotated[int | None, AT_LEAST_ONE]
@@ -121,7 +122,29 @@ class Options:
         return login if login.is_stored else None
 
 
+@Parameter(name="*", group=_GROUP)
+@dataclass(frozen=True, kw_only=True)
+class ListOptions(Options):
+    """The options of a command that prints a list.
+
+    Attributes:
+        output: Print a table, JSON lines or CSV; by default a table on a terminal, else JSON lines.
+    """
+
+    output: Annotated[
+        Literal["table", "jsonl", "csv"] | None, Parameter(group="Parameters", show_default=False)
+    ] = None
+
+    @property
+    def list_format(self) -> Literal["table", "jsonl", "csv"]:
+        """What to print of a list."""
+        if self.output is not None and self.json:
+            raise ValueError("give one of --output and --json")
+        return self.output or ("jsonl" if self.for_programs else "table")
+
+
 DEFAULTS: Final = Options()
+LIST_DEFAULTS: Final = ListOptions()
 IS_SWITCH: Final = {
     f"--{option.name.replace('_', '-')}": isinstance(option.default, bool)
     for option in fields(Options)

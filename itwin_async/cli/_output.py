@@ -10,14 +10,14 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from itwin_async import ITwinSession, Pager
+from itwin_async import ITwinSession, Pager, plain
 from itwin_async._files.atomic import sync_file
-from itwin_async.cli._cells import list_row
+from itwin_async.cli._cells import csv_line, list_row
 from itwin_async.cli._meter import CommandSession, Meter
-from itwin_async.cli._options import Options
+from itwin_async.cli._options import ListOptions, Options
 from itwin_async.cli._progress import progress
 from itwin_async.cli._session import with_session
-from itwin_async.cli._stdio import Stdout
+from itwin_async.cli._stdio import Stderr, Stdout
 from itwin_async.cli._text import escaped, path_text
 
 T = TypeVar("T")
@@ -111,43 +111,80 @@ def _unchanged(item: object) -> object:
 
 
 def show_list(
-    options: Options,
+    options: ListOptions,
     title: str,
     columns: Sequence[str],
     get: Callable[[ITwinSession], Pager[T]],
     *,
     limit: int | None,
+    empty: str,
     row: Callable[[T], object] = _unchanged,
 ) -> None:
     """Write a list: each item as a line as it arrives, or one table of ``columns``.
 
     ``row`` turns an item into the record to show; None leaves it out, also of the ``limit``.
+    ``empty`` says to people that there are none, and why that may be.
     """
-    for_programs = options.for_programs
+    output = options.list_format
     rows = list[list[str]]()
     encoding = Stdout().encoding
+    csv = _CsvLines(columns)
 
-    async def work(itwin: CommandSession) -> None:
+    async def work(itwin: CommandSession) -> int:
         meter = Meter("items")
-        with progress(itwin, title, meter, prints_lines=for_programs):
+        with progress(itwin, title, meter, prints_lines=output != "table"):
             async with aclosing(aiter(get(itwin))) as items:
                 async for item in items:
                     record = row(item)
                     if record is None:
                         continue
-                    if for_programs:
+                    if output == "jsonl":
                         write_line(record)
+                    elif output == "csv":
+                        csv.write(record)
                     else:
                         rows.append(list_row(columns, _fields(record, datetime), encoding))
                     meter.count += 1
                     if meter.count == limit:
                         break
+        return meter.count
 
-    with_session(options, work)
-    if not for_programs:
+    count = with_session(options, work)
+    if output == "csv" and not count:
+        csv.write_header()
+    if output == "table" and count:
         from itwin_async.cli._screen import print_list  # noqa: PLC0415 - rich, for people only
 
-        print_list(title, columns, rows)
+        print_list(columns, rows)
+    elif output == "table":
+        Stdout().write(f"{empty}\n")
+    elif not count and Stderr().isatty():
+        Stderr().write(f"{empty}\n")
+
+
+class _CsvLines:
+    """A table in CSV: the ``columns`` of a list come first, then the other fields of its items."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._columns = list(columns)
+        self._is_begun = False
+
+    def write(self, record: object) -> None:
+        """Write an item, and before the first one the header."""
+        try:
+            fields: Mapping[str, object] = plain(record)
+        except TypeError:  # no record of the platform's
+            fields = _fields(record)
+        if not self._is_begun:
+            names = [name for name in fields if name != "_links" and name not in self._columns]
+            self._columns += names
+            self.write_header()
+        write(csv_line([fields.get(name) for name in self._columns]))
+
+    def write_header(self) -> None:
+        """Write the names of the columns."""
+        self._is_begun = True
+        write(csv_line(self._columns))
 
 
 def _fields(record: object, *kept: type) -> Mapping[str, object]:

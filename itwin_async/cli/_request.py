@@ -34,6 +34,8 @@ def request(
 ) -> None:
     """Send any request to the platform, with its token, limits and retries; print the JSON.
 
+    Example: itwin-async request GET /itwins/myprimaryaccount --emulator
+
     Args:
         method: GET, POST, PUT, PATCH, DELETE or HEAD.
         path: Its path, such as /itwins/myprimaryaccount.

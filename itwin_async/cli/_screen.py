@@ -34,7 +34,7 @@ def print_record(fields: Mapping[str, object]) -> None:
     screen.print(record_table(fields, screen.width, screen.encoding))
 
 
-def print_list(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table, or that it would be empty."""
+def print_list(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table."""
     screen = Screen()
-    screen.print(list_table(columns, rows, screen.width) if rows else f"No {title}.")
+    screen.print(list_table(columns, rows, screen.width))

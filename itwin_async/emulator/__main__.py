@@ -3,10 +3,11 @@
 import argparse
 import asyncio
 import os
+import shlex
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from itwin_async.emulator._emulator import Emulator
@@ -42,8 +43,19 @@ class _Parser(argparse.ArgumentParser):
         (file or sys.stdout).write(self.format_help())
 
 
-async def _serve(emulator: Emulator) -> str | None:
-    """Serve until a signal; give the reason where it cannot listen."""
+def _line(name: str, value: str) -> str:
+    return f"{name}={value}\n"
+
+
+def _export_line(name: str, value: str) -> str:
+    return f"export {name}={shlex.quote(value)}\n"
+
+
+async def _serve(emulator: Emulator, line: Callable[[str, str], str]) -> str | None:
+    """Serve until a signal; give the reason where it cannot listen.
+
+    ``line`` makes one of a variable's name and value.
+    """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     if threading.current_thread() is threading.main_thread():
@@ -58,7 +70,7 @@ async def _serve(emulator: Emulator) -> str | None:
         code = error.errno or 0
         return os.strerror(code) if code > 0 else error.strerror or str(error)
     try:
-        sys.stdout.writelines(f"{name}={value}\n" for name, value in emulator.environment.items())
+        sys.stdout.writelines(line(name, value) for name, value in emulator.environment.items())
         sys.stdout.flush()
         await stopped.wait()
     finally:
@@ -77,7 +89,11 @@ def main(
         prog=prog,
         usage="%(prog)s [options]",
         description="An iTwin Platform of your own, on loopback.",
+        epilog="Example: %(prog)s --port 8080 --push-every 5",
         argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "--export", action="store_true", help="print lines of a shell: export NAME=VALUE"
     )
     parser.add_argument("--host", help="address to listen on")
     parser.add_argument(
@@ -101,6 +117,7 @@ def main(
     for name, (kind, text) in _OPTIONS.items():
         parser.add_argument(f"--{name}", type=kind, help=text)
     options = vars(parser.parse_args(arguments))
+    line = _export_line if options.pop("export", False) else _line
     try:
         emulator = Emulator(record=False, **options)
     except ValueError as error:
@@ -108,7 +125,7 @@ def main(
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            reason = runner.run(_serve(emulator))
+            reason = runner.run(_serve(emulator, line))
     finally:  # the loop leaves the default ones behind
         for number, handler in handlers.items():
             if handler is not None and signal.getsignal(number) is not handler:

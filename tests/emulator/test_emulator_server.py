@@ -232,6 +232,23 @@ async def test_its_environment_is_what_a_session_and_another_process_read(monkey
         assert emulator.environment.items() <= json.loads(out).items()
 
 
+async def test_its_variables_for_a_shell():
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "itwin_async.emulator", "--export"), stdout=asyncio.subprocess.PIPE
+    )
+    first = await process.stdout.readline()
+    process.terminate()
+    rest, _ = await asyncio.wait_for(process.communicate(), 10)
+    lines = (first + rest).decode()
+    assert all(line.startswith("export ITWIN_") for line in lines.splitlines())
+    shell = await asyncio.create_subprocess_exec(
+        *("sh", "-c", f'{lines}\nsh -c "echo \\$ITWIN_CLIENT_SECRET"'),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await shell.communicate()
+    assert out.decode().strip() == SERVICE_CLIENT_SECRET
+
+
 async def run_alone(*arguments):
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", "error", "-m", "itwin_async.emulator", *arguments),

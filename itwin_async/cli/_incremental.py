@@ -31,7 +31,7 @@ from itwin_async._aio.threads import in_thread
 from itwin_async._core.redaction import unsigned
 from itwin_async.cli._entries import entry_row
 from itwin_async.cli._errors import INCOMPLETE, format_error
-from itwin_async.cli._meter import Meter
+from itwin_async.cli._meter import CommandSession, Meter
 from itwin_async.cli._options import AT_LEAST_ONE, DEFAULTS, Flag, Options
 from itwin_async.cli._output import write_file, write_line, write_record
 from itwin_async.cli._progress import progress
@@ -83,6 +83,9 @@ def sync(
     Stopped at any moment, it goes on when run again, and each entry is stored once. Unchanged
     iModels cost nothing but their share of a list.
 
+    Example: itwin-async extended-data sync changes --imodel
+    5e19bee0-3aea-4355-a9f0-c6df9989ee7d --emulator
+
     Args:
         target: The directory, or a URL such as s3://bucket/changes.
         itwin: Id of the iTwin, all of whose iModels are synced.
@@ -96,7 +99,7 @@ def sync(
     _check_scope(itwin, imodel)
     bad = 0
 
-    async def once(session: ITwinSession) -> Synced:
+    async def once(session: CommandSession) -> Synced:
         meter = Meter("rows", parts="iModels")
 
         def update(now: SyncProgress) -> None:
@@ -115,7 +118,7 @@ def sync(
                 on_progress=update,
             )
 
-    async def work(session: ITwinSession) -> None:
+    async def work(session: CommandSession) -> None:
         nonlocal bad
         first = True
         while True:
@@ -160,6 +163,9 @@ def follow(
 
     It begins with what is there. With --checkpoint it goes on where it was stopped; killed
     outright, it prints at most the lines of the last second again.
+
+    Example: itwin-async extended-data follow --imodel
+    5e19bee0-3aea-4355-a9f0-c6df9989ee7d --once --emulator
 
     Args:
         itwin: Id of the iTwin, all of whose iModels are followed.

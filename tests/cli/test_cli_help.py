@@ -10,6 +10,7 @@ from itwin_async.cli import main
 from itwin_async.cli._app import app
 from itwin_async.cli._options import IS_SWITCH
 
+SLOW = {"extended-data export", "extended-data follow", "extended-data sync"}
 NO_DOCSTRING = {"emulator"}  # its help is argparse's
 
 
@@ -44,7 +45,7 @@ def test_every_command_has_an_example_of_itself():
     "name",
     [
         # The emulator of the command is as slow as the platform.
-        pytest.param(name, marks=pytest.mark.slow) if name == "extended-data export" else name
+        pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
         for name, example in EXAMPLES.items()
         if "--emulator" in example
     ],

@@ -90,7 +90,14 @@ EMPTY = {
 }
 
 
-@pytest.mark.parametrize("arguments", EMPTY)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        # The whole list is read, from an emulator as slow as the platform.
+        pytest.param(each, marks=pytest.mark.slow) if each[0] == "extended-data" else each
+        for each in EMPTY
+    ],
+)
 def test_an_empty_list_says_what_may_be_wrong(arguments, capsysbinary):
     assert printed(capsysbinary, *arguments, "--output", "table") == f"{EMPTY[arguments]}\n"
     assert printed(capsysbinary, *arguments) == ""

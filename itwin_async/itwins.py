@@ -25,6 +25,7 @@ _MAX_PAGE_SIZE: Final = 1_000
 # The platform ends a list silently at 1,000 iTwins unless it is asked for more, and always here.
 _MAX_ITWINS: Final = 10_000
 _logger = logging.getLogger("itwin_async")
+ITwinStatus: TypeAlias = Literal["Active", "Inactive", "Trial"]
 QueryScope: TypeAlias = Literal["memberOfItwin", "all", "OrganizationAdmin"]
 _SCOPES: Final[tuple[str, ...]] = get_args(QueryScope)
 
@@ -101,7 +102,7 @@ class ITwins(OperationGroup):
         *,
         sub_class: str | None = None,
         search: str | None = None,
-        status: str | None = None,
+        status: ITwinStatus | None = None,
         type: str | None = None,
         number: str | None = None,
         display_name: str | None = None,

@@ -27,7 +27,7 @@ def list_itwins(
     *,
     search: str | None = None,
     sub_class: str | None = None,
-    status: str | None = None,
+    status: Literal["Active", "Inactive", "Trial"] | None = None,
     number: str | None = None,
     display_name: str | None = None,
     parent: str | None = None,
@@ -48,7 +48,7 @@ def list_itwins(
         search: Part of the name, number or another text.
         sub_class: Account, Asset, Project, Portfolio, Program or WorkPackage; several joined by
             commas.
-        status: Active, Inactive or Trial.
+        status: Their status.
         number: Exact number.
         display_name: Exact name.
         parent: Id of the parent iTwin.

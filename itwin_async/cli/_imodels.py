@@ -1,7 +1,7 @@
 """``itwin-async imodels`` and ``itwin-async changesets``."""
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
@@ -65,7 +65,7 @@ def list_imodels(
             search=search,
             name=name,
             state=state,
-            order_by=order_by,
+            order_by=cast("Any", order_by),  # the platform says what it may be
             representation=representation,
             page_size=page_size,
         ),

@@ -194,7 +194,7 @@ def follow(
             settle=settle,
         )
 
-    async def work(session: ITwinSession) -> None:
+    async def work(session: CommandSession) -> None:
         nonlocal bad, start
         if new and not start:
             async with feed(session, None, once=True) as old:

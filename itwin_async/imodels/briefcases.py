@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from types import NoneType
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -15,6 +15,10 @@ from itwin_async._pagination.pager import Pager
 from itwin_async.imodels.changesets import Application
 from itwin_async.imodels.imodels import LONGEST_TEXT
 from itwin_async.imodels.lists import check_page_size, prefer
+
+BriefcaseOrder: TypeAlias = Literal[
+    "acquiredDateTime", "acquiredDateTime asc", "acquiredDateTime desc"
+]
 
 
 class BriefcaseLinks(Record, frozen=True, kw_only=True):
@@ -81,7 +85,7 @@ class BriefcaseOperations(OperationGroup):
         imodel_id: Id,
         *,
         owner_id: Id | None = None,
-        order_by: str | None = None,
+        order_by: BriefcaseOrder | None = None,
         representation: bool = False,
         page_size: int | None = None,
     ) -> Pager[Briefcase]:

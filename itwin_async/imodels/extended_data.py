@@ -1,6 +1,7 @@
 """Extended data of an iModel's changesets."""
 
 import base64
+from types import UnionType
 from typing import Any, Final, TypeVar, overload
 
 from itwin_async._core.operation import Operation
@@ -63,7 +64,7 @@ class ExtendedDataOperations(OperationGroup):
     ) -> Pager[ExtendedData[T]]: ...
     @overload
     def list_extended_data(
-        self, imodel_id: Id, data_type: Any, *, skip: int = 0, page_size: int | None = None
+        self, imodel_id: Id, data_type: UnionType, *, skip: int = 0, page_size: int | None = None
     ) -> Pager[ExtendedData[Any]]: ...
     def list_extended_data(
         self, imodel_id: Id, data_type: Any = None, *, skip: int = 0, page_size: int | None = None
@@ -108,7 +109,7 @@ class ExtendedDataOperations(OperationGroup):
     ) -> ExtendedData[T]: ...
     @overload
     async def get_extended_data(
-        self, imodel_id: Id, changeset: str | int, data_type: Any
+        self, imodel_id: Id, changeset: str | int, data_type: UnionType
     ) -> ExtendedData[Any]: ...
     async def get_extended_data(
         self, imodel_id: Id, changeset: str | int, data_type: Any = None

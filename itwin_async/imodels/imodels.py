@@ -1,8 +1,9 @@
 """iModels of an iTwin."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from types import NoneType
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -12,9 +13,14 @@ from itwin_async._core.validation import Id, check_text, check_type, quote_segme
 from itwin_async._pagination.operation_group import OperationGroup
 from itwin_async._pagination.page_types import LinkedPage
 from itwin_async._pagination.pager import Pager
-from itwin_async.imodels.lists import check_page_size, prefer
+from itwin_async.imodels.lists import check_page_size, joined_order, prefer
 
 LONGEST_TEXT: Final = 255  # characters of a name or a description
+IModelState: TypeAlias = Literal["initialized", "notInitialized"]
+IModelOrder: TypeAlias = Literal[
+    "name", "name asc", "name desc", "createdDateTime", "createdDateTime asc",
+    "createdDateTime desc",
+]  # fmt: skip
 _Rings: TypeAlias = tuple[tuple[tuple[float, float], ...], ...]
 
 
@@ -128,8 +134,8 @@ class IModelOperations(OperationGroup):
         *,
         search: str | None = None,
         name: str | None = None,
-        state: str | None = None,
-        order_by: str | None = None,
+        state: IModelState | None = None,
+        order_by: IModelOrder | Sequence[IModelOrder] | None = None,
         representation: bool = False,
         page_size: int | None = None,
     ) -> Pager[IModel]:
@@ -137,8 +143,9 @@ class IModelOperations(OperationGroup):
 
         ``search`` looks in names and descriptions, ``name`` is the whole name, ``state`` is
         ``initialized`` or ``notInitialized``, ``order_by`` such as ``name asc`` or
-        ``createdDateTime desc``. ``representation`` asks for all fields. ``page_size`` is 100 by
-        default and at most 1,000. Iterating raises `NotFoundError` for an unknown iTwin.
+        ``createdDateTime desc``, or several of them. ``representation`` asks for all fields.
+        ``page_size`` is 100 by default and at most 1,000. Iterating raises `NotFoundError` for an
+        unknown iTwin.
         Platform page: https://developer.bentley.com/apis/imodels-v2/operations/get-itwin-imodels/
 
         Example::
@@ -147,8 +154,7 @@ class IModelOperations(OperationGroup):
                 print(imodel.id, imodel.display_name)
         """
         quote_segment("itwin_id", itwin_id)
-        texts = {"search": search, "name": name, "state": state, "order_by": order_by}
-        for argument, value in texts.items():
+        for argument, value in {"search": search, "name": name, "state": state}.items():
             check_text(argument, value)
         check_page_size(page_size)
         request = LIST_IMODELS.request(
@@ -157,7 +163,7 @@ class IModelOperations(OperationGroup):
                 "$search": search,
                 "name": name,
                 "state": state,
-                "$orderBy": order_by,
+                "$orderBy": joined_order(order_by),
                 "$top": page_size,
             },
             headers=prefer(representation),

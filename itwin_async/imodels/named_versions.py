@@ -16,6 +16,10 @@ from itwin_async.imodels.imodels import LONGEST_TEXT
 from itwin_async.imodels.lists import check_page_size, prefer
 
 NamedVersionState: TypeAlias = Literal["visible", "hidden"]
+NamedVersionOrder: TypeAlias = Literal[
+    "changesetIndex", "changesetIndex asc", "changesetIndex desc", "createdDateTime",
+    "createdDateTime asc", "createdDateTime desc",
+]  # fmt: skip
 _STATES: Final[tuple[str, ...]] = get_args(NamedVersionState)
 
 
@@ -86,7 +90,7 @@ class NamedVersionOperations(OperationGroup):
         search: str | None = None,
         name: str | None = None,
         state: NamedVersionState | None = None,
-        order_by: str | None = None,
+        order_by: NamedVersionOrder | None = None,
         representation: bool = False,
         page_size: int | None = None,
     ) -> Pager[NamedVersion]:

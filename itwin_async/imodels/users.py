@@ -1,7 +1,7 @@
 """Who works with an iModel, and what the caller may do with it."""
 
 from datetime import datetime
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -12,6 +12,10 @@ from itwin_async._pagination.operation_group import OperationGroup
 from itwin_async._pagination.page_types import LinkedPage
 from itwin_async._pagination.pager import Pager
 from itwin_async.imodels.lists import check_page_size, prefer
+
+UserOrder: TypeAlias = Literal[
+    "givenName", "givenName asc", "givenName desc", "surname", "surname asc", "surname desc"
+]
 
 
 class UserApplication(Record, frozen=True, kw_only=True):
@@ -100,7 +104,7 @@ class UserOperations(OperationGroup):
         self,
         imodel_id: Id,
         *,
-        order_by: str | None = None,
+        order_by: UserOrder | None = None,
         representation: bool = False,
         page_size: int | None = None,
     ) -> Pager[IModelUser]:

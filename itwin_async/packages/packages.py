@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from types import UnionType
 from typing import Any, ClassVar, Final, Literal, TypeVar, overload
 
 import msgspec
@@ -229,7 +230,7 @@ class PackageOperations(OperationGroup):
         itwin_id: Id,
         unique_name: str,
         entity_set: str,
-        row_type: Any,
+        row_type: UnionType,
         *,
         select: str | None = None,
         filter: str | None = None,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from types import TracebackType
+from types import TracebackType, UnionType
 from typing import Any, Final, Generic, NoReturn, Self, TypeVar, overload
 
 from itwin_async import ExtendedData, ITwinSession
@@ -100,7 +100,7 @@ class ChangeFeed(Generic[T]):
         *,
         itwin_id: Id | None = None,
         imodel_ids: Id | Iterable[Id] = (),
-        data_type: Any,
+        data_type: UnionType,
         checkpoint: str | None = None,
         every: float | None = 60.0,
         look_back: int = 20,

@@ -174,3 +174,24 @@ async def test_create_extended_data_with_outcome_unknown_says_that_it_may_have_b
     assert emulator.count("create_extended_data") == 1
     copy = pickle.loads(pickle.dumps(caught.value))
     assert str(copy) == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("order", "sent"),
+    [
+        ("name desc", "name desc"),
+        (("name", "createdDateTime desc"), "name,createdDateTime desc"),
+        (["name"], "name"),
+        ((), None),
+        (None, None),
+    ],
+)
+async def test_list_imodels_takes_one_order_or_several(itwin, emulator, order, sent):
+    await first(itwin.imodels.list_imodels(ITWIN, order_by=order))
+    assert emulator.requests[-1].query.get("$orderBy") == sent
+
+
+@pytest.mark.parametrize("order", [5, [5], [""], {"name": 1}])
+def test_an_order_that_is_no_text_is_refused(itwin, order):
+    with pytest.raises((TypeError, ValueError), match=r"^order_by must "):
+        itwin.imodels.list_imodels(ITWIN, order_by=order)

@@ -245,6 +245,12 @@ async def misused(itwin: ITwinSession, id: UUID, imodel: IModel) -> None:
     async with pager:  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues, reportAttributeAccessIssue]
         pass
     await itwin.imodels.get_imodel(imodel)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    itwin.imodels.list_extended_data(id, "Files")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    itwin.packages.list_entities(id, "P", "E", "Files")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    itwin.imodels.list_imodels(id, state="new")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    itwin.imodels.list_imodels(id, order_by="size")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    itwin.imodels.list_imodels(id, state="initialized", order_by=("name", "createdDateTime desc"))
+    itwin.itwins.list_itwins(status="active")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await itwin.imodels.get_imodel(id), IModel)
     await itwin.request("GET", "/x", query={"iTwinId": id})
 

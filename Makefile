@@ -79,6 +79,7 @@ test-dlt: $(READY)
 test-remote: $(READY)
 	$(INSTALL) --group remote-tests --editable '.[remote]'
 	$(BIN)/python -m pytest tests/remote
+
 # Bentley's own TypeScript clients do everything that they have against the emulator.
 typescript: $(READY)
 	@command -v node >/dev/null && command -v npm >/dev/null \

@@ -37,12 +37,27 @@ app: Final = App(
 for _name, _target, _help in (
     ("auth", "_auth:app", "Sign in and out as a person, and show who is signed in."),
     ("extensions", "_extensions:app", "List, create, download and delete iTwin.js extensions."),
-    ("imodels", "_imodels:imodels", "List the iModels of an iTwin, or show one."),
+    (
+        "imodels",
+        "_imodels:imodels",
+        "List the iModels of an iTwin, show one, or what you may do with it.",
+    ),
     (
         "changesets",
         "_imodels:changesets",
         "List or download the changesets of an iModel, or show one.",
     ),
+    (
+        "named-versions",
+        "_surroundings:named_versions",
+        "List the named versions of an iModel, or show one.",
+    ),
+    (
+        "changeset-groups",
+        "_surroundings:changeset_groups",
+        "List the changeset groups of an iModel, or show one.",
+    ),
+    ("users", "_surroundings:users", "List the users of an iModel, or show one."),
     (
         "extended-data",
         "_extended_data:app",

@@ -1,12 +1,13 @@
 """``itwin-async imodels`` and ``itwin-async changesets``."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, cast
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from itwin_async import DownloadedChangesets
+from itwin_async import DownloadedChangesets, IModel, ITwinSession, Pager
 from itwin_async.cli._meter import CommandSession, Meter
 from itwin_async.cli._options import (
     AT_LEAST_ONE,
@@ -89,6 +90,90 @@ def show_imodel(imodel: str, /, *, options: Options = DEFAULTS) -> None:
         options: See `Options`.
     """
     show(options, lambda session: session.imodels.get_imodel(imodel))
+
+
+def _show_mine(
+    title: str,
+    get: Callable[[ITwinSession], Pager[IModel]],
+    options: Options,
+    *,
+    representation: bool,
+    limit: int | None,
+) -> None:
+    columns = ("displayName", "id", *(("state", "description") if representation else ()))
+    show_list(options, title, columns, get, limit=limit)
+
+
+@imodels.command
+def favorites(
+    itwin: str,
+    /,
+    *,
+    representation: Flag = False,
+    page_size: Count = None,
+    limit: Count = None,
+    options: Options = DEFAULTS,
+) -> None:
+    """List your favorites among the iModels of an iTwin.
+
+    Args:
+        itwin: Id of the iTwin.
+        representation: Get all fields.
+        page_size: Items per page, at most 1,000.
+        limit: Most items to list.
+        options: See `Options`.
+    """
+    _show_mine(
+        "favorites",
+        lambda session: session.imodels.list_favorites(
+            itwin, representation=representation, page_size=page_size
+        ),
+        options,
+        representation=representation,
+        limit=limit,
+    )
+
+
+@imodels.command
+def recents(
+    itwin: str,
+    /,
+    *,
+    representation: Flag = False,
+    page_size: Count = None,
+    limit: Count = None,
+    options: Options = DEFAULTS,
+) -> None:
+    """List the iModels of an iTwin that you used last, the newest first.
+
+    Args:
+        itwin: Id of the iTwin.
+        representation: Get all fields.
+        page_size: Items per page, at most 1,000.
+        limit: Most items to list.
+        options: See `Options`.
+    """
+    _show_mine(
+        "recents",
+        lambda session: session.imodels.list_recents(
+            itwin, representation=representation, page_size=page_size
+        ),
+        options,
+        representation=representation,
+        limit=limit,
+    )
+
+
+@imodels.command
+def permissions(imodel: str, /, *, options: Options = DEFAULTS) -> None:
+    """Show what you may do with an iModel.
+
+    Args:
+        imodel: Id of the iModel.
+        options: See `Options`.
+    """
+    granted = with_session(options, lambda session: session.imodels.get_permissions(imodel))
+    write_record(options, {"permissions": sorted(granted)})
 
 
 @changesets.command(name="list")

@@ -19,6 +19,10 @@ ITWIN = "dc914a84-e0c9-40e2-9d14-faf5ed84147f"
 ACCOUNT = "76c1102e-4f33-4dfa-ad93-bcd9ab717977"
 IMODEL = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
 EXTENSION = "41d94bd4-46b8-48e9-a29a-7c7704a7e662"
+USER = "29f08030-52ec-4864-b572-f7ecb632b346"
+PERMISSIONS = [
+    "imodels_delete", "imodels_manage", "imodels_read", "imodels_webview", "imodels_write",
+]  # fmt: skip
 CHANGESET = "78c09f3337370b26acabead1790d77b2a6ebc6ee"
 
 
@@ -56,6 +60,13 @@ def lines(command: Callable[..., tuple[int, bytes, str]]) -> Callable[..., list[
         (["imodels", "list", ITWIN], 14, "id", IMODEL),
         (["imodels", "list", ITWIN, "--search", "Sun"], 1, "id", IMODEL),
         (["imodels", "show", IMODEL], 1, "iTwinId", ITWIN),
+        (["imodels", "favorites", ITWIN], 0, "", None),
+        (["imodels", "recents", ITWIN, "--representation"], 0, "", None),
+        (["imodels", "permissions", IMODEL], 1, "permissions", PERMISSIONS),
+        (["named-versions", "list", IMODEL, "--limit", "1"], 1, "changesetIndex", 1),
+        (["users", "list", IMODEL, "--order-by", "givenName", "--limit", "1"], 1, "id", USER),
+        (["users", "show", IMODEL, USER], 1, "surname", "Example"),
+        (["changeset-groups", "list", IMODEL, "--limit", "1"], 1, "state", "completed"),
         (["changesets", "list", IMODEL, "--after", "1990"], 10, "index", 1991),
         (["changesets", "list", IMODEL, "--order", "desc", "--last", "7"], 7, "index", 7),
         (["changesets", "show", IMODEL, "1"], 1, "id", CHANGESET),
@@ -77,6 +88,13 @@ def test_command_gives_lines_in_the_platforms_spelling(lines, arguments, count, 
     found = lines(*arguments)
     assert len(found) == count
     assert not found or found[0][key] == (value or found[0][key])
+
+
+@pytest.mark.parametrize("kind", ["named-versions", "changeset-groups"])
+def test_what_is_listed_of_an_imodel_is_shown_by_its_id(lines, kind):
+    (listed,) = lines(kind, "list", IMODEL, "--limit", "1")
+    (shown,) = lines(kind, "show", IMODEL, listed["id"])
+    assert shown["id"] == listed["id"]
 
 
 def test_extended_data_is_a_row_of_ids_and_data(lines):

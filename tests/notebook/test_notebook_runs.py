@@ -13,7 +13,7 @@ from kernel import STATE, kernel
 
 from itwin_async import ITwinSession
 from itwin_async.emulator import Emulator
-from itwin_async.export import export_extended_data
+from itwin_async.sync import ParquetDataset, sync_extended_data
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "examples" / "notebook.ipynb"
@@ -26,7 +26,7 @@ SHOWN = """
     "pushed": {str(index): when.isoformat() for index, when in pushed.items()},
     "rows": changes[["changeset", "task", "file"]].values.tolist(),
     "dated": int(changes["pushed"].notna().sum()),
-    "exported": summary.reset_index().values.tolist() if "summary" in globals() else None,
+    "summary": summary.reset_index().values.tolist() if "summary" in globals() else None,
     "requests": itwin.stats.requests,
 """
 
@@ -101,7 +101,7 @@ async def changed(itwin, imodel_id):
 
 async def test_notebook_shows_what_the_platform_holds(emulator, itwin, tmp_path):
     imodel_ids = [IMODEL, next(iter(set(emulator._state.imodels) - {IMODEL}))]
-    await export_extended_data(itwin, imodel_ids, tmp_path / "changes.parquet")
+    await sync_extended_data(itwin, ParquetDataset(tmp_path / "changes"), imodel_ids=imodel_ids)
     async with kernel(tmp_path, emulator.environment) as running:
         outputs = await run_all(running)
         shown = await running.probe(SHOWN)
@@ -126,7 +126,7 @@ async def test_notebook_shows_what_the_platform_holds(emulator, itwin, tmp_path)
     for imodel_id in sorted(imodel_ids):
         rows = await changed(itwin, imodel_id)
         expected.append([imodel_id, 130, len({task for _, task, _ in rows}), len(rows)])
-    assert shown["exported"] == expected
+    assert shown["summary"] == expected
     assert f">{shown['requests']}<" in html_of(outputs["stats"])
 
 
@@ -153,12 +153,12 @@ async def test_notebook_needs_no_account(tmp_path):
     assert again == []  # run again it keeps its emulator
     assert len(shown["rows"]) > 300
     assert_is_a_picture(picture_of(outputs["picture"]))
-    # Without an export the notebook tells how to make one.
-    assert "itwin-async extended-data export --itwin dc914a84-" in text_of(outputs["export"])
+    # Without a data set the notebook tells how to make one.
+    assert "itwin-async extended-data sync --itwin dc914a84-" in text_of(outputs["data-set"])
 
     kept = nbformat.read(NOTEBOOK, as_version=4)
     kept = {cell.id: cell.outputs for cell in kept.cells if cell.cell_type == "code"}
-    for id in ("frame", "export"):  # `make notebook` was run after the last change
+    for id in ("frame", "data-set"):  # `make notebook` was run after the last change
         assert without_pictures(outputs[id]) == without_pictures(kept[id])
 
 

@@ -66,12 +66,7 @@ class Checkpoint:
         return cls(data[:_SCOPE_BYTES], records)
 
     def __str__(self) -> str:
-        data = self.scope + b"".join(
-            _key(imodel_id) + _size(len(record)) + record
-            for imodel_id, record in self._records.items()
-        )
-        body = data + zlib.crc32(data).to_bytes(_CHECKSUM_BYTES)
-        return _VERSION + base64.urlsafe_b64encode(body).decode().rstrip("=")
+        return dump(self.scope, (line(*item) for item in self._records.items()))
 
     def __repr__(self) -> str:
         return f"Checkpoint({len(self._records)} iModels)"
@@ -120,6 +115,18 @@ class Checkpoint:
                 ):
                     records[imodel_id] = record
         return Checkpoint(self.scope, records)
+
+
+def line(imodel_id: str, record: bytes) -> bytes:
+    """The encoded state of one iModel as a checkpoint has it."""
+    return _key(imodel_id) + _size(len(record)) + record
+
+
+def dump(scope: bytes, lines: Iterable[bytes]) -> str:
+    """The string of a checkpoint."""
+    data = scope + b"".join(lines)
+    body = data + zlib.crc32(data).to_bytes(_CHECKSUM_BYTES)
+    return _VERSION + base64.urlsafe_b64encode(body).decode().rstrip("=")
 
 
 def _decode(text: str) -> bytes:

@@ -5,7 +5,7 @@ from typing import Final
 
 from itwin_async import IModelGone, ITwinSession
 from itwin_async.session import emit_event
-from itwin_async.sync._checkpoint import Checkpoint
+from itwin_async.sync._checkpoint import Checkpoint, dump, line
 from itwin_async.sync._list_state import ListState
 
 _logger = logging.getLogger("itwin_async")
@@ -18,8 +18,10 @@ class Progress:
         self._itwin = itwin
         start = Checkpoint(scope) if checkpoint is None else Checkpoint.parse(checkpoint, scope)
         self._scope: Final = scope
-        self._records = dict(start.records)
-        self._states = {key: ListState.decode(record) for key, record in self._records.items()}
+        self._states = {key: ListState.decode(record) for key, record in start.records.items()}
+        # Encoded once a change: a sync of 10,000 iModels commits a checkpoint with each of them.
+        self._lines = {key: line(key, record) for key, record in start.records.items()}
+        self._changed: set[str] = set()
         self._reported: set[str] = set()  # as gone, or as hidden
         self._text: str | None = None  # the checkpoint, until something changes
 
@@ -35,7 +37,7 @@ class Progress:
     def put(self, imodel_id: str, state: ListState) -> None:
         """This is the state of a list from now on; it must not change any more."""
         self._states[imodel_id] = state
-        self._records.pop(imodel_id, None)
+        self._changed.add(imodel_id)
         self._text = None
 
     def set_gone(self, imodel_id: str) -> None:
@@ -58,7 +60,8 @@ class Progress:
     def checkpoint(self) -> str:
         """What was handed over so far."""
         if self._text is None:
-            for imodel_id in self._states.keys() - self._records.keys():
-                self._records[imodel_id] = self._states[imodel_id].encode()
-            self._text = str(Checkpoint(self._scope, self._records))
+            for imodel_id in self._changed:
+                self._lines[imodel_id] = line(imodel_id, self._states[imodel_id].encode())
+            self._changed.clear()
+            self._text = dump(self._scope, self._lines.values())
         return self._text

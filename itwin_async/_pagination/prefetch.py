@@ -154,7 +154,7 @@ class Prefetcher:
     Behind the first page only the one that its link names is requested, so lists of up to two
     pages waste nothing. Then a window is as long as the list is known to be, which each page that
     is read makes one longer: a list wastes fewer requests than it has pages. Windows that doubled
-    with each page wasted 7 to 13 on lists of 5 to 7 pages, and read long lists no faster.
+    with each page wasted 7 to 13 on lists of 5 to 7 pages, and read 200 pages 1 % faster.
     """
 
     def __init__(

@@ -13,7 +13,15 @@ import fsspec
 
 from itwin_async._core.redaction import unsigned
 from itwin_async._files.atomic import FileDigest, digest_of, digest_of_path, sync_file
-from itwin_async.distributed._manifest import Manifest, NamedFile, is_of_run
+from itwin_async.distributed._manifest import (
+    Batch,
+    Manifest,
+    NamedFile,
+    Record,
+    is_of_run,
+    is_record,
+    record_name,
+)
 
 _url_to_fs: Final = cast("Any", fsspec).core.url_to_fs
 
@@ -44,25 +52,46 @@ class Destination:
     # The manifest
 
     def read_manifest(self) -> Manifest | None:
-        """The manifest of an earlier run; `ValueError` if the file of that name is another one."""
+        """The manifest of an earlier run, with the batches that it has added since.
+
+        Raises `ValueError` if the file of that name is another one.
+        """
         self._fs.invalidate_cache()
         if not self._fs.exists(self._path("manifest.json")):
             return None
         try:
-            return Manifest.decode(self._fs.cat_file(self._path("manifest.json")))
+            manifest = Manifest.decode(self._fs.cat_file(self._path("manifest.json")))
         except ValueError as error:
             raise ValueError(
                 f"{self.label}/manifest.json is not what this version writes ({error}): "
                 "choose another destination, or remove that file"
             ) from None
+        records = [
+            Record.decode(self._fs.cat_file(self._path(name)))
+            for name in self.sizes()
+            if is_record(manifest.run, name)
+        ]
+        added = {record.batch.key: record.batch for record in records if record is not None}
+        manifest.batches = [added.get(batch.key, batch) for batch in manifest.batches]
+        return manifest
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Replace the manifest atomically."""
-        draft = self._draft(manifest.run)
+        """Replace the manifest atomically. It holds what was added, which is removed then."""
+        self._replace(manifest.run, "manifest.json", manifest.encode())
+        for name in self.sizes():
+            if is_record(manifest.run, name):
+                self.remove(name)
+
+    def add_to_manifest(self, run: str, batch: Batch) -> None:
+        """Add a batch that was run, as a small file: object stores cannot append to one."""
+        self._replace(run, record_name(run, batch.key), Record(run, batch).encode())
+
+    def _replace(self, run: str, name: str, data: bytes) -> None:
+        draft = self._draft(run)
         with self._fs.open(draft, "wb") as file:
-            file.write(manifest.encode())
+            file.write(data)
             sync_file(file)
-        self._fs.mv(draft, self._path("manifest.json"))
+        self._fs.mv(draft, self._path(name))
 
     # Parts
 

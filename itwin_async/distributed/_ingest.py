@@ -11,12 +11,14 @@ import msgspec
 from distributed import Client
 
 from itwin_async import TokenProvider
-from itwin_async._core.validation import check_callback, check_count
+from itwin_async._core.validation import check_callback, check_count, check_seconds, check_text
 from itwin_async.distributed._destination import Destination
 from itwin_async.distributed._importable import importable_name
-from itwin_async.distributed._job import CLEANUP_TIMEOUT, Job, Options
+from itwin_async.distributed._job import CLEANUP_TIMEOUT, Job
+from itwin_async.distributed._plan import Options
 from itwin_async.distributed._progress import IngestProgress, ProgressReport
 from itwin_async.distributed._workers import fields_digest
+from itwin_async.sync._checkpoint import Checkpoint
 
 
 def ingest_extended_data(
@@ -30,6 +32,9 @@ def ingest_extended_data(
     itwin_ids: Iterable[str] = (),
     concurrency: int = 64,
     batch_entries: int = 20_000,
+    look_back: int = 20,
+    settle: float = 300.0,
+    checkpoint: str | None = None,
     base_url: str | None = None,
     resume: bool = True,
     on_progress: Callable[[IngestProgress], object] | None = None,
@@ -40,8 +45,11 @@ def ingest_extended_data(
 
     Returns `Ingested`, or an awaitable of it for an asynchronous client. Rows are those of
     `itwin_async.export.export_extended_data`. When a worker dies, another takes its batches; one
-    where three batches in a row fail gets no more, and others run them; a 429 pauses all. After a
-    failure, the same call does what is missing.
+    where three batches in a row fail gets no more, and others run them; a 429 pauses all.
+
+    The same call with the same destination does what is missing, and adds what is new, in parts of
+    their own, at the cost of a `itwin_async.sync.ChangeFeed`: an iTwin is a request for a thousand
+    iModels, and only those that moved are read, behind what is there.
 
     Args:
         client: of a cluster that has this library on every worker.
@@ -57,6 +65,11 @@ def ingest_extended_data(
         itwin_ids: iTwins whose iModels are read as well.
         concurrency: requests of the whole cluster at a time.
         batch_entries: entries in a batch, estimated by the index of each iModel's last changeset.
+        look_back: so many of the last changesets of an iModel are looked at again for data that was
+            stored late.
+        settle: seconds after a push for which an iModel is looked at again.
+        checkpoint: of a `ChangeFeed` over the one iTwin, or over the iModels, that is given here:
+            what it covers is left out. Not needed to go on in the same destination.
         base_url: as of `ITwinSession`; from the worker's environment where None.
         resume: False starts over, and removes the parts that an ingest wrote there.
         on_progress: called with `IngestProgress` as batches are done, in the client's event loop.
@@ -90,6 +103,9 @@ def ingest_extended_data(
     check_count("per_minute", per_minute)
     check_count("concurrency", concurrency)
     check_count("batch_entries", batch_entries)
+    check_count("look_back", look_back, least=0)
+    check_seconds("settle", settle, zero=True)
+    check_text("checkpoint", checkpoint)
     if isinstance(max_idle, bool) or not isinstance(max_idle, int | float):
         raise TypeError(f"max_idle must be a number of seconds, not {type(max_idle).__name__}")
     if not (isfinite(max_idle) and max_idle >= 0):
@@ -108,7 +124,16 @@ def ingest_extended_data(
         base_url=base_url,
         resume=resume,
         max_idle=max_idle,
+        look_back=look_back,
+        settle=settle,
+        checkpoint=checkpoint,
     )
+    if checkpoint is not None:
+        if options.scope is None:
+            raise ValueError(
+                "checkpoint belongs to one iTwin or to iModels: give exactly one of both"
+            )
+        Checkpoint.parse(checkpoint, options.scope.digest)
     report = ProgressReport(on_progress, show=show_progress)
     job = Job(client, Destination(_root(destination)), options, report)
     try:

@@ -5,7 +5,6 @@ import hashlib
 import logging
 import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -15,42 +14,27 @@ from itwin_async.distributed._destination import Destination
 from itwin_async.distributed._manifest import Batch, Manifest
 from itwin_async.distributed._monitor import ClusterLostError, Monitor
 from itwin_async.distributed._opening import Opening, differs
+from itwin_async.distributed._plan import Options, Planner, owner_of
 from itwin_async.distributed._progress import ProgressReport
 from itwin_async.distributed._queue import MAX_IN_ROW, BatchQueue
 from itwin_async.distributed._result import Ingested
 from itwin_async.distributed._shares import RateShares, WorkersLostError, run_all
+from itwin_async.distributed._tasks import crawl, follow
 from itwin_async.distributed._workers import (
     Crawled,
     RateShare,
     Target,
     WorkerSessions,
-    crawl,
-    discover,
     error_text,
-    measure,
     pause,
     worker_id,
 )
+from itwin_async.sync._checkpoint import Checkpoint
+from itwin_async.sync._survey import Target as Moved
 
 _T = TypeVar("_T")
 _logger = logging.getLogger("itwin_async")
 CLEANUP_TIMEOUT: Final = 10.0  # seconds that the end of a job waits for the workers to stop
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The arguments of `ingest_extended_data`; ``provider`` is the name of a function."""
-
-    provider: str
-    imodel_ids: list[str]
-    itwin_ids: list[str]
-    data_type: Any
-    per_minute: int
-    concurrency: int
-    batch_entries: int
-    base_url: str | None
-    resume: bool
-    max_idle: float
 
 
 class Job:
@@ -136,21 +120,11 @@ class Job:
     # Running
 
     async def _plan(self, shares: RateShares) -> None:
-        """Put the iModels that are in no batch yet into batches, the largest first."""
-        options, batches = self._options, self._manifest.batches
-        imodel_ids = options.imodel_ids
-        if options.itwin_ids:
-            imodel_ids = imodel_ids + await shares.run_on_any(0, discover, options.itwin_ids)
-        known = {imodel_id for batch in batches for imodel_id in batch.imodels}
-        new = [imodel_id for imodel_id in dict.fromkeys(imodel_ids) if imodel_id not in known]
-        chunks = [new[number :: len(shares)] for number in range(len(shares))]
-        measured = await run_all(
-            shares.run_on_any(number, measure, ids) for number, ids in enumerate(chunks) if ids
-        )
-        sizes: dict[str, int] = {}
-        for ids, found in zip(chunks, measured, strict=False):  # the last chunks may be empty
-            sizes.update(zip(ids, found, strict=True))
-        batches.extend(_batches(sizes, options.batch_entries))
+        """Add the batches of what is new to the manifest."""
+        scope, given = self._options.scope, self._options.checkpoint
+        if given is not None and scope is not None:
+            self._manifest.begin_behind(owner_of(scope), Checkpoint.parse(given, scope.digest))
+        await Planner(self._manifest, shares, self._options).plan()
         await self._save()
 
     async def _crawl(self, shares: RateShares, workers: int) -> None:
@@ -173,13 +147,13 @@ class Job:
     ) -> Exception | None:
         """Run batch after batch on a share. Returns the last error if the share was stopped."""
         by_key = {batch.key: batch for batch in self._manifest.batches}
-        root, run = self._destination.root, self._manifest.run
+        run = self._manifest.run
         failed: Exception | None = None
         while (batch := await queue.next(share.number)) is not None:
-            target = Target(root, run, batch.key, self._options.data_type, self._manifest.fields)
             error: Exception | None = None
+            changed = [batch]
             try:
-                crawled: Crawled = await shares.run(share, crawl, batch.imodels, target, workers)
+                crawled = await self._run_batch(batch, share, shares, workers)
             except ClusterLostError:
                 raise
             except WorkersLostError as lost:
@@ -190,6 +164,7 @@ class Job:
             else:
                 batch.rows, batch.bad, batch.failures = crawled.rows, crawled.bad, crawled.failures
                 batch.part, batch.bad_part = crawled.part, crawled.bad_part
+                batch.checkpoint = crawled.checkpoint
                 error = crawled.worker_error
                 if error is None:
                     queue.succeeded(share.number)
@@ -203,6 +178,7 @@ class Job:
                 )
                 for key, why in queue.failed(share.number, batch, reason).items():
                     _note_failure(by_key[key], why)
+                    changed.append(by_key[key])
                 if queue.is_stopped(share.number):
                     shares.stop(share, reason)
                     _logger.error(
@@ -212,9 +188,30 @@ class Job:
                         share.address,
                         MAX_IN_ROW,
                     )
-            await self._save()
+            for done in changed:
+                await in_thread(self._destination.add_to_manifest, run, done)
             self._report.update(self._manifest.batches)
         return failed if queue.is_stopped(share.number) else None
+
+    async def _run_batch(
+        self, batch: Batch, share: RateShare, shares: RateShares, workers: int
+    ) -> Crawled:
+        manifest, options = self._manifest, self._options
+        target = Target(
+            self._destination.root,
+            manifest.run,
+            batch.key,
+            options.data_type,
+            manifest.fields,
+            options.look_back,
+        )
+        imodels = [Moved(key, *batch.pushes.get(key, (None, False))) for key in batch.imodels]
+        crawled: Crawled = (
+            await shares.run(share, crawl, imodels, target, workers)
+            if batch.since is None
+            else await shares.run(share, follow, imodels, batch.since, target, workers)
+        )
+        return crawled
 
     async def _save(self) -> None:
         async with self._saving:  # an older manifest must not be written later
@@ -229,41 +226,38 @@ class Job:
         written = [batch for batch in manifest.batches if batch.rows is not None]
         gone = [batch for batch in written if differs(batch, manifest.run, sizes)]
         if gone:
-            for batch in gone:
-                batch.forget_part()
+            manifest.forget({batch.key for batch in gone})
             await self._save()
             raise OSError(
                 f"{len(gone)} of {len(written)} parts are not in {destination.label} as they were "
                 "stored: something else changes it; call again, and they are made again"
             )
+        await self._save()
         await in_thread(destination.remove_unnamed, manifest)
         files = [file.name for batch in written for file in batch.files(manifest.run)]
         return Ingested(
             rows=sum(batch.rows or 0 for batch in written),
             bad=sum(batch.bad for batch in written),
-            imodels=sum(len(batch.imodels) - len(batch.failures) for batch in written),
+            imodels=len(self._manifest.checkpoint().imodel_ids),
             paths=[f"{destination.root}/{name}" for name in files if name.startswith("part-")],
             bad_paths=[f"{destination.root}/{name}" for name in files if name.startswith("bad-")],
             failures={k: v for batch in manifest.batches for k, v in batch.failures.items()},
             manifest=f"{destination.root}/manifest.json",
             stopped_workers=stopped_at,
+            checkpoint=self._checkpoint(),
         )
+
+    def _checkpoint(self) -> str | None:
+        scope = self._options.scope
+        if scope is None:
+            return None
+        records = self._manifest.checkpoint(owner_of(scope)).records
+        if scope.itwin_id is None:  # earlier calls may have had others
+            records = {key: records[key] for key in scope.imodel_ids if key in records}
+        return str(Checkpoint(scope.digest, records))
 
 
 def _note_failure(batch: Batch, reason: str) -> None:
     """Note why the iModels failed: those that failed before, or all if none has run."""
     failed = batch.imodels if batch.rows is None else list(batch.failures)
     batch.failures = dict.fromkeys(failed, reason)
-
-
-def _batches(sizes: dict[str, int], entries: int) -> list[Batch]:
-    """Batches of so many entries, the largest iModels first."""
-    batches: list[Batch] = []
-    left = 0
-    for imodel_id in sorted(sizes, key=lambda imodel_id: (-sizes[imodel_id], imodel_id)):
-        if not batches or sizes[imodel_id] > left:
-            batches.append(Batch([]))
-            left = entries
-        batches[-1].imodels.append(imodel_id)
-        left -= sizes[imodel_id]
-    return batches

@@ -1,13 +1,16 @@
 """The manifest: which parts count, what they hold, and which names are those of this ingest."""
 
 import hashlib
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
 
 from itwin_async._files.atomic import FileDigest
+from itwin_async.sync._checkpoint import Checkpoint
 
-VERSION: Final = 2
+VERSION: Final = 3
+ANY_SCOPE: Final = bytes(8)  # of the checkpoints in a manifest, whose scope is the manifest
 
 
 class NamedFile(msgspec.Struct, frozen=True):
@@ -18,9 +21,19 @@ class NamedFile(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct):
-    """A batch of iModels; without ``rows`` it has no part yet."""
+    """A batch of iModels; without ``rows`` it was not run yet.
+
+    ``owner`` is the iTwin in which its iModels were found, empty where their ids were given.
+    ``since`` is the checkpoint behind which it reads, None from the beginning; ``checkpoint`` is
+    how far it has read those that did not fail. ``pushes`` has the last push of each iModel in
+    microseconds since 1970, and whether that was long enough before it was planned.
+    """
 
     imodels: list[str]
+    owner: str = ""
+    since: str | None = None
+    checkpoint: str | None = None
+    pushes: dict[str, tuple[int | None, bool]] = {}
     rows: int | None = None
     bad: int = 0
     part: FileDigest | None = None
@@ -29,8 +42,9 @@ class Batch(msgspec.Struct):
 
     @property
     def key(self) -> str:
-        """A digest of its iModels, after which its files are named."""
-        return hashlib.sha256("\n".join(sorted(self.imodels)).encode()).hexdigest()[:16]
+        """A digest of its iModels and of where it begins, after which its files are named."""
+        begin = [] if self.since is None else [self.since]
+        return hashlib.sha256("\n".join([*sorted(self.imodels), *begin]).encode()).hexdigest()[:16]
 
     @property
     def done(self) -> bool:
@@ -40,6 +54,7 @@ class Batch(msgspec.Struct):
     def forget_part(self) -> None:
         """Drop the part, so that the batch is run again."""
         self.rows, self.bad, self.part, self.bad_part = None, 0, None, None
+        self.checkpoint = None
 
     def files(self, run: str) -> list[NamedFile]:
         """The files of the batch."""
@@ -54,14 +69,64 @@ class Batch(msgspec.Struct):
 
 
 class Manifest(msgspec.Struct, forbid_unknown_fields=True):
-    """What an ingest has stored in a destination. ``run`` is in the name of each of its files."""
+    """What an ingest has stored in a destination. ``run`` is in the name of each of its files.
+
+    ``batches`` are in the order in which they were planned. By owner, ``states`` has checkpoints
+    of what is in no batch, and ``gone`` those of iModels that were deleted.
+    """
 
     run: str
     data_type: str | None
     fields: str
     batches: list[Batch]
     version: int
+    states: dict[str, str] = {}
+    gone: dict[str, str] = {}
     sha256: str = ""
+
+    def checkpoint(self, owner: str | None = None) -> Checkpoint:
+        """How far the iModels are, of one owner or of all; without those that failed."""
+        texts = [
+            *(text for name, text in self.states.items() if owner in {None, name}),
+            *(
+                batch.checkpoint
+                for batch in self.batches
+                if batch.checkpoint is not None and owner in {None, batch.owner}
+            ),
+            *(text for name, text in self.gone.items() if owner in {None, name}),
+        ]
+        return Checkpoint(ANY_SCOPE).combined(Checkpoint.parse(text) for text in texts)
+
+    def forget(self, keys: Collection[str]) -> None:
+        """Drop the parts of these batches, so that they are run again.
+
+        They will read to the end of their lists. So later batches of the same iModels are left
+        out, and what those held of others is found as new once more.
+        """
+        kept: list[Batch] = []
+        read_again: set[str] = set()
+        for batch in self.batches:
+            if read_again.isdisjoint(batch.imodels):
+                kept.append(batch)
+                if batch.key not in keys:
+                    continue
+                batch.forget_part()
+            read_again.update(batch.imodels)
+        self.batches = kept
+
+    def begin_behind(self, owner: str, checkpoint: Checkpoint) -> None:
+        """Take what a checkpoint covers as read, unless more was."""
+        known = Checkpoint.parse(self.states.get(owner) or str(Checkpoint(ANY_SCOPE)))
+        added = Checkpoint(ANY_SCOPE, checkpoint.records)
+        self.states = {**self.states, owner: str(known.combined([added]))}
+
+    def fold(self) -> None:
+        """Move how far batches without rows have read to the states, and leave them out."""
+        empty = [batch for batch in self.batches if batch.done and not batch.files(self.run)]
+        for batch in empty:
+            if batch.checkpoint is not None:
+                self.begin_behind(batch.owner, Checkpoint.parse(batch.checkpoint))
+        self.batches = [batch for batch in self.batches if batch not in empty]
 
     def encode(self) -> bytes:
         """The manifest as it is stored: JSON, with a checksum of itself."""
@@ -81,8 +146,29 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
         return manifest
 
 
-def _checksum(manifest: Manifest) -> str:
-    data = msgspec.json.encode(msgspec.structs.replace(manifest, sha256=""))
+class Record(msgspec.Struct, forbid_unknown_fields=True):
+    """A batch that was run since the manifest was written: what is added to it."""
+
+    run: str
+    batch: Batch
+    sha256: str = ""
+
+    def encode(self) -> bytes:
+        """The record as it is stored: JSON, with a checksum of itself."""
+        return msgspec.json.encode(msgspec.structs.replace(self, sha256=_checksum(self)))
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Record | None":
+        """Decode a record; None for one that is not whole, whose batch is run again."""
+        try:
+            record = msgspec.json.decode(data, type=cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        return record if _checksum(record) == record.sha256 else None
+
+
+def _checksum(value: Manifest | Record) -> str:
+    data = msgspec.json.encode(msgspec.structs.replace(value, sha256=""))
     return hashlib.sha256(data).hexdigest()
 
 
@@ -96,6 +182,16 @@ def bad_name(run: str, key: str) -> str:
     return f"bad-{run}-{key}.jsonl"
 
 
+def record_name(run: str, key: str) -> str:
+    """The name of the file that adds a batch to the manifest."""
+    return f"done-{run}-{key}.json"
+
+
+def is_record(run: str, name: str) -> bool:
+    """Whether a name is that of such a file."""
+    return name.startswith(f"done-{run}-")
+
+
 def is_of_run(run: str, name: str) -> bool:
-    """Whether a name is one of this ingest's: a part, bad rows, or an unfinished file."""
-    return name.startswith((f"part-{run}-", f"bad-{run}-", f"new-{run}-"))
+    """Whether a name is one of this ingest's: part, bad rows, record, or an unfinished file."""
+    return name.startswith((f"part-{run}-", f"bad-{run}-", f"new-{run}-", f"done-{run}-"))

@@ -44,6 +44,7 @@ class Opening:
         if earlier is not None and resume:
             _check_same_type(earlier, manifest, destination.label)
             manifest.batches = earlier.batches
+            manifest.states, manifest.gone = earlier.states, earlier.gone
         await self._probe(manifest.run)
         await self._forget_changed_parts(manifest)
         # First the manifest, then the parts that it does not name any more.
@@ -93,10 +94,8 @@ class Opening:
             strict=True,
         ):
             changed |= {key for (key, _), same in zip(share, found, strict=True) if not same}
-        for batch in batches:
-            if batch.key in changed:
-                batch.forget_part()
         if changed:
+            manifest.forget(changed)
             _logger.warning(
                 "%d of %d parts in %s are not as they were stored, and are made again",
                 len(changed),

@@ -1,11 +1,8 @@
 """The part of a job that runs on the workers: their sessions, and the tasks."""
 
-import asyncio
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, cast
 
 from distributed import Reschedule, Status, Worker, WorkerPlugin, get_worker
@@ -22,11 +19,9 @@ from itwin_async import (
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.redaction import one_line
 from itwin_async._files.atomic import FileDigest
-from itwin_async._rows.types import type_name
 from itwin_async.distributed._destination import Destination
 from itwin_async.distributed._importable import import_by_name
-from itwin_async.distributed._manifest import NamedFile, bad_name, part_name
-from itwin_async.export import export_extended_data
+from itwin_async.distributed._manifest import NamedFile
 from itwin_async.export._arrow import ArrowFile
 from itwin_async.limits import rate_limiter_of
 
@@ -44,12 +39,16 @@ class RateShare:
 
 @dataclass(frozen=True, slots=True)
 class Crawled:
-    """The result of a batch. With a ``worker_error``, it may succeed on another worker."""
+    """The result of a batch. With a ``worker_error``, it may succeed on another worker.
+
+    ``checkpoint`` is how far the iModels were read that did not fail.
+    """
 
     rows: int
     bad: int
-    part: FileDigest
+    part: FileDigest | None
     bad_part: FileDigest | None
+    checkpoint: str
     failures: dict[str, str]
     worker_error: UnauthorizedError | None
 
@@ -63,6 +62,7 @@ class Target:
     key: str
     data_type: Any
     fields: str
+    look_back: int
 
 
 class WorkerSessions(WorkerPlugin):
@@ -129,81 +129,6 @@ async def run_on_share(
 def fields_digest(data_type: Any) -> str:
     """A digest of a type's fields and columns: a type of the same name may have others."""
     return ArrowFile(data_type, parquet=True).schema_digest
-
-
-async def discover(itwin: ITwinSession, itwin_ids: list[str]) -> list[str]:
-    """The ids of the iModels of iTwins."""
-    return [
-        imodel.id
-        for itwin_id in itwin_ids
-        async for imodel in itwin.imodels.list_imodels(itwin_id, page_size=1_000)
-    ]
-
-
-async def measure(itwin: ITwinSession, imodel_ids: list[str]) -> list[int]:
-    """The index of each iModel's last changeset, which estimates its entries; 0 if unknown."""
-    errors: dict[str, ITwinError] = {}
-
-    async def last_index(imodel_id: str) -> int:
-        changesets = itwin.imodels.list_changesets(imodel_id, order="desc", page_size=1)
-        try:
-            async with aiter(changesets) as newest:
-                return (await anext(newest)).index
-        except StopAsyncIteration:
-            return 0
-        except ITwinError as error:  # an iModel that fails is reported when it is crawled
-            errors[imodel_id] = error
-            return 0
-
-    found = await asyncio.gather(*map(last_index, imodel_ids))
-    if len(errors) == len(imodel_ids) and all(map(is_worker_fault, errors.values())):
-        raise next(iter(errors.values()))
-    return found
-
-
-async def crawl(
-    itwin: ITwinSession, imodel_ids: list[str], target: Target, workers: int
-) -> Crawled:
-    """Write the part of a batch. Raises if all iModels failed, and the worker is at fault."""
-    if fields_digest(target.data_type) != target.fields:
-        raise TypeError(
-            f"{type_name(target.data_type)} has other fields on this worker than on the client: "
-            "install the same versions there"
-        )
-    errors: dict[str, ITwinError] = {}
-    with tempfile.TemporaryDirectory() as home:
-        exported = await export_extended_data(
-            itwin,
-            imodel_ids,
-            Path(home) / "part.parquet",
-            target.data_type,
-            resume=False,
-            on_error=lambda imodel_id, error: errors.update({imodel_id: error}),
-            workers=workers,
-        )
-        if len(errors) == len(imodel_ids) and all(map(is_worker_fault, errors.values())):
-            raise next(iter(errors.values()))
-        part, bad_part = await in_thread(_put, target, exported.output, exported.bad_rows)
-    refused = [error for error in errors.values() if isinstance(error, UnauthorizedError)]
-    return Crawled(
-        exported.rows,
-        exported.bad,
-        part,
-        bad_part,
-        {imodel_id: one_line(str(error)) for imodel_id, error in errors.items()},
-        refused[0] if refused else None,
-    )
-
-
-def _put(target: Target, part: Path, bad: Path | None) -> tuple[FileDigest, FileDigest | None]:
-    """Store the files of a batch, the part last."""
-    destination, name = Destination(target.root), bad_name(target.run, target.key)
-    bad_digest = None
-    if bad is None:
-        destination.remove(name)
-    else:
-        bad_digest = destination.put(target.run, bad, name)
-    return destination.put(target.run, part, part_name(target.run, target.key)), bad_digest
 
 
 def is_worker_fault(error: Exception) -> bool:

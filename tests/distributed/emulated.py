@@ -144,6 +144,15 @@ def _handle(emulator: Emulator, what: str, how: Any) -> Any:
             return body
 
         emulator.faults.add(of_imodel("list_extended_data"), Edit(edit), times=None)
+    elif what == "push":
+        for imodel_id in how["imodels"]:
+            emulator.push_changeset(imodel_id, {"data": {"taskId": "new", "changedFiles": []}})
+    elif what == "store":
+        emulator.store_extended_data(how["imodel"], how["changeset"], {"data": {}})
+    elif what == "delete":
+        emulator.delete_imodel(how["imodel"])
+    elif what == "advance":
+        emulator.advance(how["seconds"])
     elif what == "forget":
         emulator.faults.clear()
         emulator.requests.clear()

@@ -53,7 +53,7 @@ def test_a_manifest_that_was_changed_is_not_believed():
         with pytest.raises(ValueError, match="changed since it was written"):
             Manifest.decode(stored.replace(old, new))
     with pytest.raises(ValueError, match="another version"):
-        Manifest.decode(stored.replace(b'"version":2', b'"version":1'))
+        Manifest.decode(stored.replace(b'"version":3', b'"version":1'))
 
 
 def test_a_part_that_was_changed_is_made_again(
@@ -191,3 +191,34 @@ def test_a_manifest_is_whole_at_any_moment(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         destination.write_manifest(manifest)
     assert json.loads((tmp_path / "manifest.json").read_text()) == before
+
+
+def test_a_batch_that_is_read_again_takes_the_later_ones_of_its_imodels_along():
+    part = FileDigest(1, "00")
+    batches = [
+        Batch(["a", "b"], rows=2, part=part),
+        Batch(["c"], rows=1, part=part),
+        Batch(["b", "c"], since="1", rows=2, part=part),
+        Batch(["c"], since="2", rows=1, part=part),  # whose place was behind the one before
+    ]
+    manifest = Manifest("0123", None, "", batches, VERSION)
+    manifest.forget({batches[0].key})
+    assert [(batch.imodels, batch.rows) for batch in manifest.batches] == [
+        (["a", "b"], None),
+        (["c"], 1),
+    ]
+
+
+def test_a_record_that_is_not_whole_adds_nothing(tmp_path):
+    destination = Destination(str(tmp_path))
+    batches = [Batch(["a"]), Batch(["b"])]
+    destination.write_manifest(Manifest("0123", None, "", batches, VERSION))
+    for batch in batches:
+        destination.add_to_manifest("0123", msgspec.structs.replace(batch, rows=0))
+    cut = tmp_path / f"done-0123-{batches[1].key}.json"
+    cut.write_bytes(cut.read_bytes()[:-9])
+    found = destination.read_manifest()
+    assert found is not None
+    assert [batch.rows for batch in found.batches] == [0, None]
+    destination.write_manifest(found)
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]

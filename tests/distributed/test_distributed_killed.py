@@ -144,9 +144,10 @@ def driverless(home: Path) -> Happened:
 
 
 def done_in(home: Path) -> list[str]:
-    """The iModels that a manifest has as done."""
+    """The iModels that a manifest has as done, with what was added to it."""
     manifest = home / "manifest.json"
     batches = json.loads(manifest.read_text())["batches"] if manifest.exists() else []
+    batches += [json.loads(path.read_text())["batch"] for path in home.glob("done-*.json")]
     return [item for batch in batches if batch["rows"] is not None for item in batch["imodels"]]
 
 

@@ -42,7 +42,10 @@ nitpick_ignore_regex = [
         r"(aiohttp|asyncio|collections|contextlib|datetime|distributed|msgspec|multidict|opentelemetry|os|pathlib|types|typing|uuid)\..*",
     ),
     # Made and used inside, and seen from outside only as an argument's or a result's type.
-    (r"py:class", r"itwin_async\._core\.operation\.Request|itwin_async\.session\.SessionOptions"),
+    (
+        r"py:class",
+        r"itwin_async\._core\.operation\.Request|itwin_async\.environment\.SessionOptions",
+    ),
     # The type variables of generic classes and functions.
     (r"py:class", r"(.*\.)?[A-Z](_co)?"),
 ]

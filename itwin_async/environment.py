@@ -1,10 +1,40 @@
 """What the environment says: who asks, by variables or a stored login; where plain http goes."""
 
 import os
+from typing import TypedDict
 
 from itwin_async import profiles
+from itwin_async._http.transport import ClientSession
 from itwin_async.auth import ClientCredentials, StaticToken, TokenSource, environment
+from itwin_async.events import OnEvent
+from itwin_async.limits import Limiter
+from itwin_async.retries import Retry
 from itwin_async.sign_in import UserSignIn
+
+
+class SessionOptions(TypedDict, total=False):
+    """The keywords of `ITwinSession` besides its token provider and base."""
+
+    limiter: Limiter | None
+    """How many requests at once and how often; ``Limiter()`` by default."""
+    retry: Retry | None
+    """Which failures are tried again, and after how long; ``Retry()`` by default."""
+    timeout: float
+    """Seconds to wait for the headers of a response, and for each KiB of its body; 60."""
+    buffer_bytes: int
+    """Bytes that pages read ahead may hold, over all lists; 64 MiB."""
+    max_body: int
+    """Bytes of a body beyond which it is a `TransportError`; 320 MiB."""
+    http: ClientSession | None
+    """Your own ``aiohttp.ClientSession``, which is never closed here."""
+    on_event: OnEvent | None
+    """Called with each `Event`, quickly."""
+    proxy: str | None
+    """URL of a proxy through which every request goes; not with ``http``."""
+    ca_file: str | os.PathLike[str] | None
+    """File of certificate authorities (PEM) trusted besides the system's; not with ``http``."""
+    allow_plain_http: bool
+    """Allow ``http://`` on any host, which whoever is on the way can read and change."""
 
 
 def provider_of_environment(base_url: str | None) -> tuple[TokenSource, str | None]:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, NoReturn, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, NoReturn, Self, Unpack
 
 from itwin_async._core.headers import check_headers
 from itwin_async._core.secrets import SecretDict, SecretValue
@@ -22,7 +22,7 @@ from itwin_async._pagination.custom_calls import CustomCalls
 from itwin_async._pagination.list_context import ListContext, ReadAheadBudget
 from itwin_async._pagination.operation_group import GroupAttribute, OperationGroup
 from itwin_async.auth import ClientCredentials, TokenProvider, TokenSource, environment
-from itwin_async.environment import plain_http_allowed, provider_of_environment
+from itwin_async.environment import SessionOptions, plain_http_allowed, provider_of_environment
 from itwin_async.events import Event, OnEvent, Stats
 from itwin_async.limits import Limiter, rate_limiter_of
 from itwin_async.retries import Retry
@@ -37,21 +37,6 @@ if TYPE_CHECKING:  # imported when an attribute is first used: `GroupAttribute`
 
 VERSION: Final = "0.1.0"
 _MIB: Final = 1 << 20
-
-
-class SessionOptions(TypedDict, total=False):
-    """The keywords of `ITwinSession` besides its token provider and base."""
-
-    limiter: Limiter | None
-    retry: Retry | None
-    timeout: float
-    buffer_bytes: int
-    max_body: int
-    http: ClientSession | None
-    on_event: OnEvent | None
-    proxy: str | None
-    ca_file: str | os.PathLike[str] | None
-    allow_plain_http: bool
 
 
 class ITwinSession(CustomCalls, SignInCalls):
@@ -101,10 +86,15 @@ class ITwinSession(CustomCalls, SignInCalls):
     """
 
     extensions: Final["GroupAttribute[Extensions]"] = GroupAttribute("extensions", "Extensions")
+    """Extensions: their versions and files."""
     imodels: Final["GroupAttribute[IModels]"] = GroupAttribute("imodels", "IModels")
+    """iModels: changesets, extended data, named versions and all else of the iModels API."""
     packages: Final["GroupAttribute[Packages]"] = GroupAttribute("packages", "Packages")
+    """Integration packages (EDFS): their execution and their rows."""
     itwins: Final["GroupAttribute[ITwins]"] = GroupAttribute("itwins", "ITwins")
+    """iTwins: accounts, projects and assets."""
     webhooks: Final["GroupAttribute[Webhooks]"] = GroupAttribute("webhooks", "Webhooks")
+    """Webhooks: who is told of events."""
 
     def __init__(
         self,

@@ -59,7 +59,11 @@ TARGETS: Final = {
         "tests/test_retries.py",
         "tests/http/test_retry_after.py",
         "tests/http/test_repeats.py",
+        "tests/http/test_outages.py",
+        "tests/http/test_outage_waiting.py",
+        "tests/http/test_host_pauses.py",
     ),
+    "itwin_async/_http/host_pauses.py": ("tests/http/test_host_pauses.py",),
 }
 # Loaded once, before a process is forked for each mutant.
 PRELOADED: Final = (

@@ -1,5 +1,6 @@
 """Law 8 as a table: what is tried again, for which methods, and what it costs."""
 
+import math
 import random
 
 import pytest
@@ -255,3 +256,15 @@ def test_a_retry_is_a_value():
         Retry().attempts = 5
     with pytest.raises(TypeError):
         Retry(4, 0.5)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.0, math.inf])
+def test_bounds_may_be_nothing_or_infinite(seconds):
+    retry = Retry(
+        base=seconds,
+        cap=seconds,
+        max_retry_after=seconds,
+        max_throttled=seconds,
+        max_outage=seconds,
+    )
+    assert retry.max_outage == seconds

@@ -9,6 +9,7 @@ from limiting import limited, settle
 from virtual_time import now, run
 
 from itwin_async._http.rate_limiter import RateLimiter
+from itwin_async._http.rate_window import RateWindow
 
 
 def most_in_a_window(times: list[float], span: float) -> int:
@@ -79,6 +80,37 @@ def test_a_request_in_flight_counts_until_it_is_answered():
         assert now() - start == pytest.approx(90)
 
     run(main())
+
+
+def test_a_window_frees_with_the_response_although_its_body_holds_the_slot():
+    async def main():
+        limiter, start = limited(2, per_minute=1), now()
+        slot = await limiter.acquire()
+        waiting = asyncio.create_task(limiter.acquire())
+        await asyncio.sleep(10)
+        slot.on_response()
+        (await waiting).release()
+        assert now() - start == pytest.approx(70)
+        slot.release()
+
+    run(main())
+
+
+def test_an_hour_is_3600_seconds():
+    async def main():
+        limiter, start = limited(1, per_hour=1), now()
+        (await limiter.acquire()).release()
+        (await limiter.acquire()).release()
+        assert now() - start == pytest.approx(3_600)
+
+    run(main())
+
+
+def test_a_request_leaves_its_window_at_the_end_of_it():
+    window = RateWindow(60.0, 1)
+    window.times.append(0.0)
+    assert (window.remaining(59.9, 0), window.available_at(59.9, 0)) == (0, 60.0)
+    assert (window.remaining(60.0, 0), window.available_at(60.0, 0)) == (1, 60.0)
 
 
 def test_what_was_never_sent_is_not_counted():

@@ -95,13 +95,14 @@ def show_imodel(imodel: str, /, *, options: Options = DEFAULTS) -> None:
 def _show_mine(
     title: str,
     get: Callable[[ITwinSession], Pager[IModel]],
-    options: Options,
+    options: ListOptions,
     *,
     representation: bool,
     limit: int | None,
 ) -> None:
     columns = ("displayName", "id", *(("state", "description") if representation else ()))
-    show_list(options, title, columns, get, limit=limit)
+    empty = f"You have no {title} in this iTwin."
+    show_list(options, title, columns, get, limit=limit, empty=empty)
 
 
 @imodels.command
@@ -112,7 +113,7 @@ def favorites(
     representation: Flag = False,
     page_size: Count = None,
     limit: Count = None,
-    options: Options = DEFAULTS,
+    options: ListOptions = LIST_DEFAULTS,
 ) -> None:
     """List your favorites among the iModels of an iTwin.
 
@@ -142,7 +143,7 @@ def recents(
     representation: Flag = False,
     page_size: Count = None,
     limit: Count = None,
-    options: Options = DEFAULTS,
+    options: ListOptions = LIST_DEFAULTS,
 ) -> None:
     """List the iModels of an iTwin that you used last, the newest first.
 

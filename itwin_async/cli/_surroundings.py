@@ -1,10 +1,17 @@
 """``itwin-async named-versions``, ``changeset-groups`` and ``users``: what surrounds changesets."""
 
-from typing import Final, Literal
+from typing import Any, Final, Literal, cast
 
 from cyclopts import App
 
-from itwin_async.cli._options import DEFAULTS, Count, Flag, Options
+from itwin_async.cli._options import (
+    DEFAULTS,
+    LIST_DEFAULTS,
+    Count,
+    Flag,
+    ListOptions,
+    Options,
+)
 from itwin_async.cli._output import show, show_list
 
 named_versions: Final = App(name="named-versions")
@@ -24,9 +31,11 @@ def list_named_versions(
     representation: Flag = False,
     page_size: Count = None,
     limit: Count = None,
-    options: Options = DEFAULTS,
+    options: ListOptions = LIST_DEFAULTS,
 ) -> None:
     """List the named versions of an iModel.
+
+    Example: itwin-async named-versions list 5e19bee0-3aea-4355-a9f0-c6df9989ee7d --emulator
 
     Args:
         imodel: Id of the iModel.
@@ -48,11 +57,12 @@ def list_named_versions(
             search=search,
             name=name,
             state=state,
-            order_by=order_by,
+            order_by=cast("Any", order_by),  # the platform says what it may be
             representation=representation,
             page_size=page_size,
         ),
         limit=limit,
+        empty="No named versions match.",
     )
 
 
@@ -75,9 +85,11 @@ def list_changeset_groups(
     *,
     page_size: Count = None,
     limit: Count = None,
-    options: Options = DEFAULTS,
+    options: ListOptions = LIST_DEFAULTS,
 ) -> None:
     """List the changeset groups of an iModel, such as the runs of a connector.
+
+    Example: itwin-async changeset-groups list 5e19bee0-3aea-4355-a9f0-c6df9989ee7d --emulator
 
     Args:
         imodel: Id of the iModel.
@@ -91,6 +103,7 @@ def list_changeset_groups(
         ("description", "id", "state", "createdDateTime"),
         lambda session: session.imodels.list_changeset_groups(imodel, page_size=page_size),
         limit=limit,
+        empty="There are no changeset groups.",
     )
 
 
@@ -115,9 +128,11 @@ def list_users(
     representation: Flag = False,
     page_size: Count = None,
     limit: Count = None,
-    options: Options = DEFAULTS,
+    options: ListOptions = LIST_DEFAULTS,
 ) -> None:
     """List the users of an iModel.
+
+    Example: itwin-async users list 5e19bee0-3aea-4355-a9f0-c6df9989ee7d --emulator
 
     Args:
         imodel: Id of the iModel.
@@ -132,9 +147,13 @@ def list_users(
         "users",
         ("displayName", "id", *(("email",) if representation else ())),
         lambda session: session.imodels.list_users(
-            imodel, order_by=order_by, representation=representation, page_size=page_size
+            imodel,
+            order_by=cast("Any", order_by),
+            representation=representation,
+            page_size=page_size,
         ),
         limit=limit,
+        empty="There are no users.",
     )
 
 

@@ -34,6 +34,7 @@ _OPTIONS: Final[dict[str, tuple[type, str]]] = {
     "rows": (int, "rows of each entity set"),
     "seed": (int, "seed of all data"),
     "push-every": (float, "seconds between changesets that are pushed while it runs"),
+    "creation-time": (float, "seconds until a new iModel is initialized"),
 }
 
 

@@ -12,7 +12,7 @@ from itwin_async import (
     StaticToken,
     Thumbnail,
 )
-from itwin_async.emulator import Edit, Garbage
+from itwin_async.emulator import Edit, Emulator, Garbage
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 50
 JPEG = b"\xff\xd8\xff\xe0" + b"y" * 50
@@ -28,6 +28,7 @@ async def test_the_creator_of_a_changeset_has_a_name(itwin):
         creator.statistics.last_changeset_push_date
         == (await itwin.imodels.get_changeset(IMODEL, 23)).push_date_time
     )
+    assert creator.statistics.created_versions_count == 1
     assert creator.links.self_.href.endswith(f"/imodels/{IMODEL}/users/{creator.id}")
 
 
@@ -51,10 +52,15 @@ async def test_permissions_are_those_of_the_caller(emulator, itwin):
         "imodels_webview", "imodels_read", "imodels_write", "imodels_manage", "imodels_delete",
     }  # fmt: skip
     assert isinstance(granted, frozenset)
-    for name, expected in (("reader", {"imodels_webview", "imodels_read"}), ("guest", set())):
-        token = StaticToken(emulator.issue_token(user=name))
-        async with ITwinSession(token, base_url=emulator.url) as other:
-            assert await other.imodels.get_permissions(IMODEL) == expected
+    async with Emulator(imodels=1, users=("ray:reader", "vic:viewer", "gus:none")) as other:
+        for name, expected in (
+            ("ray", {"imodels_webview", "imodels_read"}),
+            ("vic", {"imodels_webview"}),
+            ("gus", set()),
+        ):
+            token = StaticToken(other.issue_token(user=name))
+            async with ITwinSession(token, base_url=other.url) as session:
+                assert await session.imodels.get_permissions(IMODEL) == expected
 
 
 async def test_both_spellings_of_a_permission_are_one(emulator, itwin):

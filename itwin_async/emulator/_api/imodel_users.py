@@ -31,6 +31,7 @@ _READ: Final = ("imodels_webview", "imodels_read")
 _PERMISSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "owner": (*_READ, "imodels_write", "imodels_manage", "imodels_delete"),
     "reader": _READ,
+    "viewer": _READ[:1],
     "none": (),
 }
 
@@ -58,8 +59,12 @@ def _render(request: Request, imodel: IModel, item: tuple[str, User]) -> JSON:
     statistics: JSON = {
         "pushedChangesetsCount": len(pushed),
         "lastChangesetPushDate": pushed[-1].pushed_at if pushed else None,
-        "createdVersionsCount": 0,
-        "briefcasesCount": 0,
+        "createdVersionsCount": sum(
+            version.creator_id == id for version in imodel.named_versions.values()
+        ),
+        "briefcasesCount": sum(
+            briefcase.owner_id == id for briefcase in imodel.briefcases.values()
+        ),
         "applications": [],
     }
     names = {"givenName": given, "surname": surname, "email": user.email}

@@ -14,6 +14,7 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 _OFFERED = ("", ".emulator", ".export", ".sync", ".telemetry", ".webhooks", ".distributed")
+_FOREIGN = {"pyarrow"}
 MODULES = [f"itwin_async{name}" for name in _OFFERED if find_spec(f"itwin_async{name}") is not None]
 
 
@@ -48,8 +49,8 @@ def resolve(
         return domain.resolve_xref(
             env, node["refdoc"], env.app.builder, "obj", whole, node, content
         )
-    if hasattr(builtins, parts[0]):
-        return content  # plain, without a warning: Python's own
+    if hasattr(builtins, parts[0]) or parts[0] in _FOREIGN:
+        return content  # plain, without a warning: Python's own, or another library's
     return None
 
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import re
+import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -142,17 +143,37 @@ async def test_an_imodel_comes_and_goes(web, refused):
 
 
 async def test_pushes_while_it_runs(web):
-    async with Emulator(imodels=2, changesets=1, push_every=0.001) as emulator:
-        ids = list(emulator._state.imodels)
-        for id in ids:
-            while (await web(emulator, f"/imodels/{id}/changesets/4"))[0] != 200:
-                await asyncio.sleep(0)
+    async with (
+        asyncio.timeout(5),
+        Emulator(imodels=2, changesets=1, push_every=0.001) as emulator,
+    ):
+        for id in list(emulator._state.imodels):
             # The data of the second iModel is late, but comes.
-            while (await web(emulator, f"/imodels/{id}/changesets/4/extendeddata"))[0] != 200:
-                await asyncio.sleep(0)
-    count = emulator._state.imodels[ids[0]].changeset_count
-    await asyncio.sleep(0.01)
-    assert emulator._state.imodels[ids[0]].changeset_count == count  # it ended
+            for path in ("changesets/4", "changesets/4/extendeddata"):
+                while (await web(emulator, f"/imodels/{id}/{path}"))[0] != 200:
+                    await asyncio.sleep(0)
+        task = emulator._activity._task
+    assert task.cancelled()
+
+
+async def test_the_program_pushes_while_it_runs(web):
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "itwin_async.emulator", "--imodels", "1", "--changesets", "1"),
+        *("--push-every", "0.01", "--storage-type", "google"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    lines = [(await process.stdout.readline()).decode().strip() for _ in range(4)]
+    base, token_url, id, secret = (line.partition("=")[2] for line in lines)
+    form = {"grant_type": "client_credentials", "client_id": id, "client_secret": secret}
+    async with web.session.post(token_url, data=form) as response:
+        headers = {"Authorization": f"Bearer {(await response.json())['access_token']}"}
+    path = f"{base}{IMODEL}/changesets/5"
+    async with asyncio.timeout(10):
+        while (found := await web(None, path, token=False, headers=headers))[0] != 200:
+            await asyncio.sleep(0)
+    assert found[1]["changeset"]["_links"]["download"]["storageType"] == "google"
+    process.terminate()
+    assert await process.wait() == 0
 
 
 @pytest.mark.parametrize(

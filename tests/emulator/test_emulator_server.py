@@ -266,6 +266,8 @@ async def run_alone(*arguments):
         (("--itwins", "1"), "itwins must be at least 3, not 1\n"),
         (("--port", "99999"), "port must be from 0 to 65535, not 99999\n"),
         (("--token-lifetime", "0"), "token_lifetime must be above 0, not 0.0\n"),
+        (("--push-every", "0"), "push_every must be above 0, not 0.0\n"),
+        (("--webhook-attempts", "0"), "webhook_attempts must be at least 1, not 0\n"),
         (("--host", ""), "host must not be empty\n"),
         (
             ("--user", "ada:admin"),

@@ -24,8 +24,9 @@ from itwin_async import (
 )
 from itwin_async.cli._entries import EntryRow, entry_row
 from itwin_async.cli._errors import INCOMPLETE
+from itwin_async.cli._estimate import Estimate, estimate_export
 from itwin_async.cli._meter import CommandSession, Meter
-from itwin_async.cli._options import DEFAULTS, LIST_DEFAULTS, Count, ListOptions, Options
+from itwin_async.cli._options import DEFAULTS, LIST_DEFAULTS, Count, Flag, ListOptions, Options
 from itwin_async.cli._output import show_list, write_record
 from itwin_async.cli._progress import progress
 from itwin_async.cli._session import with_session
@@ -123,6 +124,7 @@ def export(
     since: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
     resume: Annotated[bool, Parameter(negative="--no-resume", name="--resume")] = True,
     keep_going: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Flag = False,
     workers: Annotated[int, Parameter(validator=Number(gte=1))] = 8,
     page_size: Annotated[int, Parameter(validator=Number(gte=1))] = 1_000,
     options: Options = DEFAULTS,
@@ -140,6 +142,7 @@ def export(
         since: Add changesets with a higher index to the file of a finished export.
         resume: Go on with an unfinished export; --no-resume starts over.
         keep_going: Report and leave out the rest of an iModel that is refused, missing or broken.
+        dry_run: Export nothing, and estimate how many requests it would take.
         workers: iModels to read at once.
         page_size: Items per page, at most 1,000.
         options: See `Options`.
@@ -165,6 +168,20 @@ def export(
             raise error
         skipped.append(imodel_id)
         print_error(f"iModel {imodel_id} is left out: {error}")
+
+    async def estimate(session: CommandSession) -> Estimate:
+        return await estimate_export(
+            session,
+            _imodels(session, imodel or (), itwin or ()),
+            since=since,
+            workers=workers,
+            page_size=page_size,
+            on_error=skip if keep_going else None,
+        )
+
+    if dry_run:
+        write_record(options, with_session(options, estimate))
+        return INCOMPLETE if skipped else 0
 
     async def work(session: CommandSession) -> Exported:
         with progress(session, "export", meter):

@@ -223,3 +223,33 @@ def test_meter_shows_rate_pauses_and_time(monkeypatch):
     assert meter.figures(itwin(2)) == (
         "7,500 rows · 100/s · 2 bad · 2 pauses · goes on in 30 s · 1:05"
     )
+
+
+@pytest.mark.slow  # four processes
+async def test_dry_run_says_what_an_export_would_cost(tmp_path):
+    output = tmp_path / "rows.jsonl"
+    words = (*EXPORT, "--itwin", ITWIN, "--output", str(output), "--page-size", "20", "--dry-run")
+    async with Emulator(imodels=5, changesets=50, extended_data_every=1) as emulator:
+        emulator.push_changeset(IMODEL)
+        ended = await run(*words, variables=emulator.environment)
+        assert (ended.code, ended.err) == (0, "")
+        # A list of iModels, and three pages of each.
+        assert json.loads(ended.out) == {
+            "imodels": 2, "changesets": 101, "requests": 7, "asked": 3,
+        }  # fmt: skip
+        assert not list(tmp_path.iterdir())
+        before = len(emulator.requests)
+        ended = await run(*words[:-1], variables=emulator.environment)
+        assert ended.code == 0
+        sent = [request for request in emulator.requests[before:] if request.operation != "token"]
+        assert len(sent) == 7
+        since = await run(*words, "--since", "45", variables=emulator.environment)
+        assert json.loads(since.out)["requests"] == 3
+
+        emulator.faults.add(lambda request: request.path.startswith(f"/imodels/{IMODEL}/"),
+                            Status(403), times=None)  # fmt: skip
+        refused = await run(*words, variables=emulator.environment)
+        assert refused.code == 4
+        kept = await run(*words, "--keep-going", variables=emulator.environment)
+        assert kept.code == 6
+        assert json.loads(kept.out)["changesets"] == 50

@@ -4,6 +4,8 @@ import dataclasses
 import functools
 from typing import Any
 
+import msgspec
+
 
 class DataclassFields:
     """The ``__dataclass_fields__`` of a struct's class, made when they are first read.
@@ -20,8 +22,9 @@ class DataclassFields:
 
 @functools.cache
 def _fields_of(owner: Any, names: tuple[str, ...]) -> dict[str, dataclasses.Field[Any]]:
-    shown = names or [name for name in owner.__struct_fields__ if name not in owner._signed]  # noqa: SLF001
-    specs = [(name, Any, dataclasses.field(default=None)) for name in shown]
+    kinds: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(owner)}
+    shown = names or [name for name in kinds if name not in owner._signed]  # noqa: SLF001
+    specs = [(name, kinds.get(name, Any), dataclasses.field(default=None)) for name in shown]
     made: Any = dataclasses.make_dataclass(owner.__name__, specs, kw_only=True)
     fields: dict[str, dataclasses.Field[Any]] = made.__dataclass_fields__
     return fields

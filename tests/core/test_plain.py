@@ -186,6 +186,11 @@ async def test_fastapi_returns_records_and_entries_as_they_are(itwin):
         assert "sig=" not in text
         async with http.get("/entry") as answer:
             assert (await answer.json())["data"]["data"]["changedFiles"] == ["A.dgn", "B.dgn"]
+        async with http.get("/openapi.json") as answer:
+            schemas = (await answer.json())["components"]["schemas"]
+    assert schemas["Changeset"]["properties"]["index"]["type"] == "integer"
+    assert "self_" in schemas["ChangesetLinks"]["properties"]
+    assert "download" not in schemas["ChangesetLinks"]["properties"]
 
 
 async def test_fastapi_returns_what_plain_gives(itwin):

@@ -14,6 +14,7 @@ from feeds import DATA, IMODELS, imodels_of, platform, project, sent, there
 from itwin_async import ITwinSession
 from itwin_async.emulator import Emulator
 
+ROOT = Path(__file__).parent.parent.parent
 CHILD = """
 import asyncio, sys
 from pathlib import Path
@@ -126,3 +127,15 @@ async def test_killed_syncs_store_each_entry_once(name, tmp_path):
 async def test_a_large_first_sync_killed_twenty_times_stores_each_entry_once(tmp_path):
     async with platform(imodels=1_000, changesets=100) as (emulator, itwin):
         await killed(emulator, itwin, tmp_path / "changes", 20)
+
+
+@pytest.mark.slow(reason="five minutes of emulated life")
+async def test_the_soak_ends_well():
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(ROOT / "benchmarks" / "soak_sync.py"), "--minutes", "5"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0, out.decode()
+    assert b": good" in out

@@ -20,12 +20,13 @@ test: $(READY)
 test-slow: $(READY)
 	$(BIN)/python -m pytest -n 2 -m slow
 
-# Lines and branches that `make test` runs, those of processes that it starts too. Fails below the
-# share that pyproject.toml names.
+# Lines and branches that `make test` and the tests of the command line run, those of processes that
+# they start too. Fails below the share that pyproject.toml names.
 coverage: $(READY)
 	rm -rf .coverage
 	mkdir .coverage
 	$(BIN)/python -m coverage run -m pytest -n 2 -m "not slow and not unmeasured"
+	$(BIN)/python -m coverage run -m pytest -n 2 -m "slow and not unmeasured" tests/cli
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 

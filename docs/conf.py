@@ -39,7 +39,7 @@ nitpick_ignore_regex = [
     # Documented elsewhere; links there would need an inventory from the network.
     (
         r"py:.*",
-        r"(aiohttp|asyncio|collections|contextlib|datetime|distributed|msgspec|multidict|opentelemetry|os|pathlib|types|typing|uuid)\..*",
+        r"(aiohttp|asyncio|collections|contextlib|datetime|distributed|msgspec|multidict|opentelemetry|os|pathlib|pyarrow|types|typing|uuid)\..*",
     ),
     # Made and used inside, and seen from outside only as an argument's or a result's type.
     (

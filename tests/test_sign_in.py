@@ -457,3 +457,35 @@ async def test_a_notebook_shows_a_link_where_no_browser_opens(host, monkeypatch,
     [link] = shown
     assert f'href="{host.url}/connect/authorize?' in link._repr_html_()
     assert capsys.readouterr() == ("", "")
+
+
+async def test_a_browser_may_be_opened_by_a_future_which_is_not_cancelled(host):
+    provider, opened = person(), asyncio.get_running_loop().create_future()
+    visits = []
+
+    def browse(url):
+        visits.append(asyncio.ensure_future(Browser(host)(url)))
+        return opened
+
+    async with session(host, provider) as itwin:
+        await itwin.sign_in(open_browser=browse)
+        await visits[0]
+    assert not opened.cancelled()
+    assert can_listen(provider.redirect_uris[0])
+
+
+async def test_without_standard_error_nobody_is_shown_the_address(host, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)  # as in a service of Windows
+    async with session(host, person()) as itwin:
+        with pytest.raises(TransportError, match="nobody signed in"):
+            await itwin.sign_in(open_browser=False, timeout=0.1)
+
+
+async def test_a_browser_that_the_environment_names_is_opened(host, monkeypatch):
+    urls = []
+    monkeypatch.setenv("BROWSER", "mine")
+    monkeypatch.setattr(webbrowser, "open", lambda url: bool(urls.append(url)) or True)
+    async with session(host, person()) as itwin:
+        with pytest.raises(TransportError, match="nobody signed in"):
+            await itwin.sign_in(timeout=0.2)
+    assert len(urls) == 1

@@ -313,3 +313,14 @@ async def test_a_listener_may_be_empty():
     async with RawServer(answer(PACKAGE)) as server, session_at(server, on_event=events) as itwin:
         await itwin.packages.get_package("P")
     assert isinstance(events[-1], OperationFinished)
+
+
+async def test_an_operation_without_a_path_has_no_template(traced):
+    event = OperationFinished(
+        operation="GET (signed URL)", seconds=0.5, waited=0.0, attempts=1, throttled=0,
+        bytes_received=10, status=200, error=None, request_id="id",
+    )  # fmt: skip
+    traced.listener(event)
+    (span,) = traced.spans
+    assert span.attributes["http.request.method"] == "GET"
+    assert "url.template" not in span.attributes

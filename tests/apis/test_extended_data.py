@@ -274,3 +274,11 @@ async def test_a_page_without_its_list_is_no_empty_end(emulator, itwin, body):
     with pytest.raises(DecodeError):
         async for _ in itwin.imodels.list_extended_data(imodel):
             pass
+
+
+async def test_an_entry_equals_no_other_thing(itwin):
+    imodel_id = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
+    entry = await itwin.imodels.get_extended_data(imodel_id, 1)
+    assert entry != 5
+    assert entry != {"imodelId": imodel_id}
+    assert entry == await itwin.imodels.get_extended_data(imodel_id, 1)

@@ -220,3 +220,10 @@ def test_rich_gets_the_main_fields_and_no_signature(value):
     assert "canary" not in shown
     if isinstance(value, Record) and not isinstance(value, Link):
         assert {name for name, _ in value.__rich_repr__()} <= set(value._repr_fields)
+
+
+def test_bytes_are_shown_by_their_number():
+    record = msgspec.defstruct("Blob", [("content", bytes)])(b"canary" * 300)
+    text = html_of(page([record]))
+    assert "1,800 bytes" in text
+    assert "canary" not in text

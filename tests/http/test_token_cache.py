@@ -342,3 +342,20 @@ async def test_a_provider_that_is_cancelled_is_an_error_of_who_waits_and_no_canc
     async with RawServer(OK) as server, ITwinSession(provide, base_url=server.url) as itwin:
         with pytest.raises(RuntimeError, match="the token provider was cancelled while it fetched"):
             await itwin.get_token()
+
+
+async def test_a_token_that_is_replaced_while_another_is_fetched_stays():
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def provide() -> str:
+        begun.set()
+        await go_on.wait()
+        return "of-the-provider"
+
+    async with RawServer(OK) as server, ITwinSession(provide, base_url=server.url) as itwin:
+        waiting = asyncio.create_task(itwin.get_token())
+        await begun.wait()
+        itwin._executor.tokens.replace(Token("of-who-signed-in"))
+        go_on.set()
+        assert (await waiting).value == "of-who-signed-in"
+        assert (await itwin.get_token()).value == "of-who-signed-in"

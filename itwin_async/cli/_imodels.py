@@ -117,6 +117,8 @@ def favorites(
 ) -> None:
     """List your favorites among the iModels of an iTwin.
 
+    Example: itwin-async imodels favorites dc914a84-e0c9-40e2-9d14-faf5ed84147f --emulator
+
     Args:
         itwin: Id of the iTwin.
         representation: Get all fields.
@@ -147,6 +149,8 @@ def recents(
 ) -> None:
     """List the iModels of an iTwin that you used last, the newest first.
 
+    Example: itwin-async imodels recents dc914a84-e0c9-40e2-9d14-faf5ed84147f --emulator
+
     Args:
         itwin: Id of the iTwin.
         representation: Get all fields.
@@ -168,6 +172,8 @@ def recents(
 @imodels.command
 def permissions(imodel: str, /, *, options: Options = DEFAULTS) -> None:
     """Show what you may do with an iModel.
+
+    Example: itwin-async imodels permissions 5e19bee0-3aea-4355-a9f0-c6df9989ee7d --emulator
 
     Args:
         imodel: Id of the iModel.

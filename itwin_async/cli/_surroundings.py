@@ -70,6 +70,9 @@ def list_named_versions(
 def show_named_version(imodel: str, named_version: str, /, *, options: Options = DEFAULTS) -> None:
     """Show one named version.
 
+    Example: itwin-async named-versions show 5e19bee0-3aea-4355-a9f0-c6df9989ee7d
+    b7581ae0-3e0d-4830-b660-141e237bf14c --emulator
+
     Args:
         imodel: Id of the iModel.
         named_version: Id of the named version.
@@ -110,6 +113,9 @@ def list_changeset_groups(
 @changeset_groups.command(name="show")
 def show_changeset_group(imodel: str, group: str, /, *, options: Options = DEFAULTS) -> None:
     """Show one changeset group.
+
+    Example: itwin-async changeset-groups show 5e19bee0-3aea-4355-a9f0-c6df9989ee7d
+    b71b7ef9-620d-4d0e-b6c9-5ec511e83ad5 --emulator
 
     Args:
         imodel: Id of the iModel.
@@ -160,6 +166,9 @@ def list_users(
 @users.command(name="show")
 def show_user(imodel: str, user: str, /, *, options: Options = DEFAULTS) -> None:
     """Show one user of an iModel, such as the creator of a changeset.
+
+    Example: itwin-async users show 5e19bee0-3aea-4355-a9f0-c6df9989ee7d
+    29f08030-52ec-4864-b572-f7ecb632b346 --emulator
 
     Args:
         imodel: Id of the iModel.

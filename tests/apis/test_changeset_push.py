@@ -152,7 +152,19 @@ async def test_another_user_is_pushing(path):
             await announce(hers)
             with pytest.raises(ConflictError, match="409 AnotherUserPushing"):
                 await push(itwin, path, changeset_id="cd" * 20)
-            await push(hers, path)
+            emulator.advance(3601)  # she never confirms
+            pushed = await push(itwin, path, changeset_id="cd" * 20)
+            with pytest.raises(NotFoundError, match="404 ChangesetNotFound"):
+                await hers.imodels.confirm_changeset(IMODEL, ID, 2)
+            assert (await push(hers, path)).parent_id == pushed.id
+
+
+async def test_a_push_of_the_test_itself_comes_between(emulator, itwin):
+    await announce(itwin)
+    emulator.push_changeset(IMODEL)
+    emulator._state.storage.put(IMODEL, f"changesets/{ID}.cs", b"new")
+    pushed = await itwin.imodels.confirm_changeset(IMODEL, ID, 2)
+    assert (pushed.index, pushed.parent_id) == (27, emulator.changeset_id(IMODEL, 26))
 
 
 async def test_a_confirmation_needs_the_file(itwin, emulator):

@@ -116,14 +116,16 @@ def create_changeset(request: Request) -> Response:
     invalid = CHANGESET.invalid_request("Cannot create Changeset.")
     changeset = _read_changeset(request, imodel, invalid)
     last = imodel.changeset_id(imodel.changeset_count) if imodel.changeset_count else ""
-    pending = imodel.pending
+    pending, now = imodel.pending, request.state.clock.time()
     if imodel.find_changeset(changeset.id) is not None:
         refuse(409, "ChangesetExists", "Changeset with the same id already exists.")
-    if pending is not None and pending.creator_id != request.user.id:
+    is_others = pending is not None and pending.creator_id != request.user.id
+    if is_others and now < imodel.pending_until:
         refuse(409, "AnotherUserPushing", "Another user is pushing a Changeset.")
     if changeset.parent_id != last:
         refuse(409, "NewerChangesExist", "There are newer Changesets than the parent.")
-    imodel.pending = changeset
+    # Somebody who never confirms stands against others as long as the upload's address is valid.
+    imodel.pending, imodel.pending_until = changeset, now + request.signer.lifetime
     item = _render(request, imodel, changeset, full=True)
     item["_links"] |= {
         "upload": upload_link(request, imodel.id, changeset.file_name),
@@ -194,7 +196,9 @@ def confirm_changeset(request: Request) -> Response:
     if file.size != pending.file_size:
         refuse(409, "DataConflict", "The file of the Changeset has another size than 'fileSize'.")
     pending.state, imodel.pending = "fileUploaded", None
+    # A test may have pushed others meanwhile.
     pending.index, pending.pushed_at = imodel.changeset_count + 1, request.state.timestamp()
+    pending.parent_id = imodel.changeset_id(pending.index - 1) if pending.index > 1 else ""
     request.state.append_changeset(imodel, pending)
     return CHANGESET.one(_confirmed(request, imodel, pending))
 

@@ -29,7 +29,7 @@ class UrlSigner:
         if storage_type not in get_args(StorageType):
             raise ValueError(f"storage_type must be azure or google, not {storage_type!r}")
         self._key = f"blobs {seed}".encode()
-        self._lifetime = lifetime
+        self.lifetime = lifetime
         self._clock = clock
         self.storage_type: StorageType = storage_type
 
@@ -40,7 +40,7 @@ class UrlSigner:
 
     def sign(self, path: str, permission: str) -> tuple[str, str]:
         """The path signed for this permission, and the time at which that expires."""
-        when = datetime.fromtimestamp(self._clock.time() + self._lifetime, UTC)
+        when = datetime.fromtimestamp(self._clock.time() + self.lifetime, UTC)
         expires = when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         signature = self._signature(path, expires, permission)
         if self.storage_type == "google":

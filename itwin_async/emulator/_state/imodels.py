@@ -61,6 +61,7 @@ class IModel:
     pushed: list[Changeset] = field(default_factory=list[Changeset], repr=False)
     written: dict[int, str] = field(default_factory=dict[int, str], repr=False)
     pending: Changeset | None = None  # created, and waiting for its file
+    pending_until: float = 0.0  # by the platform's clock
     named_versions: Collection[NamedVersion] = field(init=False, repr=False)
     groups: Collection[ChangesetGroup] = field(init=False, repr=False)
     briefcases: Collection[Briefcase] = field(init=False, repr=False)

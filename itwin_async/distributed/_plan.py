@@ -174,6 +174,8 @@ class Planner:
         return {} if text is None else dict(Checkpoint.parse(text).records)
 
     def _keep_gone(self, owner: str, records: dict[str, bytes]) -> None:
+        for imodel_id in sorted(records.keys() - self._gone(owner).keys()):
+            _logger.warning("iModel %s is gone: its rows stay, and it is left out", imodel_id)
         gone = {**self._manifest.gone, owner: str(Checkpoint(ANY_SCOPE, records))}
         self._manifest.gone = {
             name: text for name, text in gone.items() if name != owner or records

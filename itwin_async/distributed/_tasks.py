@@ -121,6 +121,7 @@ async def follow(
     _check_fields(target)
     start, errors = Checkpoint.parse(since), dict[str, ITwinError]()
     states: dict[str, ListState] = {}
+    hidden: dict[str, str] = {}
     looks = [
         Look(
             itwin,
@@ -145,6 +146,8 @@ async def follow(
                     await part.add(step.entry)
                 elif step.state is not None:
                     states[step.imodel_id] = step.state
+                elif not step.gone:  # what is gone is found by the next survey
+                    hidden[step.imodel_id] = "the token gives no access to it any more"
         _check_worker(errors, len(imodels))
         await part.finish()
         digests = await in_thread(
@@ -153,7 +156,9 @@ async def follow(
             part.part if part.rows else None,
             part.bad_part if part.bad else None,
         )
-    return _crawled(part.rows, part.bad, *digests, states=states, errors=errors)
+    crawled = _crawled(part.rows, part.bad, *digests, states=states, errors=errors)
+    crawled.failures.update(hidden)
+    return crawled
 
 
 def _check_fields(target: Target) -> None:

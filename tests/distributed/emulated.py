@@ -146,7 +146,8 @@ def _handle(emulator: Emulator, what: str, how: Any) -> Any:
         emulator.faults.add(of_imodel("list_extended_data"), Edit(edit), times=None)
     elif what == "push":
         for imodel_id in how["imodels"]:
-            emulator.push_changeset(imodel_id, {"data": {"taskId": "new", "changedFiles": []}})
+            data = {"data": {"taskId": "new", "changedFiles": []}}
+            emulator.push_changeset(imodel_id, data if how.get("data", True) else None)
     elif what == "store":
         emulator.store_extended_data(how["imodel"], how["changeset"], {"data": {}})
     elif what == "delete":

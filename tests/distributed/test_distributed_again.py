@@ -98,22 +98,60 @@ def test_ten_of_two_thousand_cost_what_a_feed_costs(large, large_client, tmp_pat
     assert third.rows == 4_011
 
 
-def test_what_is_late_or_gone_is_noticed(client, platform, imodel_ids, tmp_path, short_minute):
-    ids = sorted(imodel_ids)
+def test_what_is_late_or_gone_is_noticed(large, large_client, tmp_path, short_minute, caplog):
+    ids = sorted(item["id"] for item in large.ask("imodels"))[-4:]
 
     def ingest() -> Ingested:
-        platform.ask("forget")
-        return ingest_extended_data(client, ingested.provider, ids, tmp_path, **FAST)
+        large.ask("forget")
+        return ingest_extended_data(large_client, ingested.provider, ids, tmp_path, **FAST)
 
-    before = len(keys_of(rows_of(ingest().paths)))
-    platform.ask("push", imodels=ids[:2])
+    before = ingest().rows
+    large.ask("push", imodels=ids[:1], data=False)
+    found = ingest()  # nothing new yet, and no part for that
+    asked = {"get_imodel": 4, "list_extended_data": 1}
+    assert (counted(large), found.rows, len(found.paths)) == (asked, before, 1)
+    large.ask("store", imodel=ids[0], changeset=3)
     found = ingest()
-    assert counted(platform) == {"get_imodel": len(ids), "list_extended_data": 2}
-    assert found.rows == before + 2
-    again = ingest()  # the pushes have not settled: nothing new, and no part for that
-    assert (again.rows, again.paths) == (found.rows, found.paths)
-    assert counted(platform) == {"get_imodel": len(ids), "list_extended_data": 2}
-    assert list(tmp_path.glob("done-*")) == []
+    assert (counted(large), found.rows, len(found.paths)) == (asked, before + 1, 2)
+    assert keys_of(rows_of(found.paths)).count((ids[0], 3)) == 1
+    large.ask("advance", seconds=400)
+    large.ask("delete", imodel=ids[3])
+    found = ingest()
+    assert (found.rows, found.failures) == (before + 1, {})
+    assert f"iModel {ids[3]} is gone: its rows stay" in caplog.text
+    caplog.clear()
+    ingest()
+    assert counted(large) == {"get_imodel": 4}  # in case that only our access was gone
+    assert "is gone" not in caplog.text
+
+
+def test_what_is_new_may_be_bad_or_out_of_reach(
+    client, platform, imodel_ids, tmp_path, short_minute
+):
+    ids = sorted(imodel_ids)[:3]
+
+    def ingest() -> Ingested:
+        return ingest_extended_data(
+            client, ingested.provider, ids, tmp_path, ingested.Payload, **FAST
+        )
+
+    before = ingest().rows
+    platform.ask("push", imodels=ids)
+    platform.ask("refuse", operation="list_extended_data", status=403, imodels=ids[:1])
+    platform.ask("refuse", operation="list_extended_data", status=409, imodels=ids[1:2])
+    found = ingest()
+    assert found.rows == before + 1
+    assert found.failures.keys() == set(ids[:2])
+    assert "no access" in found.failures[ids[0]]
+    assert found.failures[ids[1]].startswith("409 ")
+    platform.ask("forget")
+    platform.ask("push", imodels=ids[:1])
+    platform.ask("spoil", entries=[-1], imodels=ids[:1])
+    found = ingest()
+    assert (found.rows, found.bad, found.failures) == (before + 3, 1, {})
+    assert len(found.bad_paths) == 1
+    keys = keys_of(rows_of(found.paths))
+    assert len(keys) == len(set(keys)) == before + 3
 
 
 def test_a_part_that_was_lost_is_read_again_with_what_came_after_it(

@@ -16,6 +16,7 @@ _GONE: Final = 2
 _PUSHED: Final = 4
 _BITS: Final = 8
 _DELTAS: Final = 16
+_LONGEST_RUN: Final = 1_000_000  # numbers that some forged bytes may stand for
 _TIME_BYTES: Final = 7
 MAX_TIME: Final = (1 << 8 * _TIME_BYTES) - 1  # microseconds since 1970: the year 4253
 
@@ -89,10 +90,9 @@ class ListState:
             head += self.pushed.to_bytes(_TIME_BYTES)
         _put(head, self.start)
         # All entries before the window are rows, but for those that were stored too late for it.
-        others = self.rows - self.start - len(self.window)
-        _put(head, others * 2 if others >= 0 else -others * 2 - 1)
+        _put_signed(head, self.rows - self.start - len(self.window))
         if self.window:
-            _put(head, self.window[0])
+            _put_signed(head, self.window[0])
             encoded, flag = min(
                 ((_runs(self.window), 0), (_deltas(self.window), _DELTAS)),
                 key=lambda choice: len(choice[0]),
@@ -114,11 +114,10 @@ class ListState:
         if flags & ~(_SETTLED | _GONE | _PUSHED | _BITS | _DELTAS):
             raise ValueError("unknown flags")
         pushed = int.from_bytes(numbers.take(_TIME_BYTES)) if flags & _PUSHED else None
-        start, others = numbers.number(), numbers.number()
-        others = others // 2 if others % 2 == 0 else -(others + 1) // 2
+        start, others = numbers.number(), numbers.signed()
         window: list[int] = []
         if numbers.left:
-            window.append(numbers.number())
+            window.append(numbers.signed())
             if flags & _BITS:
                 bits = int.from_bytes(numbers.take(numbers.left), "little")
                 first = window[0] + 1
@@ -127,10 +126,10 @@ class ListState:
                 while numbers.left:
                     window.append(window[-1] + 1 + numbers.number())
             else:
-                window += range(window[0] + 1, window[0] + 1 + numbers.number())
+                window += numbers.run(window[0] + 1)
                 while numbers.left:
-                    first = window[-1] + 2 + numbers.number()
-                    window += range(first, first + 1 + numbers.number())
+                    window.append(window[-1] + 2 + numbers.number())
+                    window += numbers.run(window[-1] + 1)
         rows = start + len(window) + others
         if rows < 0 or (start and not window):
             raise ValueError("impossible numbers")
@@ -170,6 +169,10 @@ def _put(data: bytearray, number: int) -> None:
     data.append(number)
 
 
+def _put_signed(data: bytearray, number: int) -> None:
+    _put(data, number * 2 if number >= 0 else -number * 2 - 1)
+
+
 class _Reader:
     """Reads numbers; `ValueError` at a premature end."""
 
@@ -200,3 +203,15 @@ class _Reader:
             number |= (byte & 0x7F) << shift
             shift += 7
         return number | byte << shift
+
+    def signed(self) -> int:
+        """The next number, which may be negative."""
+        number = self.number()
+        return number // 2 if number % 2 == 0 else -(number + 1) // 2
+
+    def run(self, first: int) -> range:
+        """As many numbers in a row as the next number says."""
+        length = self.number()
+        if length > _LONGEST_RUN:
+            raise ValueError("too long")
+        return range(first, first + length)

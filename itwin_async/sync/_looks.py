@@ -129,6 +129,6 @@ class Looks:
     def _failure(self) -> ITwinError:
         error, *others = self._failures
         if others:
-            error.add_note(f"{len(others)} more iModels failed.")
+            error.add_note(f"{1 + len(others)} iModels failed; this is the first one.")
         self._failures = []
         return error

@@ -11,7 +11,7 @@ from itwin_async.sync._checkpoint import Checkpoint, scope_of
 from itwin_async.sync._list_state import ListState
 
 SCOPE = scope_of(itwin_id="a-twin")
-indexes = st.lists(st.integers(0, 2**63 - 1) | st.integers(0, 300), unique=True).map(sorted)
+indexes = st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 300), unique=True).map(sorted)
 states = st.builds(
     ListState,
     start=st.integers(0, 10**6),
@@ -116,6 +116,27 @@ def test_a_changed_or_cut_checkpoint_is_refused(at, other):
         if changed != text:
             with pytest.raises(ValueError, match="checkpoint must"):
                 Checkpoint.parse(changed)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"",
+        b"\x20\0\0",  # an unknown flag
+        b"\0\5\0",  # entries before a window that is empty
+        b"\0\0\5",  # fewer rows than none
+        b"\0\0\0\2\xff\xff\xff\xff\x7f",  # thirty thousand million indexes
+        b"\4\0\0",  # a date that is cut
+    ],
+)
+def test_a_forged_state_is_refused(record):
+    with pytest.raises(ValueError, match="checkpoint must"):
+        Checkpoint.parse(str(Checkpoint(SCOPE, {"a": record})))
+
+
+def test_a_long_id_and_a_long_state_are_kept():
+    known = {"i" * 300: ListState(0, list(range(0, 9_000, 3)), 3_000)}
+    assert Checkpoint.parse(str(checkpoint(known))).state("i" * 300) == known["i" * 300]
 
 
 @pytest.mark.parametrize("value", [None, 5, b"1"])

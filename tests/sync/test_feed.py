@@ -9,7 +9,14 @@ import pytest
 from feeds import DATA, IMODELS, imodels_of, one_pass, platform, project, sent, there
 from support import RawServer, answer, session_at
 
-from itwin_async import ForbiddenError, IModelGone, ITwinSession, NotFoundError, PayloadError
+from itwin_async import (
+    ForbiddenError,
+    IModelGone,
+    ITwinSession,
+    NotFoundError,
+    PayloadError,
+    UnauthorizedError,
+)
 from itwin_async.emulator import Status
 from itwin_async.sync import ChangeFeed
 
@@ -289,6 +296,42 @@ async def test_an_imodel_that_fails_is_raised_behind_the_others():
             emulator.faults.clear()
             rest = [(entry.imodel_id, entry.changeset_index) async for entry in feed]
         assert rest == there(emulator, [first])
+
+
+async def test_where_many_imodels_fail_the_rest_is_not_asked():
+    async with platform(imodels=40) as (emulator, itwin):
+        scope = await project(itwin)
+        emulator.faults.add(DATA, Status(422), None)
+        with pytest.raises(Exception, match="422"):
+            await one_pass(itwin, itwin_id=scope)
+        assert 10 <= emulator.count(DATA) < 25
+
+
+async def test_the_first_of_some_failures_says_how_many_there_were():
+    async with platform() as (emulator, itwin):
+        scope = await project(itwin)
+        for imodel in (await imodels_of(itwin, scope))[:3]:
+            emulator.faults.add(f"/imodels/{imodel}/changesets", Status(422), None)
+        with pytest.raises(Exception, match="422") as caught:
+            await one_pass(itwin, itwin_id=scope)
+        assert "3 iModels failed; this is the first one." in caught.value.__notes__
+
+
+async def test_a_token_that_is_refused_ends_it_at_once():
+    async with platform(imodels=40) as (emulator, itwin):
+        scope = await project(itwin)
+        emulator.faults.add(DATA, Status(401), None)
+        with pytest.raises(UnauthorizedError):
+            await one_pass(itwin, itwin_id=scope)
+        assert emulator.count(DATA) < 25
+
+
+async def test_an_id_that_may_not_be_read_is_left_out(caplog):
+    async with platform() as (emulator, itwin):
+        first, second, *_ = await imodels_of(itwin, await project(itwin))
+        emulator.faults.add(f"/imodels/{first}", Status(403), None)
+        assert (await one_pass(itwin, imodel_ids=[first, second]))[0] == there(emulator, [second])
+        assert f"no access to iModel {first}" in caplog.text
 
 
 async def test_a_payload_is_decoded_to_the_type_and_a_bad_one_is_handed_over():

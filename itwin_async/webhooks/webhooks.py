@@ -78,6 +78,11 @@ class Webhooks(OperationGroup):
         """The webhooks that this application created, in one page.
 
         Platform page: https://developer.bentley.com/apis/webhooks-v2/operations/get-webhooks/
+
+        Example::
+
+            async for webhook in itwin.webhooks.list_webhooks():
+                print(webhook.id, webhook.active, webhook.callback_url)
         """
         return self._list(LIST_WEBHOOKS.request())
 
@@ -144,6 +149,12 @@ class Webhooks(OperationGroup):
         Raises `NotFoundError` for an unknown one, and `InvalidRequestError` for what the platform
         does not take. Not sent again where its outcome is unknown.
         Platform page: https://developer.bentley.com/apis/webhooks-v2/operations/update-webhook/
+
+        Example::
+
+            async for webhook in itwin.webhooks.list_webhooks():
+                if not webhook.active:
+                    await itwin.webhooks.update_webhook(webhook.id, active=True)
         """
         secret_value, url = SecretValue(secret), SecretValue(callback_url)
         del secret, callback_url  # secrets in frames: docs/adr/0008

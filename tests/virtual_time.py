@@ -14,6 +14,10 @@ class _Jumping(selectors.DefaultSelector):
     now = 0.0
 
     def select(self, timeout: float | None = None) -> list[Any]:
+        if timeout is None or timeout > 0:
+            arrived = super().select(0)  # on a socket of this process, which takes no time
+            if arrived:
+                return arrived
         if timeout is None:
             raise RuntimeError("everybody waits, and nothing is going to happen")
         self.now += max(0.0, timeout)

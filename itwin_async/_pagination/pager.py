@@ -79,12 +79,12 @@ class Pager(Generic[T]):
     def ahead(self, pages: int) -> "Pager[T]":
         """The same list with up to so many pages requested ahead of the one being read; 0 is none.
 
-        The window grows 1, 3, 4, 5 … ``pages``, with the pages that the list is known to have.
+        The window grows 1, 3, 4, 5, 7 … ``pages``, with the pages that the list is known to have.
         Later pages are predicted from the links seen so far and used only when the page before
         names exactly that link, so order and content are as without. Only idle slots of the limiter
         are used, and none while ``pages`` or more requests are in flight. Past the end of a list of
-        three pages or more, fewer requests may be sent in vain than it has pages, and fewer than
-        ``pages``; they count against the rate limit.
+        three pages or more, up to as many requests may be sent in vain as it has pages, and fewer
+        than ``pages``; they count against the rate limit.
 
         Example::
 

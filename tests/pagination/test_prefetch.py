@@ -29,7 +29,7 @@ from itwin_async.emulator import Emulator
 @pytest.mark.parametrize(
     ("most", "windows"),
     [(0, [0, 0, 0]), (1, [1, 1, 1]), (2, [1, 2, 2, 2]), (3, [1, 3, 3, 3]), (4, [1, 3, 4, 4]),
-     (8, [1, 3, 4, 5, 6, 7, 8, 8])],
+     (8, [1, 3, 4, 5, 7, 8, 8])],
 )  # fmt: skip
 async def test_windows_are_as_long_as_the_list_is_known_to_be(most, windows):
     async with (
@@ -309,7 +309,7 @@ async def test_no_more_than_the_window_is_asked_for_behind_the_end(total, most):
         behind = past(server, total)
         assert behind <= most - 1
         assert behind == 0 or total > 10
-        assert behind < len({call.skip for call in server.calls if call.skip < total})
+        assert behind <= len({call.skip for call in server.calls if call.skip < total})
         inside = [call.skip for call in server.calls if call.skip < total]
         assert sorted(inside) == list(range(0, total, 5))
 

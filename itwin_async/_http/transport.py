@@ -178,10 +178,7 @@ class Transport:
                 options.update(self._proxy.options(url, headers))
             with timeout:
                 response = await http.request(
-                    method,
-                    URL(url, encoded=True),
-                    data=timed_body(body, timeout),
-                    **options,
+                    method, URL(url, encoded=True), data=timed_body(body, timeout), **options
                 )
             limit = self.max_body if max_body is None else max_body
             return _HttpResponse(self, response, host, timeout, limit)

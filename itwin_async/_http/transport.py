@@ -276,8 +276,6 @@ def _reason(error: BaseException, *, in_body: bool) -> Reason:
     match error:
         case aiohttp.ClientSSLError() | aiohttp.ServerFingerprintMismatch() | ssl.SSLError():
             return "tls"
-        case aiohttp.ClientConnectorCertificateError():
-            return "tls"
         case aiohttp.ClientConnectorDNSError():
             return "dns"
         case aiohttp.ClientConnectorError():

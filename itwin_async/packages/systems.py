@@ -86,8 +86,12 @@ class SystemOperations(OperationGroup):
         texts = {"name": name, "system_id": system_id, "system_type": system_type}
         for argument, value in texts.items():
             check_text(argument, value, optional=False)
-        body = SecretDict(name=name, systemId=system_id, systemType=system_type)
-        body["credentials"] = _check_credentials(secret)
+        body = {
+            "name": name,
+            "systemId": system_id,
+            "systemType": system_type,
+            "credentials": _check_credentials(secret),
+        }
         return await self._call(CREATE_SYSTEM.request(itwin_id=itwin_id, body=body))
 
     async def delete_system(self, itwin_id: Id, id: Id) -> None:

@@ -6,8 +6,9 @@ import hashlib
 import aiohttp
 import anyio
 import pytest
+import secrecy
 from known import IMODEL, ITWIN, every
-from support import RawServer, cancelled_at_each_await, session_at
+from support import Clock, RawServer, answer, cancelled_at_each_await, session_at
 
 from itwin_async import (
     ConflictError,
@@ -20,9 +21,11 @@ from itwin_async import (
     Retry,
     TransportError,
     UploadProgress,
+    plain,
 )
 from itwin_async._files import upload
-from itwin_async.emulator import Edit, Emulator, Reset, Status
+from itwin_async.emulator import Delay, Edit, Emulator, Reset, Status
+from itwin_async.imodels.imodels import IModelBody
 
 CONTENT = bytes(range(256)) * 4_000  # 1,024,000 bytes
 
@@ -153,6 +156,35 @@ async def test_what_the_storage_refuses_is_told_without_the_signature(emulator, 
     assert made.id in str(error)
 
 
+@pytest.mark.parametrize("fault", [None, Status(503), Reset(), Delay(9)])
+@pytest.mark.unmeasured
+async def test_no_frame_of_an_upload_shows_the_signature(emulator, path, fault):
+    """The watch of the whole suite looks for this canary."""
+    url = f"{emulator.url}/storage/a/b?sv=1&sig=canary-upload-41"
+
+    def change(body):
+        body["iModel"]["_links"]["upload"]["href"] = url
+
+    emulator.faults.add("create_imodel", Edit(change))
+    if fault is not None:
+        emulator.faults.add("upload", fault, times=None)
+    options = {"base_url": emulator.url, "retry": Retry(2, base=0.001), "timeout": 0.3}
+    async with ITwinSession(emulator.credentials, **options) as itwin:
+        with pytest.raises(ITwinError) as caught:
+            await create(itwin, path)
+    assert "canary" not in secrecy.shown(caught.value)
+
+
+async def test_no_record_shows_the_signature_of_an_upload(emulator, itwin):
+    body = {"iTwinId": ITWIN, "name": "n", "baselineFile": {"size": 5}}
+    answer = await itwin.request("POST", "/imodels", body=body, version="v2", returns=IModelBody)
+    assert "sig=" in answer.imodel.links.upload.href
+    assert "sig=" not in f"{answer.imodel!r} {answer.imodel.links!r} {plain(answer.imodel)}"
+    baseline = await itwin.imodels.get_baseline_file(IMODEL)
+    assert "sig=" in baseline.links.download.href
+    assert "sig=" not in f"{baseline!r} {baseline.links!r} {plain(baseline)}"
+
+
 async def test_a_size_that_differs_is_a_conflict(emulator, itwin, path):
     emulator.faults.add("confirm_baseline_file", Status(409, code="DataConflict"))
     with pytest.raises(ConflictError, match="DataConflict"):
@@ -180,9 +212,12 @@ async def test_a_file_that_becomes_shorter_is_told(emulator, itwin, path):
     def shorten(progress):
         path.write_bytes(b"short")
 
-    with pytest.raises(OSError, match=r"model\.bim became shorter") as caught:
-        await create(itwin, path, on_progress=shorten)
-    assert "was created" in caught.value.__notes__[0]
+    for attempts in (1, 2):
+        path.write_bytes(CONTENT)
+        patient = itwin.with_options(retry=Retry(attempts, base=0.001))
+        with pytest.raises(OSError, match=r"model\.bim became shorter") as caught:
+            await create(patient, path, f"n{attempts}", on_progress=shorten)
+        assert "was created" in caught.value.__notes__[0]
 
 
 async def test_a_file_that_cannot_be_is_refused_unsent(emulator, itwin, tmp_path):
@@ -238,6 +273,35 @@ async def test_a_storage_that_takes_nothing_ends_the_upload(path):
                 await upload.Upload(itwin._executor, source, url, "azure", None).run()
         finally:
             source.close()
+
+
+async def test_a_storage_that_is_slow_is_waited_for(path):
+    """The file takes longer than the session's timeout, each piece of it does not."""
+    path.write_bytes(CONTENT * 24)
+    source, received = upload.FileSource(path), []
+
+    async def read_slowly(connection):
+        await connection.reader.readuntil(b"\r\n\r\n")
+        while sum(received) < source.size:
+            piece = await connection.reader.read(1 << 16)
+            if not piece:
+                return  # the client gave up
+            received.append(len(piece))
+            clock.forward(0.02)
+        await connection.send(answer(status="201 Created"))
+
+    with Clock() as clock:
+        began = asyncio.get_running_loop().time()
+        options = {"timeout": 3.0, "retry": Retry(1)}
+        async with RawServer(read_slowly) as server, session_at(server, **options) as itwin:
+            try:
+                source.open()
+                url = f"{server.url}/a/b/c?sig=x"
+                await upload.Upload(itwin._executor, source, url, "azure", None).run()
+            finally:
+                source.close()
+        assert asyncio.get_running_loop().time() - began > 6
+    assert sum(received) == source.size
 
 
 @pytest.mark.parametrize("when", ["waiting", "ready"])

@@ -75,6 +75,7 @@ def sync(
     every: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     look_back: _LookBack = 20,
     settle: _Seconds = 300.0,
+    changesets: Annotated[bool, Parameter(negative="")] = False,
     workers: Annotated[int, AT_LEAST_ONE] = 8,
     options: Options = DEFAULTS,
 ) -> int:
@@ -93,6 +94,7 @@ def sync(
         every: Seconds from the end of one sync to the next; only one without.
         look_back: Find data that was stored late for so many of an iModel's last changesets.
         settle: Look at an iModel again until its last push is so many seconds ago.
+        changesets: Add columns for push date, task and changed files; a request more an iModel.
         workers: iModels to read at once.
         options: See `Options`.
     """
@@ -114,6 +116,7 @@ def sync(
                 imodel_ids=imodel or (),
                 look_back=look_back,
                 settle=settle,
+                changesets=changesets,
                 workers=workers,
                 on_progress=update,
             )

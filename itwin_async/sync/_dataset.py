@@ -21,11 +21,12 @@ from itwin_async._rows.entries import BadRow, unfit_row
 from itwin_async._rows.entries import Row as EncodedRow
 from itwin_async.sync._checkpoint import Checkpoint, normalize_id
 from itwin_async.sync._parts import (
+    CHANGESET_FIELDS,
     Footer,
     Part,
     conform,
     encode_part,
-    merged_type,
+    merged_schema,
     parse_name,
     part_name,
     read_part,
@@ -53,7 +54,7 @@ class Dataset:
         self._storage = storage
         self._numbers: dict[str, list[int]] = {}  # of the parts of an iModel, ascending
         self._last: dict[str, Part] = {}  # part of an iModel
-        self._type: Any = None  # of the column `data` in all parts, once rows have shown theirs
+        self._schema: Any = None  # of all parts, once rows have shown theirs
         self._columns: tuple[Any, ExtendedDataColumns] | None = None
         self._hint: str | None = None  # the whole checkpoint, not stored yet
         self._hint_at = 0.0
@@ -201,8 +202,10 @@ class Dataset:
         left_out: list[tuple[EncodedRow, str]] = []
         table = PA.Table.from_batches([columns.batch(good, left_out)])
         bad += [unfit_row(row, reason) for row, reason in left_out]
-        self._evolve(table.schema.field("data").type)
-        return conform(table, self._type), bad
+        if any(row.changeset is not None for row in rows):
+            table = _with_changesets(table, rows)
+        self._evolve(table.schema)
+        return conform(table, self._schema), bad
 
     def _columns_of(self, rows: Sequence[Row]) -> ExtendedDataColumns:
         data_type = self.data_type
@@ -215,38 +218,53 @@ class Dataset:
         return self._columns[1]
 
     def _evolve(self, wanted: Any) -> None:
-        """Give all parts the fields that rows have by now, one part after the other.
+        """Give all parts the columns that rows have by now, one part after the other.
 
         The last part of an iModel comes last, so that a run that was killed shows in it.
         """
-        if self._type is not None and self._type.equals(wanted):
+        if self._schema is not None and self._schema.equals(wanted):
             return
-        known = [] if self._type is None else [self._type]
-        known += [part.data_type for part in self._last.values()]
+        known = [] if self._schema is None else [self._schema]
+        known += [part.schema for part in self._last.values()]
         try:
-            self._type = reduce(merged_type, [*known, wanted])
+            self._schema = reduce(merged_schema, [*known, wanted])
         except ValueError as error:
             raise ValueError(
                 f"{error}: give the data_type that {self._storage.label} was made with, or one "
                 "that only has more fields, or choose another directory"
             ) from None
         for imodel_id, last in self._last.items():
-            if last.data_type.equals(self._type):
+            if last.schema.equals(self._schema):
                 continue
             for number in self._numbers[imodel_id]:
                 self._rewrite(part_name(imodel_id, number))
-            self._last[imodel_id] = msgspec.structs.replace(last, data_type=self._type)
+            self._last[imodel_id] = msgspec.structs.replace(last, schema=self._schema)
 
     def _rewrite(self, name: str) -> None:
         with self._storage.open(name) as file:
             part = read_part(name, file)
-            if part.data_type.equals(self._type):
+            if part.schema.equals(self._schema):
                 return
-            table = conform(read_table(file), self._type)
+            table = conform(read_table(file), self._schema)
             file.seek(0)
             before = file.read()
         data = encode_part(table, part.footer, longer_than=before, with_its_rows=False)
         self._storage.commit(name, data)
+
+
+def _with_changesets(table: Any, rows: Sequence[Row]) -> Any:
+    """The table with the columns of its rows' changesets."""
+    changesets = {row.changeset_index: row.changeset for row in rows}
+    found = [changesets[index] for index in table.column("changeset_index").to_pylist()]
+    runs = [None if each is None else each.synchronization_info for each in found]
+    columns = (
+        [None if each is None else each.push_date_time for each in found],
+        [None if run is None else run.task_id for run in runs],
+        [None if run is None else run.changed_files for run in runs],
+    )
+    for field, values in zip(CHANGESET_FIELDS, columns, strict=True):
+        table = table.append_column(field, PA.array(values, field.type))
+    return table
 
 
 def _is_small(part: Part) -> bool:

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from itwin_async import ExtendedData, ForbiddenError, ITwinSession, NotFoundError
+from itwin_async import Changeset, ExtendedData, ForbiddenError, ITwinSession, NotFoundError
+from itwin_async.sync._changesets import ChangesetReader
 from itwin_async.sync._list_state import ListState
 from itwin_async.sync._survey import Target
 
@@ -24,6 +25,7 @@ class Step:
     entry: ExtendedData[Any] | None
     state: ListState | None
     gone: bool = False
+    changeset: Changeset | None = None
 
 
 class Look:
@@ -37,6 +39,7 @@ class Look:
         *,
         data_type: Any,
         look_back: int,
+        changesets: bool = False,
     ) -> None:
         self.imodel_id: Final = target.imodel_id
         self._itwin = itwin
@@ -44,6 +47,7 @@ class Look:
         self._state = ListState() if state is None else state.copy()
         self._data_type = data_type
         self._look_back = look_back
+        self._changesets = ChangesetReader(itwin, target.imodel_id) if changesets else None
 
     async def __aiter__(self) -> AsyncIterator[Step]:
         imodel_id, state = self.imodel_id, self._state
@@ -60,8 +64,11 @@ class Look:
                         if position == skip and skip and index > state.window[0]:
                             break  # the list is shorter than it was: begin further ahead
                         if state.is_new(position, index):
+                            changeset = None
+                            if self._changesets is not None:
+                                changeset = await self._changesets.get(index)
                             state.add(index, self._look_back)
-                            yield Step(imodel_id, entry, state.copy())
+                            yield Step(imodel_id, entry, state.copy(), changeset=changeset)
                         position += 1
                 complete = position > skip or not skip
                 skip, step = max(0, skip - step), step * 4
@@ -74,3 +81,6 @@ class Look:
             if self._target.dated:
                 state.pushed, state.settled = self._target.pushed, self._target.settled
             yield Step(imodel_id, None, state)
+        finally:
+            if self._changesets is not None:
+                await self._changesets.aclose()

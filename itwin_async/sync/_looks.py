@@ -39,12 +39,14 @@ class Looks:
         data_type: Any,
         look_back: int,
         workers: int,
+        changesets: bool = False,
     ) -> None:
         self._itwin = itwin
         self._progress = progress
         self._targets = deque(targets)
         self._data_type = data_type
         self._look_back = look_back
+        self._changesets = changesets
         self._running: set[str] = set()  # two looks at one list would hand its entries over twice
         self._again: list[Target] = []
         self._failures: list[ITwinError] = []
@@ -114,6 +116,7 @@ class Looks:
                 self._progress.state(target.imodel_id),
                 data_type=self._data_type,
                 look_back=self._look_back,
+                changesets=self._changesets,
             )
 
     def _handle_error(self, look: Look, error: Exception) -> None:

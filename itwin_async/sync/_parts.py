@@ -19,6 +19,12 @@ FOOTER: Final = b"itwin_async.sync"
 _NAME: Final = re.compile(r"(.+)\.(\d{5,})\.parquet")
 _COMPRESSION: Final = "zstd"
 _VERSION: Final = 1
+# Columns that all parts have as soon as rows come with their changesets.
+CHANGESET_FIELDS: Final = (
+    PA.field("push_date_time", PA.timestamp("us", tz="UTC")),
+    PA.field("task_id", PA.string()),
+    PA.field("changed_files", PA.list_(PA.string())),
+)
 
 
 class Footer(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +49,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     size: int
     groups: int  # of rows
-    data_type: Any  # of the column `data`
+    schema: Any
 
 
 def part_name(imodel_id: str, number: int) -> str:
@@ -78,7 +84,7 @@ def read_part(name: str, file: Any) -> Part:
             for number in range(found.metadata.num_row_groups)
         ),
         groups=found.metadata.num_row_groups,
-        data_type=found.schema_arrow.field("data").type,
+        schema=found.schema_arrow.remove_metadata(),
     )
 
 
@@ -127,6 +133,17 @@ def _metadata(data: bytes) -> Any:
     return PQ.read_metadata(PA.BufferReader(data))
 
 
+def merged_schema(known: Any, wanted: Any) -> Any:
+    """A schema with the columns of both; `ValueError` where a field of ``data`` has two types."""
+    data_type = merged_type(known.field("data").type, wanted.field("data").type)
+    longer = known if len(known) >= len(wanted) else wanted
+    return longer.set(longer.get_field_index("data"), _data_field(data_type))
+
+
+def _data_field(data_type: Any) -> Any:
+    return PA.field("data", data_type, nullable=False)
+
+
 def merged_type(known: Any, wanted: Any, path: str = "data") -> Any:
     """A type with the fields of both; `ValueError` where a field has two types."""
     if known.equals(wanted) or PA.types.is_null(wanted):
@@ -149,10 +166,13 @@ def merged_type(known: Any, wanted: Any, path: str = "data") -> Any:
     raise ValueError(f"{path} is {known} in this data set, and {wanted} now")
 
 
-def conform(table: Any, data_type: Any) -> Any:
-    """The same rows, with null in the fields that ``data`` has more in this type."""
-    if table.schema.field("data").type.equals(data_type):
-        return table
-    index = table.schema.get_field_index("data")
-    values = PA.array(table.column(index).to_pylist(), data_type)
-    return table.set_column(index, PA.field("data", data_type, nullable=False), values)
+def conform(table: Any, schema: Any) -> Any:
+    """The same rows, with null in the columns, and the fields of ``data``, that they have not."""
+    if not table.schema.field("data").type.equals(schema.field("data").type):
+        index, field = table.schema.get_field_index("data"), schema.field("data")
+        values = PA.array(table.column(index).to_pylist(), field.type)
+        table = table.set_column(index, field, values)
+    for field in schema:
+        if field.name not in table.schema.names:
+            table = table.append_column(field, PA.nulls(table.num_rows, field.type))
+    return table

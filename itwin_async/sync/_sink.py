@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from itwin_async import Changeset
+
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An entry of extended data to be stored.
@@ -13,7 +15,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``data`` is the payload as the ``data_type`` that was asked for, a dict without one, and
     ``payload`` its JSON as bytes. An entry whose payload is bad has the reason in ``error``, and
     None as ``data``; ``payload`` is what could be read of it, else None, and ``received`` is what
-    came in place of base64.
+    came in place of base64. ``changeset`` is there where it was asked for.
     """
 
     imodel_id: str
@@ -23,6 +25,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     payload: bytes | None
     error: str | None = None
     received: Any = None
+    changeset: Changeset | None = None
 
 
 class Sink(Protocol):

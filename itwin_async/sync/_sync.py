@@ -5,9 +5,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from itwin_async import ExtendedData, ITwinError, ITwinSession, PayloadError
+from itwin_async import Changeset, ExtendedData, ITwinError, ITwinSession, PayloadError
 from itwin_async._core.listener import ProgressListener
-from itwin_async._core.validation import Id, check_callback, check_count, check_seconds, check_type
+from itwin_async._core.validation import (
+    Id,
+    check_callback,
+    check_count,
+    check_flag,
+    check_seconds,
+    check_type,
+)
 from itwin_async.sync._list_state import ListState
 from itwin_async.sync._look import Step
 from itwin_async.sync._looks import Looks
@@ -59,6 +66,7 @@ async def sync_extended_data(
     data_type: Any = None,
     look_back: int = 20,
     settle: float = 300.0,
+    changesets: bool = False,
     workers: int = 8,
     on_progress: OnProgress | None = None,
 ) -> Synced:
@@ -78,6 +86,9 @@ async def sync_extended_data(
         data_type: what a payload is decoded to, as in `IModels.list_extended_data`.
         look_back: so many of the last changesets of an iModel are looked at again.
         settle: seconds after a push for which an iModel is looked at again.
+        changesets: whether each row has its changeset beside the payload: when it was pushed, by
+            which synchronization task, from which files. That costs one list of changesets for each
+            iModel that has something new: a request for each thousand changesets that are read.
         workers: lists that are read at a time.
         on_progress: called with `SyncProgress` after each write, in the event loop. Its first error
             is logged, and the sync goes on without calling it again.
@@ -95,6 +106,7 @@ async def sync_extended_data(
     scope = Scope.of(itwin_id, imodel_ids)
     check_count("look_back", look_back, least=0)
     check_seconds("settle", settle, zero=True)
+    check_flag("changesets", changesets)
     check_count("workers", workers)
     check_callback("on_progress", on_progress)
     itwin.imodels.list_extended_data("-", data_type)  # checks the type
@@ -110,7 +122,13 @@ async def sync_extended_data(
         written = Progress(itwin, scope.digest, checkpoint)
         writer = _Writer(sink, written, imodels=len(targets), listener=listener)
         looks = Looks(
-            itwin, progress, targets, data_type=data_type, look_back=look_back, workers=workers
+            itwin,
+            progress,
+            targets,
+            data_type=data_type,
+            look_back=look_back,
+            workers=workers,
+            changesets=changesets,
         )
         try:
             async with looks:
@@ -128,6 +146,7 @@ class _Batch:
     """Entries of one iModel that wait to be written, and the state of its list behind them."""
 
     entries: list[ExtendedData[Any]] = field(default_factory=list[ExtendedData[Any]])
+    changesets: list[Changeset | None] = field(default_factory=list[Changeset | None])
     size: int = 0
     state: ListState = field(default_factory=ListState)
 
@@ -168,6 +187,7 @@ class _Writer:
         if batch is None:
             batch = self._batches[imodel_id] = _Batch()
         batch.entries.append(step.entry)
+        batch.changesets.append(step.changeset)
         batch.size += _size(step.entry)
         batch.state = step.state or batch.state
 
@@ -187,8 +207,8 @@ class _Writer:
         del self._batches[imodel_id]
         rows: list[Row] = []
         size = 0
-        for entry in batch.entries:
-            rows.append(_row(entry))
+        for entry, changeset in zip(batch.entries, batch.changesets, strict=True):
+            rows.append(_row(entry, changeset))
             size += _size(entry)
             if size >= _DECODE_BYTES:
                 await asyncio.sleep(0)
@@ -218,7 +238,7 @@ def _size(entry: ExtendedData[Any]) -> int:
         return len(received) if isinstance(received, str) else 0
 
 
-def _row(entry: ExtendedData[Any]) -> Row:
+def _row(entry: ExtendedData[Any], changeset: Changeset | None) -> Row:
     """The row of an entry, also where its payload is bad."""
     payload: bytes | None = None
     data = received = error = None
@@ -235,4 +255,5 @@ def _row(entry: ExtendedData[Any]) -> Row:
         payload=payload,
         error=error,
         received=received,
+        changeset=changeset,
     )

@@ -1,0 +1,45 @@
+"""The changesets of a list's entries, read along with it."""
+
+from itwin_async import Changeset, ItemIterator, ITwinSession
+
+_PAGE_SIZE = 1_000
+
+
+class ChangesetReader:
+    """Changesets of one iModel by their index, for indexes that mostly grow."""
+
+    def __init__(self, itwin: ITwinSession, imodel_id: str) -> None:
+        self._itwin = itwin
+        self._imodel_id = imodel_id
+        self._items: ItemIterator[Changeset] | None = None
+        self._last: Changeset | None = None
+        self._after = 0  # all changesets up to this index were passed
+
+    async def get(self, index: int) -> Changeset | None:
+        """The changeset with this index; None if the platform lists none."""
+        if self._last is not None and self._last.index == index:
+            return self._last
+        if not self._after < index <= self._after + _PAGE_SIZE:
+            await self.aclose()  # what lies between need not be read
+        if self._items is None:
+            self._items = aiter(
+                self._itwin.imodels.list_changesets(
+                    self._imodel_id,
+                    after_index=index - 1,
+                    representation=True,
+                    page_size=_PAGE_SIZE,
+                )
+            )
+        while self._last is None or self._last.index < index:
+            try:
+                self._last = await anext(self._items)
+            except StopAsyncIteration:
+                return None
+            self._after = self._last.index
+        return self._last if self._last.index == index else None
+
+    async def aclose(self) -> None:
+        """Close the list."""
+        items, self._items, self._last = self._items, None, None
+        if items is not None:
+            await items.aclose()

@@ -103,7 +103,7 @@ notebook: $(READY)
 
 # Pages with warnings as errors, every link inside, every snippet. Opens as docs/_build/html/index.html.
 docs: $(READY)
-	$(INSTALL) --group docs --editable '.[dask,notebook]'
+	$(INSTALL) --group docs --group dataframes --editable '.[dask,notebook]'
 	rm -rf docs/_build
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --fresh-env --quiet docs docs/_build/html
 	$(BIN)/python scripts/check_pages.py docs/_build/html

@@ -43,7 +43,6 @@ class PageReader(Generic[T]):
         self._executor = context.executor
         self._spec = spec
         self._start = start  # where the list begins; where it ended, once it has
-        self._ended = False
         self._skip = start.count  # entries of the first page that lie before the cursor
         self._search = start.fingerprint  # of the entry before the next one, until it is found
         self._last: tuple[str, int, str] | None = None  # target, count and key of the last entry
@@ -71,9 +70,8 @@ class PageReader(Generic[T]):
         target = self._next_target() if self.target is not None else self._start.target
         if target is None and self._search is not None:
             target = self._restart_by_count()
-        if target is None or self._ended:
-            self._start, self._ended = self._end_cursor(), True
-            self.target = None
+        if target is None:
+            self._start, self.target = self._end_cursor(), None
             return False
         if hash(target) in self._seen:
             raise self._loop_error("a next link leads to a page that was read before")

@@ -281,9 +281,12 @@ async def _until_unread(feed: ChangeFeed[Any]) -> AsyncGenerator[None]:
         closing = loop.create_task(feed.aclose())
 
     output = _pipe()
-    if output is not None:
-        # The end that is written to becomes readable when it breaks.
-        loop.add_reader(output, close, output)
+    try:
+        if output is not None:
+            # The end that is written to becomes readable when it breaks.
+            loop.add_reader(output, close, output)
+    except NotImplementedError:  # Windows cannot tell
+        output = None
     try:
         yield
         if closing is not None:

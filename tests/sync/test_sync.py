@@ -185,6 +185,20 @@ async def test_what_was_read_before_an_error_is_written():
         assert sink.keys == there(emulator, [first, *others])
 
 
+async def test_what_was_read_of_an_imodel_before_an_error_of_all_is_written():
+    async with platform(imodels=3, max_items=5) as (emulator, itwin):
+        scope = await project(itwin)
+        imodels = await imodels_of(itwin, scope)
+        emulator.faults.add(DATA, Status(401), None, after=2)
+        sink = MemorySink()
+        with pytest.raises(ITwinError, match="401"):
+            await sync_extended_data(itwin, sink, itwin_id=scope, workers=1)
+        assert len(sink.rows) == 10
+        emulator.faults.clear()
+        await sync_extended_data(itwin, sink, itwin_id=scope)
+        assert sink.keys == there(emulator, imodels)
+
+
 async def test_the_error_of_a_sink_ends_the_sync_and_leaves_it_closed():
     class Full(MemorySink):
         async def write(self, rows, checkpoint) -> None:

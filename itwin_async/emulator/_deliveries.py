@@ -48,13 +48,15 @@ class Deliveries:
         """Send no more, and end what is being sent."""
         self._state.on_event = None
         self._loop = None
+        await completed(asyncio.create_task(self._end()))
+
+    async def _end(self) -> None:
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await completed(asyncio.gather(*self._tasks, return_exceptions=True))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         http, self._http = self._http, None
         if http is not None:
-            await completed(asyncio.create_task(http.close()))
+            await http.close()
 
     def _on_event(self, event: PlatformEvent) -> None:
         """Send an event in the emulator's loop; whoever caused it may be in another thread."""

@@ -2,6 +2,7 @@
 
 import pytest
 from known import IMODEL, UNKNOWN, every
+from support import cancelled_at_each_await
 
 from itwin_async import (
     Briefcase,
@@ -156,6 +157,21 @@ async def test_a_release_of_unknown_outcome_can_be_called_again(emulator, itwin)
     with pytest.raises(ServerError, match="it may have been carried out"):
         await itwin.imodels.release_locks(IMODEL, 2)
     await itwin.imodels.release_locks(IMODEL, 2)
+    assert await every(itwin.imodels.list_locks(IMODEL)) == []
+
+
+async def test_a_cancelled_release_leaves_nothing_behind(emulator, itwin, cancel_kind):
+    ids = [f"0x{number:x}" for number in range(250)]
+
+    async def release() -> None:
+        await itwin.imodels.update_locks(IMODEL, 2, [exclusive(*ids)])
+        await itwin.imodels.release_locks(IMODEL, 2)
+
+    async def check(_: int) -> None:
+        assert itwin.limiter.in_use == 0
+
+    awaits, _ = await cancelled_at_each_await(cancel_kind, release, check, step=3)
+    assert awaits > 5
     assert await every(itwin.imodels.list_locks(IMODEL)) == []
 
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from aiohttp import web as server
+from support import Running
 
 from itwin_async.emulator import Emulator
 
@@ -180,6 +181,25 @@ async def test_a_silent_receiver_blocks_nothing(web, subscribe):
             assert (await web(emulator, f"/imodels/{SUN_CITY}/changesets/42"))[0] == 200
         assert not emulator._deliveries._tasks
         emulator.push_changeset(SUN_CITY)  # nobody is told any more
+
+
+async def test_a_cancelled_emulator_ends_its_deliveries(web, subscribe, cancel_kind):
+    async with receiving(*[0] * 9) as receiver:
+        emulator = quick()
+
+        async def run() -> None:
+            async with emulator:
+                await subscribe(emulator, receiver.url)
+                emulator.push_changeset(SUN_CITY)
+                await asyncio.Event().wait()
+
+        running = Running(cancel_kind, run())
+        await receiver.next()
+        running.cancel()
+        await asyncio.wait([running.task])
+        assert not emulator._deliveries._tasks
+        assert emulator._deliveries._http is None
+        assert not emulator._listener.is_running
 
 
 async def test_nobody_listens(web, subscribe):

@@ -176,6 +176,18 @@ def test_entries_come_with_the_piece_that_completes_them(indent):
     assert max(given_by) <= 7
 
 
+@pytest.mark.parametrize("before", [0, 2_000])
+def test_a_key_that_is_cut_in_two_does_not_delay_the_entries(before):
+    head = b'{"other":"%s",' % (b"x" * before)
+    entry = {"changesetId": "a", "changesetIndex": 1, "data": PLAIN}
+    entries = json.dumps([entry] * 3).encode()
+    text = head + b'"extendedData" : ' + entries + b"}"
+    for border in range(len(head), len(head) + len(b'"extendedData" : ')):
+        found, _, given_by = in_pieces(text, [border, len(text) - 1])
+        assert len(found) == 3
+        assert sum(given_by) == 3, border
+
+
 def test_links_and_other_keys_before_the_list_do_not_delay_it():
     more = {"_links": {"next": {"href": "/x"}}, "extended": [{"a": []}], "z": "}"}
     text = json.dumps({**more, **page(50)}).encode()

@@ -254,8 +254,14 @@ class ChangeFeed(Generic[T]):
         targets: list[Target] = []
         self._complete = self._relist or self._is_due()
         if self._complete:
-            self._relist = False
-            targets = await self._survey.take()
+            asked_for, self._relist = self._relist, False
+            try:
+                targets = await self._survey.take()
+            except BaseException:
+                self._relist |= asked_for
+                raise
+            if self._state != "open":
+                return None
             self._busy = bool(targets)
         elif self._due is not None and self._every is not None:
             self._growth = 1.0

@@ -109,6 +109,18 @@ async def test_closing_ends_a_feed_that_reads():
         assert sorted(given + rest) == there(emulator, await imodels_of(itwin, scope))
 
 
+async def test_closing_ends_a_feed_that_asks_what_moved():
+    async with platform(imodels=3) as (emulator, itwin):
+        scope = await project(itwin)
+        emulator.latency = 0.05
+        async with ChangeFeed(itwin, itwin_id=scope) as feed:
+            task = asyncio.create_task(keys(feed))
+            await until(lambda: emulator.count(IMODELS) == 1)
+            await feed.aclose()
+            assert await task == []
+        assert emulator.count(DATA) == 0
+
+
 async def test_what_a_feed_refuses(itwin):
     feed = ChangeFeed(itwin, itwin_id="a")
     with pytest.raises(RuntimeError, match="inside its 'async with' block"):
@@ -205,6 +217,24 @@ async def test_a_notification_about_an_unknown_imodel_makes_it_look_at_the_itwin
             assert emulator.count("get_imodel") == 0
             await feed.aclose()
             assert (added, index) in await task
+
+
+async def test_a_cancelled_look_at_the_itwin_is_not_forgotten():
+    async with platform(imodels=3) as (emulator, itwin):
+        scope = await project(itwin)
+        async with ChangeFeed(itwin, itwin_id=scope, every=3_600) as feed:
+            task = asyncio.create_task(keys(feed))
+            await asleep(feed)
+            added = emulator.add_imodel(scope)
+            index = emulator.push_changeset(added, {"n": 1})
+            emulator.latency = 0.05
+            feed.notify(added)
+            await until(lambda: emulator.count(IMODELS) == 2)
+            task.cancel()
+            await asyncio.wait([task])
+            emulator.latency = 0
+            entry = await anext(feed)
+            assert (entry.imodel_id, entry.changeset_index) == (added, index)
 
 
 async def test_notifications_while_it_reads_lose_and_double_nothing():

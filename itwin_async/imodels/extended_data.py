@@ -13,9 +13,7 @@ from itwin_async.imodels.changesets import id_or_index
 from itwin_async.imodels.extended_data_entry import (
     ExtendedData,
     Source,
-    encode_payload,
     entry_type,
-    payload_decoder,
     payload_source,
 )
 from itwin_async.imodels.extended_data_page import (
@@ -26,6 +24,7 @@ from itwin_async.imodels.extended_data_page import (
     validate_entry,
 )
 from itwin_async.imodels.lists import check_page_size
+from itwin_async.imodels.payloads import encode_payload, payload_decoder
 
 T = TypeVar("T")
 

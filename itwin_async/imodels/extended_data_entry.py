@@ -2,54 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Any, ClassVar, Final, Generic, NamedTuple, Protocol, TypeVar
+from functools import partial
+from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from itwin_async._core.collector import decode_uncollected
 from itwin_async._core.dataclass_fields import DataclassFields
 from itwin_async._core.html import fields_table
-from itwin_async._core.json import NOT_DECODED, decoder, why_not_decoded
+from itwin_async._core.json import NOT_DECODED, why_not_decoded
 from itwin_async._core.redaction import one_line
 from itwin_async.errors import PayloadError
+from itwin_async.imodels.payloads import DICT_DECODER, PayloadDecoder, payload_decoder
 
-_MAX_PAYLOAD: Final = 204_800  # bytes; the platform does not say whether of JSON or of base64
 _PREVIEW_SIZE: Final = 400  # bytes of a payload that a notebook shows
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
-
-
-class PayloadDecoder(Protocol[T_co]):
-    """Decodes payloads to one type, such as a `msgspec.json.Decoder`."""
-
-    @property
-    def type(self) -> Any:
-        """The type that payloads decode to."""
-        ...
-
-    def decode(self, payload: bytes, /) -> T_co:
-        """The decoded payload; raises msgspec's errors where it does not decode."""
-        ...
-
-
-class _ObjectDecoder:
-    """Checks that a payload is a JSON object, for types that other JSON decodes to as well."""
-
-    def __init__(self, kind: Any) -> None:
-        self.type = kind
-        self._decode = decoder(kind).decode
-
-    def decode(self, payload: bytes, /) -> Any:
-        if not isinstance(payload, bytes):
-            raise TypeError  # as msgspec's decoders do where there is no payload
-        if payload.lstrip()[:1] != b"{":
-            raise msgspec.ValidationError("Expected `object`")
-        return self._decode(payload)
-
-
-# Plain `dict` decodes in half the time of `dict[str, Any]`.
-_DICT_DECODER: Final[PayloadDecoder[Any]] = msgspec.json.Decoder(dict)
 
 
 # msgspec's error for an entry that it should encode names this type, and so says what to do.
@@ -79,7 +46,7 @@ def payload_source(imodel_id: str, decoder: PayloadDecoder[Any]) -> Source:
     return Source(_NOT_ENCODABLE, imodel_id, decoder, partial(decode_uncollected, decoder.decode))
 
 
-_NO_SOURCE: Final = Source(_NOT_ENCODABLE, "", _DICT_DECODER, _DICT_DECODER.decode)
+_NO_SOURCE: Final = Source(_NOT_ENCODABLE, "", DICT_DECODER, DICT_DECODER.decode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,58 +200,3 @@ def entry_type(data_type: Any) -> Any:
     """The type of entries whose payloads are of a type."""
     generic: Any = ExtendedData
     return generic[data_type]
-
-
-def payload_decoder(kind: Any) -> PayloadDecoder[Any]:
-    """The decoder for a ``data_type``; `TypeError` for what no JSON object decodes to."""
-    if kind is None or kind is dict:
-        return _DICT_DECODER
-    decoder(kind)  # raises for what does not hash, too
-    return _checked_decoder(kind)
-
-
-@lru_cache(maxsize=256)  # looking into a struct took 50 µs of each single entry that was read
-def _checked_decoder(kind: Any) -> PayloadDecoder[Any]:
-    type_decoder = decoder(kind)
-    info = _unwrap_annotated(msgspec.inspect.type_info(kind))
-    kinds = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
-    kinds = tuple(_unwrap_annotated(member) for member in kinds)
-    if not any(isinstance(member, _OBJECTS) for member in kinds):
-        name = getattr(kind, "__name__", None) or repr(kind)
-        raise TypeError(f"data_type must be a type that a JSON object decodes to, not {name}")
-    array_like = isinstance(info, msgspec.inspect.StructType) and info.array_like
-    return (
-        type_decoder if isinstance(info, _ONLY_OBJECTS) and not array_like else _ObjectDecoder(kind)
-    )
-
-
-def _unwrap_annotated(info: msgspec.inspect.Type) -> msgspec.inspect.Type:
-    """The type inside `Annotated`."""
-    while isinstance(info, msgspec.inspect.Metadata):
-        info = info.type
-    return info
-
-
-_ONLY_OBJECTS: Final = (
-    msgspec.inspect.StructType,
-    msgspec.inspect.DataclassType,
-    msgspec.inspect.TypedDictType,
-    msgspec.inspect.DictType,
-)
-_OBJECTS: Final = (*_ONLY_OBJECTS, msgspec.inspect.AnyType, msgspec.inspect.RawType)
-
-
-def encode_payload(data: object) -> bytes:
-    """Encode a payload as JSON; `TypeError` or `ValueError` where it cannot be one."""
-    name = type(data).__name__
-    try:
-        payload = msgspec.json.encode(data)
-        msgspec.json.decode(payload, type=dict)
-    except msgspec.ValidationError:
-        raise TypeError(f"data must be what msgspec encodes to a JSON object, not {name}") from None
-    except (*NOT_DECODED, TypeError, ValueError, OverflowError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"data must be what msgspec encodes: {one_line(str(error))}") from None
-    if len(payload) > _MAX_PAYLOAD:
-        raise ValueError(f"data has {len(payload):,} bytes as JSON, and may have {_MAX_PAYLOAD:,}")
-    return payload

@@ -1,6 +1,6 @@
 """Records by id: seeded at the first look, changed by the operations that write."""
 
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, ValuesView
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -40,6 +40,10 @@ class Collection(MutableMapping[str, T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._seeded())
+
+    def values(self) -> ValuesView[T]:
+        """The records; the view of the base class would look up each of their ids."""
+        return self._seeded().values()
 
     def __len__(self) -> int:
         return len(self._seeded())

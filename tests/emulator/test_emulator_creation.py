@@ -119,6 +119,14 @@ async def test_events_tell_of_what_was_created_and_deleted(web, emulator):
     assert body["user"]["displayName"] == "Emulator Service"
 
 
+async def test_what_belongs_to_an_imodel_or_an_itwin_is_checked(web, emulator, refused):
+    found = await web(emulator, f"/imodels/{SUN_CITY}/thumbnail?size=huge")
+    refused(found, 422, INVALID, detail=("InvalidValue", "size"))
+    body = {"name": "n", "systemId": "s", "systemType": "t", "credentials": {"User": 5}}
+    found = await web(emulator, f"/edfs/itwins/{ITWIN}/systems", "POST", json=body)
+    refused(found, 422, "InvalidSystemRequest", detail=("InvalidValue", "credentials"))
+
+
 def test_a_creation_time_that_cannot_be_is_refused():
     with pytest.raises(ValueError, match="creation_time"):
         Emulator(creation_time=-1)

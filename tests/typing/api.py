@@ -12,6 +12,7 @@ from itwin_async import (
     Answered,
     Changeset,
     ClientCredentials,
+    ConflictingLock,
     DownloadedVersion,
     EntitySet,
     ErrorDetail,
@@ -21,13 +22,17 @@ from itwin_async import (
     ExtensionFile,
     ExtensionVersion,
     IModel,
+    IModelOrigin,
+    IModelUser,
     IntegrationPackage,
     ITwin,
     ITwinError,
     ITwinSession,
     Limiter,
+    LockConflictError,
     Merged,
     NotFoundError,
+    PackageTimer,
     Page,
     Pager,
     PayloadError,
@@ -86,6 +91,24 @@ def sessions() -> None:
     ITwinSession("t")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     ITwinSession.from_env(tiemout=5.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     Retry(2, 0.5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def imodels(itwin: ITwinSession) -> None:
+    """The operations of an API that is imported on first use have their types."""
+    assert_type(await itwin.imodels.create_imodel("a", "b", extent=None), IModel)
+    assert_type(await itwin.imodels.create_imodel_from_baseline("a", "b", Path("c")), IModel)
+    assert_type(await itwin.imodels.clone_imodel("a", "b", changeset=3), IModel)
+    assert_type((await itwin.imodels.get_creation("a")).forked_from, IModelOrigin | None)
+    assert_type(itwin.imodels.list_favorites("a"), Pager[IModel])
+    assert_type(itwin.imodels.list_users("a"), Pager[IModelUser])
+    assert_type(await itwin.imodels.get_permissions("a"), frozenset[str])
+    assert_type((await itwin.imodels.get_thumbnail("a")).data, bytes)
+    assert_type(itwin.packages.list_timers("a"), Pager[PackageTimer])
+    try:
+        await itwin.imodels.delete_imodel("a")
+    except LockConflictError as error:
+        assert_type(error.conflicting_locks, tuple[ConflictingLock, ...])
+    itwin.imodels.list_favorits("a")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 
 
 async def lists(itwin: ITwinSession) -> None:

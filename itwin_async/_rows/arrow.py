@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import inspect
@@ -18,20 +18,29 @@ from itwin_async._rows.columns import (
     misfit,
     unwrap_annotated,
 )
-from itwin_async._rows.entries import Row, one_line_json, unfit
+from itwin_async._rows.entries import Row, changeset_values, one_line_json, unfit
 from itwin_async._rows.types import schema_digest
 from itwin_async.imodels import ExtendedData
+
+CHANGESET_FIELDS: Final = (
+    PA.field("push_date_time", PA.timestamp("us", tz="UTC")),
+    PA.field("task_id", PA.string()),
+    PA.field("changed_files", PA.list_(PA.string())),
+)
 
 
 class ExtendedDataColumns:
     """Rows of ``imodel_id``, ``changeset_index``, ``changeset_id`` and ``data``, in columns.
 
+    With ``changesets`` there are those of `changeset_values` as well.
+
     ``data`` is a nested column where ``data_type`` has fields. It is JSON text where it has none or
     is None, and then the payload as it came.
     """
 
-    def __init__(self, data_type: Any) -> None:
+    def __init__(self, data_type: Any, *, changesets: bool = False) -> None:
         self._raw = data_type is None
+        self._changesets = changesets
         self._nested = False
         self._convert: Convert | None = None
         self._decode = msgspec.json.Decoder(Any if data_type is None else data_type).decode
@@ -47,6 +56,7 @@ class ExtendedDataColumns:
                 PA.field("changeset_index", PA.int64(), nullable=False),
                 PA.field("changeset_id", PA.string(), nullable=False),
                 PA.field("data", arrow_type, nullable=False),
+                *(CHANGESET_FIELDS if changesets else ()),
             ]
         )
         columns = hashlib.sha256(str(self.schema).encode()).hexdigest()[:8]
@@ -110,13 +120,20 @@ class ExtendedDataColumns:
         value = msgspec.to_builtins(self._decode(payload), builtin_types=KEPT, str_keys=True)
         return self._convert(value) if self._convert else value
 
-    def _columns(self, rows: Sequence[Row]) -> list[list[Any]]:
+    def _columns(self, rows: Sequence[Row]) -> list[Sequence[Any]]:
         return [
             [row.imodel_id for row in rows],
             [row.changeset_index for row in rows],
             [row.changeset_id for row in rows],
             [self._value(row.data) if self._nested else row.data for row in rows],
+            *self._changeset_columns(rows),
         ]
+
+    def _changeset_columns(self, rows: Sequence[Row]) -> list[Sequence[Any]]:
+        if not self._changesets:
+            return []
+        values = [changeset_values(row.changeset) for row in rows]
+        return [[each[number] for each in values] for number in range(len(CHANGESET_FIELDS))]
 
     def _batch(self, rows: Sequence[Row]) -> Any:
         arrays = [

@@ -1,12 +1,13 @@
 """Entries of extended data as rows, and those that cannot be one."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from itwin_async.errors import PayloadError
-from itwin_async.imodels import ExtendedData
+from itwin_async.imodels import Changeset, ExtendedData
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Row:
     changeset_id: str
     data: Any
     size: int
+    changeset: Changeset | None = None  # where it was asked for
 
 
 class BadRow(msgspec.Struct, frozen=True):
@@ -33,6 +35,18 @@ class BadRow(msgspec.Struct, frozen=True):
     reason: str
     payload: bytes | None
     data: Any = None
+
+
+def changeset_values(
+    changeset: Changeset | None,
+) -> tuple[datetime | None, str | None, tuple[str, ...] | None]:
+    """Push date, task and changed files of a changeset; None for what is not known."""
+    if changeset is None:
+        return None, None, None
+    run = changeset.synchronization_info
+    if run is None:
+        return changeset.push_date_time, None, None
+    return changeset.push_date_time, run.task_id, run.changed_files
 
 
 def json_text(entry: ExtendedData[Any]) -> str:

@@ -28,6 +28,7 @@ async def estimate_export(
     imodel_ids: AsyncIterator[str],
     *,
     since: int | None,
+    changesets: bool,
     workers: int,
     page_size: int,
     on_error: Callable[[str, ITwinError], None] | None,
@@ -48,6 +49,8 @@ async def estimate_export(
                 found.imodels += 1
                 found.changesets += count
                 found.requests += max(1, -(-count // page_size))
+                if changesets:
+                    found.requests += -(-count // 1_000)
                 meter.count, meter.done = found.changesets, found.imodels
 
         async def _count(imodel_id: str) -> int:

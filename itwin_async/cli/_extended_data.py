@@ -124,6 +124,7 @@ def export(
     since: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
     resume: Annotated[bool, Parameter(negative="--no-resume", name="--resume")] = True,
     keep_going: Annotated[bool, Parameter(negative="")] = False,
+    changesets: Flag = False,
     dry_run: Flag = False,
     workers: Annotated[int, Parameter(validator=Number(gte=1))] = 8,
     page_size: Annotated[int, Parameter(validator=Number(gte=1))] = 1_000,
@@ -142,6 +143,7 @@ def export(
         since: Add changesets with a higher index to the file of a finished export.
         resume: Go on with an unfinished export; --no-resume starts over.
         keep_going: Report and leave out the rest of an iModel that is refused, missing or broken.
+        changesets: Add push date, task and changed files; one list of changesets more an iModel.
         dry_run: Export nothing, and estimate how many requests it would take.
         workers: iModels to read at once.
         page_size: Items per page, at most 1,000.
@@ -174,6 +176,7 @@ def export(
             session,
             _imodels(session, imodel or (), itwin or ()),
             since=since,
+            changesets=changesets,
             workers=workers,
             page_size=page_size,
             on_error=skip if keep_going else None,
@@ -194,6 +197,7 @@ def export(
                 on_error=skip if keep_going else None,
                 format=format,
                 since=since,
+                changesets=changesets,
                 workers=workers,
                 page_size=page_size,
             )

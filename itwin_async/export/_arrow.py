@@ -6,7 +6,7 @@ from typing import Any, BinaryIO, Final
 
 from pyarrow import parquet
 
-from itwin_async import ExtendedData
+from itwin_async import Changeset, ExtendedData
 from itwin_async._files.atomic import SyncedFile, naming_errors
 from itwin_async._rows.arrow import ExtendedDataColumns
 from itwin_async._rows.columns import PA
@@ -24,14 +24,17 @@ class ArrowFile:
 
     suffix = ".arrows"
 
-    def __init__(self, data_type: Any, *, parquet: bool) -> None:
+    def __init__(self, data_type: Any, *, parquet: bool, changesets: bool = False) -> None:
         self._parquet = parquet
-        self._columns = ExtendedDataColumns(data_type)
+        self._columns = ExtendedDataColumns(data_type, changesets=changesets)
         self.schema = self._columns.schema
         self.schema_digest = self._columns.schema_digest
 
-    def encode(self, entry: ExtendedData[Any]) -> tuple[Any, int]:
+    def encode(
+        self, entry: ExtendedData[Any], changeset: Changeset | None = None
+    ) -> tuple[Any, int]:
         """What a row holds of the payload, and its size in bytes; `PayloadError` if it is bad."""
+        del changeset  # the row has it
         return self._columns.encode(entry)
 
     def write_part(self, rows: Sequence[Row], part: SyncedFile) -> list[tuple[Row, str]]:

@@ -14,7 +14,7 @@ import msgspec
 from itwin_async import ITwinSession, merged
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.listener import ProgressListener
-from itwin_async._core.validation import Id, check_callback
+from itwin_async._core.validation import Id, check_callback, check_flag
 from itwin_async._rows.types import type_name
 from itwin_async.export._formats import FileFormat, Format, JsonLines
 from itwin_async.export._job import ExportJob, ExportProgress, OnListError, normalize_id
@@ -55,6 +55,7 @@ async def export_extended_data(
     on_error: OnListError | None = None,
     format: FileFormat | None = None,
     since: int | None = None,
+    changesets: bool = False,
     workers: int = 8,
     page_size: int | None = 1_000,
 ) -> Exported:
@@ -98,6 +99,9 @@ async def export_extended_data(
             earlier export finished: each list is read from where it ended, and no entry is stored
             twice. If data was set for earlier changesets of an iModel meanwhile, its list has
             moved; this is noticed, and the whole list is read.
+        changesets: whether each row has the ``push_date_time``, ``task_id`` and ``changed_files``
+            of its changeset too. That costs one list of changesets for each iModel: a request for
+            each thousand changesets that are read.
         workers: lists that are read at a time.
         page_size: entries in a page, at most 1,000.
 
@@ -116,7 +120,8 @@ async def export_extended_data(
         data_type = None  # which keeps it as it came, in one line
     check_callback("on_progress", on_progress)
     check_callback("on_error", on_error)
-    form = _writer(file_format, data_type)
+    check_flag("changesets", changesets)
+    form = _writer(file_format, data_type, changesets)
     if since is not None and (isinstance(since, bool) or not isinstance(since, int)):
         raise TypeError(f"since must be an index, not {type(since).__name__}")
     if isinstance(imodel_ids, str | UUID):
@@ -129,7 +134,11 @@ async def export_extended_data(
         itwin.imodels.list_extended_data(imodel_id, data_type, page_size=page_size)
     type_id = None if data_type is None else f"{type_name(data_type)} {form.schema_digest}".strip()
     spec = ExportSpec(
-        format=file_format, data_type=type_id, since=since, platform=_platform(itwin.base_url)
+        format=file_format,
+        data_type=type_id,
+        since=since,
+        platform=_platform(itwin.base_url),
+        changesets=changesets,
     )
     path = await in_thread(resolve_output, path)
     store = Store(path, spec, form)
@@ -139,6 +148,7 @@ async def export_extended_data(
         store,
         data_type=msgspec.Raw if data_type is None else data_type,
         min_index=0 if since is None else since + 1,
+        changesets=changesets,
         page_size=page_size,
         listener=ProgressListener(on_progress, "export"),
         on_error=on_error,
@@ -171,9 +181,9 @@ def _format_of(output: Path, requested: str | None) -> FileFormat:
     raise ValueError(f"format must be one of {names}, not {requested!r}")
 
 
-def _writer(file_format: FileFormat, data_type: Any) -> Format:
+def _writer(file_format: FileFormat, data_type: Any, changesets: bool) -> Format:  # noqa: FBT001
     if file_format == "jsonl":
-        return JsonLines(data_type)
+        return JsonLines(data_type, changesets=changesets)
     try:
         from itwin_async.export._arrow import ArrowFile  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
@@ -182,7 +192,7 @@ def _writer(file_format: FileFormat, data_type: Any) -> Format:
         raise ImportError(
             f"{file_format} needs pyarrow: pip install 'itwin-async[arrow]', or export to .jsonl"
         ) from None
-    return ArrowFile(data_type, parquet=file_format == "parquet")
+    return ArrowFile(data_type, parquet=file_format == "parquet", changesets=changesets)
 
 
 def _platform(base_url: str) -> str:

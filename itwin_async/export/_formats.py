@@ -1,14 +1,15 @@
 """The formats of files; of these, JSON lines."""
 
 from collections.abc import Generator, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 
-from itwin_async import ExtendedData
+from itwin_async import Changeset, ExtendedData
 from itwin_async._files.atomic import PIECE_BYTES, SyncedFile, naming_errors
-from itwin_async._rows.entries import Row, json_text, unfit
+from itwin_async._rows.entries import Row, changeset_values, json_text, unfit
 from itwin_async._rows.types import schema_digest
 
 _ROWS_PER_WRITE: Final = 512
@@ -23,7 +24,9 @@ class Format(Protocol):
     schema_digest: str
     """A digest of the fields of ``data_type``, and of the columns where there are any."""
 
-    def encode(self, entry: ExtendedData[Any]) -> tuple[Any, int]:
+    def encode(
+        self, entry: ExtendedData[Any], changeset: Changeset | None = None
+    ) -> tuple[Any, int]:
         """The payload as a row holds it, and its size in bytes; `PayloadError` if it is bad."""
         ...
 
@@ -45,19 +48,42 @@ class _Line(msgspec.Struct):
     data: Any
 
 
+class _LineWithChangeset(_Line):
+    push_date_time: datetime | None
+    task_id: str | None
+    changed_files: tuple[str, ...] | None
+
+
 class JsonLines:
-    """One JSON object a line: ``imodel_id``, ``changeset_index``, ``changeset_id``, ``data``."""
+    """One JSON object a line: ``imodel_id``, ``changeset_index``, ``changeset_id``, ``data``.
+
+    With ``changesets`` there are the names of `changeset_values` as well.
+    """
 
     suffix = ".jsonl"
 
-    def __init__(self, data_type: Any) -> None:
+    def __init__(self, data_type: Any, *, changesets: bool = False) -> None:
         self._raw = data_type is None
+        self._changesets = changesets
         self.schema_digest = schema_digest(data_type)
 
-    def encode(self, entry: ExtendedData[Any]) -> tuple[bytes, int]:
+    def encode(
+        self, entry: ExtendedData[Any], changeset: Changeset | None = None
+    ) -> tuple[bytes, int]:
         """The whole line, without its end."""
         data = msgspec.Raw(json_text(entry).encode()) if self._raw else entry.data
         line = _Line(entry.imodel_id, entry.changeset_index, entry.changeset_id, data)
+        if self._changesets:
+            pushed, task_id, files = changeset_values(changeset)
+            line = _LineWithChangeset(
+                entry.imodel_id,
+                entry.changeset_index,
+                entry.changeset_id,
+                data,
+                push_date_time=pushed,
+                task_id=task_id,
+                changed_files=files,
+            )
         try:
             encoded = msgspec.json.encode(line)
             if b"\n" in encoded or b"\r" in encoded:  # only JSON that is kept as it came

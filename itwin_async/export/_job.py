@@ -13,6 +13,7 @@ from itwin_async import ITwinError, ITwinSession, Merged, merged
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.listener import ProgressListener
 from itwin_async._core.validation import Id, quote_segment
+from itwin_async._rows.changesets import ChangesetReader
 from itwin_async._rows.entries import BadRow, Row
 from itwin_async.export._formats import Format
 from itwin_async.export._journal import IndexSet, ListProgress
@@ -55,6 +56,7 @@ class ExportJob:
         *,
         data_type: Any,
         min_index: int,
+        changesets: bool,
         page_size: int | None,
         listener: ProgressListener[ExportProgress],
         on_error: OnListError | None,
@@ -64,6 +66,7 @@ class ExportJob:
         self._store = store
         self._data_type = data_type
         self._min_index = min_index
+        self._changesets = changesets
         self._page_size = page_size
         self._listener = listener
         self._on_error = on_error
@@ -146,6 +149,9 @@ class ExportJob:
                     self._done += 1
                     continue
                 stored = self._store.indexes.get(imodel_id) or IndexSet()
+                changesets = None
+                if self._changesets:
+                    changesets = ChangesetReader(self._itwin.imodels, imodel_id)
                 yield ListReader(
                     imodel_id,
                     entries,
@@ -154,6 +160,7 @@ class ExportJob:
                     min_index=self._min_index,
                     form=self._form,
                     open_readers=self._open_readers,
+                    changesets=changesets,
                 )
 
     def _handle_error(self, reader: ListReader, error: Exception) -> None:

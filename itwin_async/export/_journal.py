@@ -23,6 +23,7 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
     data_type: str | None
     since: int | None
     platform: str
+    changesets: bool = False
 
 
 class ListProgress(msgspec.Struct):

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from itwin_async import ExtendedData, ITwinError, Pager, PayloadError
+from itwin_async import Changeset, ExtendedData, ITwinError, Pager, PayloadError
+from itwin_async._rows.changesets import ChangesetReader
 from itwin_async._rows.entries import BadRow, Row, bad_row
 from itwin_async.export._formats import Format
 from itwin_async.export._journal import IndexSet, ListProgress
@@ -44,6 +45,7 @@ class ListReader:
         min_index: int,
         form: Format,
         open_readers: "set[ListReader]",
+        changesets: ChangesetReader | None = None,
     ) -> None:
         self.imodel_id = imodel_id
         # The cursor lies behind the rows here once all pieces that were yielded were taken.
@@ -54,6 +56,7 @@ class ListReader:
         self._min_index = min_index
         self._form = form
         self._open_readers = open_readers
+        self._changesets = changesets
         self._rows: list[Row] = []
         self._bad: list[BadRow] = []
         self._size = 0
@@ -86,12 +89,15 @@ class ListReader:
                     cursor = items.cursor
                     async for entry in items:
                         index = entry.changeset_index
+                        changeset = None
+                        if self._changesets is not None and self._is_wanted(index):
+                            changeset = await self._changesets.get(index)
                         moved = moved or (
                             index in passed if expected is None else index != expected
                         )
                         expected = None
                         passed.add(index)
-                        self._add(entry)
+                        self._add(entry, changeset)
                         end_cursor, progress.last, cursor = cursor, index, items.cursor
                         # Stopped while it is read once more, it is read from its beginning then.
                         progress.cursor = None if reads else end_cursor
@@ -114,17 +120,24 @@ class ListReader:
             raise
         finally:
             self._open_readers.discard(self)
+            if self._changesets is not None:
+                await self._changesets.aclose()
 
-    def _add(self, entry: ExtendedData[Any]) -> None:
+    def _is_wanted(self, index: int) -> bool:
+        return index >= self._min_index and index not in self._stored
+
+    def _add(self, entry: ExtendedData[Any], changeset: Changeset | None) -> None:
         index = entry.changeset_index
-        if index < self._min_index or index in self._stored:
+        if not self._is_wanted(index):
             return
         self._stored.add(index)
         try:
-            data, size = self._form.encode(entry)
+            data, size = self._form.encode(entry, changeset)
         except PayloadError as error:
             self._bad.append(bad_row(entry, error.message))
             size = len(self._bad[-1].payload or b"")
         else:
-            self._rows.append(Row(entry.imodel_id, index, entry.changeset_id, data, size))
+            self._rows.append(
+                Row(entry.imodel_id, index, entry.changeset_id, data, size, changeset)
+            )
         self._size += size

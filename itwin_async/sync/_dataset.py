@@ -21,7 +21,6 @@ from itwin_async._rows.entries import BadRow, unfit_row
 from itwin_async._rows.entries import Row as EncodedRow
 from itwin_async.sync._checkpoint import Checkpoint, normalize_id
 from itwin_async.sync._parts import (
-    CHANGESET_FIELDS,
     Footer,
     Part,
     conform,
@@ -55,7 +54,7 @@ class Dataset:
         self._numbers: dict[str, list[int]] = {}  # of the parts of an iModel, ascending
         self._last: dict[str, Part] = {}  # part of an iModel
         self._schema: Any = None  # of all parts, once rows have shown theirs
-        self._columns: tuple[Any, ExtendedDataColumns] | None = None
+        self._columns: tuple[Any, bool, ExtendedDataColumns] | None = None
         self._hint: str | None = None  # the whole checkpoint, not stored yet
         self._hint_at = 0.0
 
@@ -197,13 +196,18 @@ class Dataset:
                 bad.append(_bad_row(row, str(error)))
             else:
                 good.append(
-                    EncodedRow(row.imodel_id, row.changeset_index, row.changeset_id, data, size)
+                    EncodedRow(
+                        row.imodel_id,
+                        row.changeset_index,
+                        row.changeset_id,
+                        data,
+                        size,
+                        row.changeset,
+                    )
                 )
         left_out: list[tuple[EncodedRow, str]] = []
         table = PA.Table.from_batches([columns.batch(good, left_out)])
         bad += [unfit_row(row, reason) for row, reason in left_out]
-        if any(row.changeset is not None for row in rows):
-            table = _with_changesets(table, rows)
         self._evolve(table.schema)
         return conform(table, self._schema), bad
 
@@ -213,9 +217,11 @@ class Dataset:
             first: object = next((row.data for row in rows if row.error is None), None)
             if isinstance(first, msgspec.Struct) or is_dataclass(first):
                 data_type = type(first)
-        if self._columns is None or self._columns[0] is not data_type:
-            self._columns = data_type, ExtendedDataColumns(data_type)
-        return self._columns[1]
+        changesets = any(row.changeset is not None for row in rows)
+        if self._columns is None or self._columns[:2] != (data_type, changesets):
+            columns = ExtendedDataColumns(data_type, changesets=changesets)
+            self._columns = data_type, changesets, columns
+        return self._columns[2]
 
     def _evolve(self, wanted: Any) -> None:
         """Give all parts the columns that rows have by now, one part after the other.
@@ -250,21 +256,6 @@ class Dataset:
             before = file.read()
         data = encode_part(table, part.footer, longer_than=before, with_its_rows=False)
         self._storage.commit(name, data)
-
-
-def _with_changesets(table: Any, rows: Sequence[Row]) -> Any:
-    """The table with the columns of its rows' changesets."""
-    changesets = {row.changeset_index: row.changeset for row in rows}
-    found = [changesets[index] for index in table.column("changeset_index").to_pylist()]
-    runs = [None if each is None else each.synchronization_info for each in found]
-    columns = (
-        [None if each is None else each.push_date_time for each in found],
-        [None if run is None else run.task_id for run in runs],
-        [None if run is None else run.changed_files for run in runs],
-    )
-    for field, values in zip(CHANGESET_FIELDS, columns, strict=True):
-        table = table.append_column(field, PA.array(values, field.type))
-    return table
 
 
 def _is_small(part: Part) -> bool:

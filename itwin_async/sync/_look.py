@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from itwin_async import Changeset, ExtendedData, ForbiddenError, ITwinSession, NotFoundError
-from itwin_async.sync._changesets import ChangesetReader
+from itwin_async._rows.changesets import ChangesetReader
 from itwin_async.sync._list_state import ListState
 from itwin_async.sync._survey import Target
 
@@ -47,7 +47,7 @@ class Look:
         self._state = ListState() if state is None else state.copy()
         self._data_type = data_type
         self._look_back = look_back
-        self._changesets = ChangesetReader(itwin, target.imodel_id) if changesets else None
+        self._changesets = ChangesetReader(itwin.imodels, target.imodel_id) if changesets else None
 
     async def __aiter__(self) -> AsyncIterator[Step]:
         imodel_id, state = self.imodel_id, self._state

@@ -19,12 +19,6 @@ FOOTER: Final = b"itwin_async.sync"
 _NAME: Final = re.compile(r"(.+)\.(\d{5,})\.parquet")
 _COMPRESSION: Final = "zstd"
 _VERSION: Final = 1
-# Columns that all parts have as soon as rows come with their changesets.
-CHANGESET_FIELDS: Final = (
-    PA.field("push_date_time", PA.timestamp("us", tz="UTC")),
-    PA.field("task_id", PA.string()),
-    PA.field("changed_files", PA.list_(PA.string())),
-)
 
 
 class Footer(msgspec.Struct, frozen=True, kw_only=True):

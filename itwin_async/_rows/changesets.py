@@ -1,15 +1,18 @@
 """The changesets of a list's entries, read along with it."""
 
-from itwin_async import Changeset, ItemIterator, ITwinSession
+from typing import Final
 
-_PAGE_SIZE = 1_000
+from itwin_async._pagination.list_iterators import ItemIterator
+from itwin_async.imodels import Changeset, IModels
+
+_PAGE_SIZE: Final = 1_000
 
 
 class ChangesetReader:
     """Changesets of one iModel by their index, for indexes that mostly grow."""
 
-    def __init__(self, itwin: ITwinSession, imodel_id: str) -> None:
-        self._itwin = itwin
+    def __init__(self, imodels: IModels, imodel_id: str) -> None:
+        self._imodels = imodels
         self._imodel_id = imodel_id
         self._items: ItemIterator[Changeset] | None = None
         self._last: Changeset | None = None
@@ -23,7 +26,7 @@ class ChangesetReader:
             await self.aclose()  # what lies between need not be read
         if self._items is None:
             self._items = aiter(
-                self._itwin.imodels.list_changesets(
+                self._imodels.list_changesets(
                     self._imodel_id,
                     after_index=index - 1,
                     representation=True,

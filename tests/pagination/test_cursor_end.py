@@ -74,15 +74,15 @@ async def test_it_is_small_whatever_the_page_holds():
 
 @pytest.mark.parametrize("size", [0, LARGE])
 async def test_every_state_of_the_iterator_has_a_cursor_that_goes_on(size):
-    shown = Growing(range(12), 5, size)
+    shown = Growing(range(6), 4, size)
     async with PageServer(shown) as server, client(server) as itwin:
         pager = itwin.imodels.list_extended_data(IMODEL)
         _, end = await end_of(pager)
-        shown.add(*range(12, 23))
-        for first, start in ((0, pager), (12, pager.resume(end))):
+        shown.add(*range(6, 13))
+        for first, start in ((0, pager), (6, pager.resume(end))):
             async with aiter(start) as items:
-                for at in range(first, 23):
-                    assert (await collect(pager.resume(items.cursor)))[:1] == [at]
+                for at in range(first, 13):
+                    assert await collect(pager.resume(items.cursor).take(1)) == [at]
                     await anext(items)
                 before = items.cursor
                 assert await collect(pager.resume(before)) == []
@@ -186,13 +186,13 @@ async def test_an_empty_last_page_does_not_hide_where_the_list_ended():
 
 
 @pytest.mark.parametrize("when", ["waiting", "ready"])
-@pytest.mark.parametrize("late", [0, 11])
+@pytest.mark.parametrize("late", [0, 9])
 async def test_cancelled_at_each_await_it_loses_nothing(cancel_kind, when, late):
-    shown = Growing(range(100, 112), 5, LARGE)
+    shown = Growing(range(100, 106), 4, LARGE)
     async with PageServer(shown) as server, client(server) as itwin:
         pager = itwin.imodels.list_extended_data(IMODEL)
         _, end = await end_of(pager)
-        shown.add(*range(late), *range(112, 118))
+        shown.add(*range(late), *range(106, 109))
         given: list[int] = []
 
         async def read() -> None:
@@ -204,7 +204,7 @@ async def test_cancelled_at_each_await_it_loses_nothing(cancel_kind, when, late)
 
         async def check(_: int) -> None:
             rest = await collect(pager.resume(items.cursor))
-            assert given + rest == list(range(112, 118))
+            assert given + rest == list(range(106, 109))
 
         items = aiter(pager)
         awaits, _ = await cancelled_at_each_await(cancel_kind, read, check, when=when)

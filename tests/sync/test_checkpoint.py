@@ -4,7 +4,7 @@ import random
 import uuid
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from itwin_async.sync._checkpoint import Checkpoint, scope_of
@@ -28,7 +28,8 @@ def checkpoint(known: dict[str, ListState], scope: bytes = SCOPE) -> Checkpoint:
     return Checkpoint(scope, {imodel: state.encode() for imodel, state in known.items()})
 
 
-@given(st.dictionaries(ids, states, max_size=4))
+@settings(max_examples=40)
+@given(st.dictionaries(ids, states, max_size=3))
 def test_a_checkpoint_is_parsed_as_it_was(known):
     text = str(checkpoint(known))
     parsed = Checkpoint.parse(text, SCOPE)

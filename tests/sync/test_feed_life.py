@@ -13,7 +13,7 @@ from itwin_async.sync import ChangeFeed
 
 @pytest.mark.parametrize("when", ["waiting", "ready"])
 async def test_cancelled_at_each_await_it_loses_and_doubles_nothing(cancel_kind, when):
-    async with platform(imodels=3, changesets=4) as (emulator, itwin):
+    async with platform(imodels=2, changesets=3) as (emulator, itwin):
         scope = await project(itwin)
         imodels = await imodels_of(itwin, scope)
         given: list[Key] = []

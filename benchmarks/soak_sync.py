@@ -243,7 +243,7 @@ async def soak(seed: int, minutes: int, imodels: int, target: Path) -> list[str]
             for due, imodel, index in life.waiting:
                 if due <= emulator.now and imodel in life.imodels:
                     emulator.store_extended_data(imodel, index, {"late": index})
-            life.waiting = [each for each in life.waiting if each[0] > emulator.now]
+            life.waiting = [late for late in life.waiting if late[0] > emulator.now]
         life.chance.random = lambda: 1.0  # type: ignore[method-assign]  # nobody is cancelled now
         await run_sync(life, target, may_be_killed=False)
         await follower.look()

@@ -21,7 +21,9 @@ async def main(callback_url: str) -> None:
     async with ITwinSession.from_env() as itwin:
         webhooks = itwin.webhooks
         known = [
-            each.id async for each in webhooks.list_webhooks() if each.callback_url == callback_url
+            webhook.id
+            async for webhook in webhooks.list_webhooks()
+            if webhook.callback_url == callback_url
         ]
         if known:
             id = known[0]

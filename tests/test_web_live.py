@@ -191,7 +191,7 @@ async def test_the_webhook_is_created_once_and_activated_again(client, itwin, em
     for _ in range(2):
         await create_webhook.main(url)
         assert "active=True" in capsys.readouterr().out
-        (webhook,) = [each async for each in itwin.webhooks.list_webhooks()]
+        (webhook,) = [entry async for entry in itwin.webhooks.list_webhooks()]
         assert webhook.callback_url == url
         await itwin.webhooks.update_webhook(webhook.id, active=False)
     await create_webhook.main(url)
@@ -243,8 +243,8 @@ async def test_who_looks_again_costs_no_second_reading_of_all(itwin, emulator):
         async with live.subscribe(SUN_CITY, 25):
             await until(lambda: emulator.count("list_extended_data") == 2)
         tasks.cancel_scope.cancel()
-    listed = [each for each in emulator.requests if each.operation == "list_extended_data"]
-    skips = [int(each.query.get("$skip", "0")) for each in listed]
+    listed = [entry for entry in emulator.requests if entry.operation == "list_extended_data"]
+    skips = [int(entry.query.get("$skip", "0")) for entry in listed]
     assert skips[0] == 0
     assert skips[1] > 0
 

@@ -116,9 +116,9 @@ def show_itwin(
             include_inactive=True, representation=True, page_size=1_000
         )
         async with aclosing(aiter(pager)) as found:
-            async for each in found:
-                if each.id.lower() == itwin.lower():
-                    return each
+            async for listed in found:
+                if listed.id.lower() == itwin.lower():
+                    return listed
         raise NotFoundError(
             f"no iTwin {itwin} among those that this application or person is a member of"
         )

@@ -168,10 +168,10 @@ async def test_a_push_of_the_test_itself_comes_between(emulator, itwin):
 
 
 async def test_a_confirmation_needs_the_file(itwin, emulator):
-    made = await announce(itwin)
-    assert (made.state, made.links.upload.storage_type) == ("waitingForFile", "azure")
-    assert "sig=" not in repr(made) + repr(made.links) + made.links._repr_html_()
-    assert ID not in [each.id for each in await every(itwin.imodels.list_changesets(IMODEL))]
+    announced = await announce(itwin)
+    assert (announced.state, announced.links.upload.storage_type) == ("waitingForFile", "azure")
+    assert "sig=" not in repr(announced) + repr(announced.links) + announced.links._repr_html_()
+    assert ID not in [item.id for item in await every(itwin.imodels.list_changesets(IMODEL))]
     with pytest.raises(NotFoundError, match="404 FileNotFound"):
         await itwin.imodels.confirm_changeset(IMODEL, ID, 2)
     emulator._state.storage.put(IMODEL, f"changesets/{ID}.cs", b"four")

@@ -131,8 +131,8 @@ async def test_a_file_that_cannot_be_used_is_told(emulator, itwin, path, state):
     )
     with pytest.raises(ITwinError, match=f"the state of the baseline file is {state}") as caught:
         await create(itwin, path)
-    (made,) = await every(itwin.imodels.list_imodels(ITWIN, name="Bridge"))
-    assert f"iModel {made.id} was created" in str(caught.value)
+    (created,) = await every(itwin.imodels.list_imodels(ITWIN, name="Bridge"))
+    assert f"iModel {created.id} was created" in str(caught.value)
 
 
 async def test_a_wait_that_takes_too_long_is_told(path):
@@ -152,8 +152,8 @@ async def test_what_the_storage_refuses_is_told_without_the_signature(emulator, 
     assert (error.status, error.operation) == (403, "PUT (signed URL)")
     sent = next(got for got in emulator.requests if got.operation == "upload")
     assert sent.query["sig"] not in f"{error} {error!r} {vars(error)}"
-    (made,) = await every(itwin.imodels.list_imodels(ITWIN, name="Bridge"))
-    assert made.id in str(error)
+    (created,) = await every(itwin.imodels.list_imodels(ITWIN, name="Bridge"))
+    assert created.id in str(error)
 
 
 @pytest.mark.parametrize("fault", [None, Status(503), Reset(), Delay(9)])
@@ -243,14 +243,14 @@ async def test_confirming_needs_a_file_that_is_waited_for(emulator, itwin):
         await itwin.imodels.confirm_baseline_file(IMODEL)
     assert caught.value.details[0].code == "InvalidChange"
     body = {"iTwinId": ITWIN, "name": "n", "baselineFile": {"size": 5}}
-    made = await itwin.request("POST", "/imodels", body=body, version="v2")
+    created = await itwin.request("POST", "/imodels", body=body, version="v2")
     with pytest.raises(NotFoundError, match="FileNotFound"):
-        await itwin.imodels.confirm_baseline_file(made["iModel"]["id"])
-    link = made["iModel"]["_links"]["upload"]["href"]
+        await itwin.imodels.confirm_baseline_file(created["iModel"]["id"])
+    link = created["iModel"]["_links"]["upload"]["href"]
     async with aiohttp.ClientSession(headers={"x-ms-blob-type": "BlockBlob"}) as http:
         await http.put(link, data=b"four")
     with pytest.raises(ConflictError, match="DataConflict"):
-        await itwin.imodels.confirm_baseline_file(made["iModel"]["id"])
+        await itwin.imodels.confirm_baseline_file(created["iModel"]["id"])
 
 
 async def test_a_storage_that_takes_nothing_ends_the_upload(path):
@@ -309,20 +309,20 @@ async def test_an_upload_that_is_cancelled_at_any_await_leaves_no_file_open(
     emulator, itwin, path, cancel_kind, when
 ):
     path.write_bytes(CONTENT[:600_000])
-    sources, init, made = [], upload.FileSource.__init__, []
+    sources, init, seen = [], upload.FileSource.__init__, []
 
     def remember(source, path):
         init(source, path)
         sources.append(source)
 
     async def check(number):
-        made.append(number)
+        seen.append(number)
         assert all(source._file is None for source in sources), number
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(upload.FileSource, "__init__", remember)
         awaits, created = await cancelled_at_each_await(
-            cancel_kind, lambda: create(itwin, path, f"n{len(made)}"), check, when=when
+            cancel_kind, lambda: create(itwin, path, f"n{len(seen)}"), check, when=when
         )
     assert awaits > 8
     assert created.state == "initialized"

@@ -186,19 +186,19 @@ async def test_waiting_ends_with_its_cancellation(slow, itwin_of_slow, cancel_ki
 async def test_a_clone_that_is_cancelled_at_any_await_is_made_once_or_not(
     emulator, itwin, cancel_kind, when
 ):
-    made = []
+    copies = []
 
     async def clone():
-        return await itwin.imodels.clone_imodel(IMODEL, ITWIN, name=f"Copy {len(made)}")
+        return await itwin.imodels.clone_imodel(IMODEL, ITWIN, name=f"Copy {len(copies)}")
 
     async def check(number):
         bodies = [got.body for got in emulator.requests if got.operation == "clone_imodel"]
         assert len(bodies) == len(set(bodies)), number
-        made.append(number)
+        copies.append(number)
 
     awaits, result = await cancelled_at_each_await(cancel_kind, clone, check, when=when)
     assert awaits > 4
-    assert result.name == f"Copy {len(made)}"
+    assert result.name == f"Copy {len(copies)}"
 
 
 @pytest.mark.parametrize("fault", [Status(502), Reset(), Edit(headers={"Location": "/nowhere"})])

@@ -41,13 +41,13 @@ async def test_named_versions_are_listed_filtered_and_sorted(itwin):
 
 
 async def test_a_named_version_is_made_and_changed(itwin):
-    made = await named(itwin, 5, description="As sent")
-    assert (made.name, made.description, made.changeset_index) == ("Tender", "As sent", 5)
-    assert made.state == "visible"
+    created = await named(itwin, 5, description="As sent")
+    assert (created.name, created.description, created.changeset_index) == ("Tender", "As sent", 5)
+    assert created.state == "visible"
     changeset = await itwin.imodels.get_changeset(IMODEL, 5)
-    assert changeset.links.named_version.href.endswith(made.id)
+    assert changeset.links.named_version.href.endswith(created.id)
     changed = await itwin.imodels.update_named_version(
-        IMODEL, made.id, name="Bid", state="hidden", description=""
+        IMODEL, created.id, name="Bid", state="hidden", description=""
     )
     assert (changed.name, changed.state, changed.description) == ("Bid", "hidden", "")
     assert changed in await every(itwin.imodels.list_named_versions(IMODEL, representation=True))
@@ -155,11 +155,11 @@ async def test_groups_lead_from_changesets_to_runs(itwin):
     changesets = await every(itwin.imodels.list_changesets(IMODEL))
     assert {changeset.group_id for changeset in changesets} == {None, *(g.id for g in groups)}
     assert sum(changeset.group_id == groups[0].id for changeset in changesets) == 5
-    made = await itwin.imodels.create_changeset_group(IMODEL, "Tonight")
-    assert (made.state, made.description) == ("inProgress", "Tonight")
-    closed = await itwin.imodels.update_changeset_group(IMODEL, made.id)
+    created = await itwin.imodels.create_changeset_group(IMODEL, "Tonight")
+    assert (created.state, created.description) == ("inProgress", "Tonight")
+    closed = await itwin.imodels.update_changeset_group(IMODEL, created.id)
     assert closed.state == "completed"
-    assert await itwin.imodels.get_changeset_group(IMODEL, made.id) == closed
+    assert await itwin.imodels.get_changeset_group(IMODEL, created.id) == closed
 
 
 async def test_a_checkpoint_is_the_one_at_or_before(itwin):

@@ -31,7 +31,7 @@ async def scope(emulator: Emulator) -> str:
 
 @pytest.fixture
 def imodels(emulator: Emulator, scope: str) -> list[str]:
-    return [each.id for each in emulator._state.imodels.values() if each.itwin_id == scope]
+    return [item.id for item in emulator._state.imodels.values() if item.itwin_id == scope]
 
 
 def lines(text: str) -> list[tuple[str, int]]:
@@ -113,7 +113,7 @@ async def test_follow_once_prints_what_is_new_since_the_checkpoint(
     arguments = ("follow", "--itwin", scope, "--once", "--checkpoint", str(tmp_path / "at"))
     ended = await call(emulator, *arguments)
     assert (ended.code, ended.err) == (0, "")
-    assert sorted(lines(ended.out)) == sorted((each, n) for each in imodels for n in range(1, 6))
+    assert sorted(lines(ended.out)) == sorted((item, n) for item in imodels for n in range(1, 6))
     assert (await call(emulator, *arguments)).out == ""
     emulator.push_changeset(imodels[1], {"n": 1})
     ended = await call(emulator, *arguments)
@@ -182,7 +182,7 @@ async def test_bad_payloads_are_said_and_the_code_is_6(emulator, scope, imodels,
 async def test_wrong_usage_is_a_line(emulator, arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "no-checkpoint").write_text("rubbish\n")
-    ended = await call(emulator, *(each.format("no-checkpoint") for each in arguments))
+    ended = await call(emulator, *(item.format("no-checkpoint") for item in arguments))
     assert (ended.code, ended.out) == (2, "")
     assert message in ended.err
     assert ended.err.count("\n") == 1

@@ -94,8 +94,8 @@ EMPTY = {
     "arguments",
     [
         # The whole list is read, from an emulator as slow as the platform.
-        pytest.param(each, marks=pytest.mark.slow) if each[0] == "extended-data" else each
-        for each in EMPTY
+        pytest.param(item, marks=pytest.mark.slow) if item[0] == "extended-data" else item
+        for item in EMPTY
     ],
 )
 def test_an_empty_list_says_what_may_be_wrong(arguments, capsysbinary):

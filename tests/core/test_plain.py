@@ -165,7 +165,7 @@ async def test_fastapi_returns_records_and_entries_as_they_are(itwin):
 
     @app.get("/changesets")
     async def changesets():
-        return [each async for each in itwin.imodels.list_changesets(SUN_CITY, last_index=2)]
+        return [one async for one in itwin.imodels.list_changesets(SUN_CITY, last_index=2)]
 
     @app.get("/changeset")
     async def changeset() -> Changeset:
@@ -178,7 +178,7 @@ async def test_fastapi_returns_records_and_entries_as_they_are(itwin):
     async with serving(app) as url, aiohttp.ClientSession(url) as http:
         async with http.get("/changesets") as answer:
             found = await answer.json()
-        assert [each["index"] for each in found] == [1, 2]
+        assert [one["index"] for one in found] == [1, 2]
         assert found[0]["push_date_time"]
         async with http.get("/changeset") as answer:
             text = await answer.text()

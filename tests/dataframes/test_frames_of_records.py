@@ -27,21 +27,21 @@ def test_each_field_of_a_record_is_a_column_of_its_name(kind):
 
 
 async def test_changesets_of_the_platform(itwin: ITwinSession):
-    changesets = [each async for each in itwin.imodels.list_changesets(SUN_CITY)]
-    indexes, dates = range(1, 26), [each.push_date_time for each in changesets]
+    changesets = [item async for item in itwin.imodels.list_changesets(SUN_CITY)]
+    indexes, dates = range(1, 26), [item.push_date_time for item in changesets]
     frame = pd.DataFrame(changesets)
     assert frame["index"].tolist() == list(indexes)
     assert frame["push_date_time"].tolist() == dates
     table = pl.DataFrame(changesets)
     assert table["index"].to_list() == list(indexes)
-    assert table["push_date_time"].to_list() == [each.replace(tzinfo=None) for each in dates]
+    assert table["push_date_time"].to_list() == [item.replace(tzinfo=None) for item in dates]
     assert table["links"].struct.field("creator").n_unique() >= 1
     assert "sig=" not in str(frame.to_dict()) + str(table.to_dicts())
 
 
 async def test_entries_of_the_platform(itwin: ITwinSession):
-    entries = [each async for each in itwin.imodels.list_extended_data(SUN_CITY)]
-    payloads = [each.data for each in entries]
+    entries = [item async for item in itwin.imodels.list_extended_data(SUN_CITY)]
+    payloads = [item.data for item in entries]
     frame = pd.DataFrame(entries)
     assert list(frame.columns) == COLUMNS
     assert frame["data"].tolist() == payloads

@@ -50,26 +50,26 @@ async def held(itwin: ITwinSession) -> list[tuple[str, int, str | None]]:
 
 
 async def test_each_run_loads_what_is_new(emulator, itwin, tmp_path):
-    code, said = await run(emulator, tmp_path)
-    assert code == 0, said
+    code, output = await run(emulator, tmp_path)
+    assert code == 0, output
     assert stored(tmp_path) == await held(itwin)
-    code, said = await run(emulator, tmp_path)
-    assert code == 0, said
-    assert "0 load package(s) were loaded" in said
+    code, output = await run(emulator, tmp_path)
+    assert code == 0, output
+    assert "0 load package(s) were loaded" in output
     emulator.push_changeset(ID, {"data": {"taskId": "new"}})
-    code, said = await run(emulator, tmp_path)
-    assert code == 0, said
+    code, output = await run(emulator, tmp_path)
+    assert code == 0, output
     assert stored(tmp_path) == await held(itwin)
 
 
 async def test_a_run_that_fails_loses_nothing(emulator, itwin, tmp_path):
     emulator.faults.add("list_extended_data", Status(422), after=1, times=None)
-    code, said = await run(emulator, tmp_path)
+    code, output = await run(emulator, tmp_path)
     assert code == 1
-    assert "422" in said
+    assert "422" in output
     emulator.faults.clear()
-    code, said = await run(emulator, tmp_path)
-    assert code == 0, said
+    code, output = await run(emulator, tmp_path)
+    assert code == 0, output
     assert stored(tmp_path) == await held(itwin)
 
 
@@ -79,8 +79,8 @@ async def test_a_bad_payload_has_its_reason(emulator, itwin, tmp_path):
         return body
 
     emulator.faults.add("list_extended_data", Edit(edit))
-    code, said = await run(emulator, tmp_path)
-    assert code == 0, said
+    code, output = await run(emulator, tmp_path)
+    assert code == 0, output
     errors = [error for _, _, error in stored(tmp_path) if error is not None]
     assert len(errors) == 1
     assert "base64" in errors[0]

@@ -118,7 +118,7 @@ async def test_data_that_is_stored_over_seeded_data_is_listed_once(web):
         emulator.store_extended_data(SUN_CITY, 2, {"new": True})
         path = f"{IMODEL}/changesets/extendeddata"
         stored = await web.items(emulator, path, "extendedData")
-        assert [each["changesetIndex"] for each in stored] == [1, 2, 3]
+        assert [entry["changesetIndex"] for entry in stored] == [1, 2, 3]
         assert json.loads(base64.b64decode(stored[1]["data"])) == {"new": True}
 
 

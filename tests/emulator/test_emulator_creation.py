@@ -112,8 +112,8 @@ async def test_a_copy_has_the_files_of_the_original(web, emulator):
 
 
 async def test_events_tell_of_what_was_created_and_deleted(web, emulator):
-    made = (await web(emulator, "/imodels", "POST", json=NEW))[1]["iModel"]
-    creator = made["_links"]["creator"]["href"]
+    created = (await web(emulator, "/imodels", "POST", json=NEW))[1]["iModel"]
+    creator = created["_links"]["creator"]["href"]
     status, body, _ = await web(emulator, creator)
     assert status == 200
     assert body["user"]["displayName"] == "Emulator Service"

@@ -113,8 +113,8 @@ async def fetch(itwin, name: str) -> Any:
     if name == "list_role_assignments":
         await fetch(itwin, "add_role_assignments")
     if "{webhook_id}" in path:
-        webhooks, made = "/webhooks/", BODIES["create_webhook"]
-        found = await itwin.request("POST", webhooks, body=made, version="v2")
+        webhooks, created = "/webhooks/", BODIES["create_webhook"]
+        found = await itwin.request("POST", webhooks, body=created, version="v2")
         path = path.replace("{webhook_id}", found["id"])
     path = path.format_map({**EXAMPLES, **(ODATA if "/odata" in path else {})})
     query = QUERIES.get(name)

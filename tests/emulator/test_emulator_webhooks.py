@@ -62,9 +62,9 @@ def subscribe(web) -> Callable:
     async def subscribe(emulator, url, *types, active=True, **other):
         body = {"callbackUrl": url, "scope": "iTwin", "scopeId": PROJECT, "secret": SECRET}
         body |= {"eventTypes": list(types or (READY,)), **other}
-        status, made, _ = await web(emulator, "/webhooks/", "POST", json=body)
-        assert status == 201, made
-        path = f"/webhooks/{made['id']}"
+        status, created, _ = await web(emulator, "/webhooks/", "POST", json=body)
+        assert status == 201, created
+        path = f"/webhooks/{created['id']}"
         if active:
             assert (await web(emulator, path, "PATCH", json={"active": True}))[0] == 200
         return path
@@ -121,11 +121,11 @@ async def test_a_named_version_is_delivered(web, subscribe):
         await subscribe(emulator, receiver.url, "iModels.namedVersionCreated.v1")
         body = {"name": "Tender", "changesetId": emulator.changeset_id(SUN_CITY, 2)}
         path = f"/imodels/{SUN_CITY}/namedversions"
-        _, made, _ = await web(emulator, path, "POST", json=body)
+        _, created, _ = await web(emulator, path, "POST", json=body)
         _, event = await receiver.next()
         content = event["content"]
         assert (content["changesetId"], content["changesetIndex"]) == (body["changesetId"], "2")
-        assert content["versionId"] == made["namedVersion"]["id"]
+        assert content["versionId"] == created["namedVersion"]["id"]
         assert content["userId"]
 
 

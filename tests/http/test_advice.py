@@ -157,8 +157,8 @@ async def test_the_application_of_a_person_that_is_not_known_names_its_variable(
 
 
 async def test_what_a_sign_in_host_says_is_kept_beside_the_advice():
-    said = b'{"error":"invalid_client","error_description":"The client is disabled."}'
-    async with RawServer(answer(said, status="401 X")) as server:
+    refusal = b'{"error":"invalid_client","error_description":"The client is disabled."}'
+    async with RawServer(answer(refusal, status="401 X")) as server:
         provider = ClientCredentials("id", "secret", token_url=f"{server.url}/connect/token")
         async with ITwinSession(provider, base_url=server.url, retry=ONCE) as itwin:
             with pytest.raises(UnauthorizedError, match="The client is disabled: check the client"):
@@ -166,8 +166,8 @@ async def test_what_a_sign_in_host_says_is_kept_beside_the_advice():
 
 
 async def test_another_refusal_of_a_sign_in_host_advises_nothing(emulator):
-    said = b'{"error":"invalid_scope","error_description":"No such scope."}'
-    async with RawServer(answer(said, status="400 X")) as server:
+    refusal = b'{"error":"invalid_scope","error_description":"No such scope."}'
+    async with RawServer(answer(refusal, status="400 X")) as server:
         provider = ClientCredentials("id", "secret", token_url=f"{server.url}/connect/token")
         async with ITwinSession(provider, base_url=server.url, retry=ONCE) as itwin:
             with pytest.raises(UnauthorizedError, match=r"refused: No such scope\.$"):

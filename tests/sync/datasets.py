@@ -55,9 +55,9 @@ class Progress:
         return self.states[imodel_id].rows if imodel_id in self.states else 0
 
     def add(self, rows: list[Row]) -> str:
-        for each in rows:
-            state = self.states.setdefault(each.imodel_id, ListState())
-            state.add(each.changeset_index, 20)
+        for item in rows:
+            state = self.states.setdefault(item.imodel_id, ListState())
+            state.add(item.changeset_index, 20)
         return str(self)
 
     def __str__(self) -> str:
@@ -91,12 +91,12 @@ def stored(directory: Path) -> list[tuple[str, int]]:
     for path in directory.glob("*.parquet"):
         with path.open("rb") as file:
             rows = pq.ParquetFile(file).read().to_pylist()
-        for each in rows:
-            data = each["data"]
+        for item in rows:
+            data = item["data"]
             data = json.loads(data) if isinstance(data, str) else data
-            assert data["n"] == each["changeset_index"]
-            assert each["changeset_id"] == f"c{each['changeset_index']}"
-            found.append((each["imodel_id"], each["changeset_index"]))
+            assert data["n"] == item["changeset_index"]
+            assert item["changeset_id"] == f"c{item['changeset_index']}"
+            found.append((item["imodel_id"], item["changeset_index"]))
     return sorted(found)
 
 

@@ -58,5 +58,5 @@ class Reader:
 
 def prefixes(found: list[tuple[str, int]]) -> Iterator[tuple[str, int]]:
     for imodel_id in (A, B):
-        count = sum(each[0] == imodel_id for each in found)
+        count = sum(item[0] == imodel_id for item in found)
         yield from ((imodel_id, index) for index in range(1, count + 1))

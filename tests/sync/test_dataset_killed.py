@@ -37,8 +37,8 @@ def is_prefix(found: list[tuple[str, int]]) -> bool:
     return found == [
         (imodel_id, index)
         for imodel_id in sorted((A, B))
-        for index in [each for each in range(1, TOTAL + 1) if each != BAD][
-            : sum(each[0] == imodel_id for each in found)
+        for index in [item for item in range(1, TOTAL + 1) if item != BAD][
+            : sum(item[0] == imodel_id for item in found)
         ]
     ]
 

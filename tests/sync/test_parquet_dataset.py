@@ -241,9 +241,9 @@ async def test_a_new_field_is_in_all_files_before_it_is_in_a_new_one(home, monke
     await sync_rows(ParquetDataset(home), 8, make=lambda imodel, n: row(imodel, n, Files(n)))
     assert stored(home) == expected(8)
     tasks = {
-        each["data"]["task"]
+        item["data"]["task"]
         for name in files(home)
-        for each in pq.ParquetFile(home / name).read().to_pylist()
+        for item in pq.ParquetFile(home / name).read().to_pylist()
     }
     assert tasks == {None, "t"}
 

@@ -81,7 +81,7 @@ async def test_a_bad_payload_first_leaves_the_columns_to_the_type(emulator, itwi
 async def test_a_data_set_belongs_to_its_itwin(emulator: Emulator, itwin, tmp_path):
     home = tmp_path / "changes"
     await sync_extended_data(itwin, ParquetDataset(home), itwin_id=ITWIN)
-    others = [each.id async for each in itwin.itwins.list_itwins() if each.id != ITWIN]
+    others = [item.id async for item in itwin.itwins.list_itwins() if item.id != ITWIN]
     before = stored(home)
     with pytest.raises(ValueError, match="another iTwin"):
         await sync_extended_data(itwin, ParquetDataset(home), itwin_id=others[0])

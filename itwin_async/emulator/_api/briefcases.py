@@ -82,7 +82,11 @@ def acquire_briefcase(request: Request) -> Response:
     imodel = find_imodel(request)
     invalid = _BRIEFCASE.invalid_request("Cannot acquire Briefcase.")
     device = text_property(read_object(request.body) or {}, "deviceName", invalid)
-    owned = [each for each in imodel.briefcases.values() if each.owner_id == request.user.id]
+    owned = [
+        briefcase
+        for briefcase in imodel.briefcases.values()
+        if briefcase.owner_id == request.user.id
+    ]
     if len(owned) >= _MAX_OF_A_USER:
         message = f"A user cannot have more than {_MAX_OF_A_USER} Briefcases."
         refuse(409, "MaximumNumberOfBriefcasesPerUser", message)

@@ -66,7 +66,7 @@ def list_locks(request: Request) -> Response:
     found: list[JSON] = []
     for briefcase in imodel.locks.briefcases():
         held = imodel.locks.of(briefcase)
-        shown = {id: each for id, each in held.items() if level in {None, each}}
+        shown = {id: lock for id, lock in held.items() if level in {None, lock}}
         if only in {None, briefcase} and shown:
             found.append({"briefcaseId": briefcase, "lockedObjects": _by_level(shown)})
     return _LOCK.page(request, found, lambda item: item, invalid)

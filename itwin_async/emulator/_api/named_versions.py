@@ -148,6 +148,6 @@ def _require_any(body: JSON, names: tuple[str, ...], invalid: InvalidRequest) ->
 
 
 def _refuse_taken_name(imodel: IModel, name: str, own: NamedVersion | None) -> None:
-    if any(each.name == name and each is not own for each in imodel.named_versions.values()):
+    if any(other.name == name and other is not own for other in imodel.named_versions.values()):
         message = "Named Version with the same name already exists."
         refuse(409, "NamedVersionExists", message)

@@ -120,12 +120,12 @@ class IModel:
     def version_on(self, index: int) -> NamedVersion | None:
         """The named version of a changeset; of the baseline, which has index 0."""
         versions = self.named_versions.values()
-        return next((each for each in versions if each.changeset_index == index), None)
+        return next((version for version in versions if version.changeset_index == index), None)
 
     def checkpoint_at(self, index: int) -> int:
         """The index of the last checkpoint at or before a changeset; the baseline has one."""
-        named = (each.changeset_index for each in self.named_versions.values())
-        return max((each for each in named if each <= index), default=0)
+        named = (version.changeset_index for version in self.named_versions.values())
+        return max((other for other in named if other <= index), default=0)
 
     def look_at_checkpoint(self, index: int) -> str:
         """The state of a checkpoint. One that is being generated is ready at the next look."""

@@ -149,6 +149,30 @@ async def test_a_message_comes_again_until_it_is_answered_with_200(web, subscrib
         assert (await receiver.next())[1]["content"]["changesetIndex"] == "4"
 
 
+async def test_a_repeat_waits_its_time(web, subscribe):
+    async with receiving(*[500] * 9) as receiver, Emulator(webhook_spacing=1e6) as emulator:
+        await subscribe(emulator, receiver.url)
+        emulator.push_changeset(SUN_CITY)
+        await receiver.next()
+        for _ in range(20):  # time enough for one that does not wait
+            await web(emulator, f"/imodels/{SUN_CITY}")
+        assert receiver.arrived.empty()
+
+
+async def test_nothing_is_sent_to_other_machines(web, subscribe):
+    async with receiving() as receiver, quick() as emulator:
+        path = await subscribe(emulator, receiver.url)
+        # This address reaches a receiver on this machine as well, and is none of loopback.
+        elsewhere = receiver.url.replace("127.0.0.1", "0.0.0.0")
+        emulator._state.webhooks[path.rpartition("/")[2]].callback_url = elsewhere
+        emulator.push_changeset(SUN_CITY)
+        await asyncio.sleep(0)
+        assert emulator._deliveries._tasks
+        while emulator._deliveries._tasks:
+            await asyncio.sleep(0)
+        assert receiver.arrived.empty()
+
+
 async def test_repeats_have_an_end(web, subscribe):
     async with receiving(*[500] * 9) as receiver, quick(webhook_attempts=3) as emulator:
         await subscribe(emulator, receiver.url)
@@ -185,7 +209,7 @@ async def test_a_silent_receiver_blocks_nothing(web, subscribe):
 
 async def test_a_cancelled_emulator_ends_its_deliveries(web, subscribe, cancel_kind):
     async with receiving(*[0] * 9) as receiver:
-        emulator = quick()
+        emulator = quick(webhook_timeout=30, webhook_attempts=1)
 
         async def run() -> None:
             async with emulator:
@@ -196,7 +220,8 @@ async def test_a_cancelled_emulator_ends_its_deliveries(web, subscribe, cancel_k
         running = Running(cancel_kind, run())
         await receiver.next()
         running.cancel()
-        await asyncio.wait([running.task])
+        ended, _ = await asyncio.wait([running.task], timeout=10)
+        assert ended
         assert not emulator._deliveries._tasks
         assert emulator._deliveries._http is None
         assert not emulator._listener.is_running

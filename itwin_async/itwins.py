@@ -68,10 +68,6 @@ class ITwinPage(LinkedPage[ITwin]):
 
     itwins: list[ITwin] = msgspec.field(name="iTwins")
 
-    def entries(self) -> list[ITwin]:
-        """The iTwins."""
-        return self.itwins
-
     def next_target(self, base: Origin, target: str) -> str | None:
         """Path and query of ``_links.next``; logs a warning where the list is cut off."""
         next_target = super().next_target(base, target)

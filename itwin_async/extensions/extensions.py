@@ -50,10 +50,6 @@ class ExtensionPage(LinkedPage[Extension]):
 
     extensions: list[Extension]
 
-    def entries(self) -> list[Extension]:
-        """The extensions."""
-        return self.extensions
-
 
 class ExtensionBody(msgspec.Struct):
     """The response with one extension."""

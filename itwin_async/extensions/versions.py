@@ -92,10 +92,6 @@ class VersionPage(LinkedPage[ExtensionVersion]):
 
     versions: list[ExtensionVersion]
 
-    def entries(self) -> list[ExtensionVersion]:
-        """The versions."""
-        return self.versions
-
 
 class VersionBody(msgspec.Struct):
     """The response with one version, whose links are beside it."""

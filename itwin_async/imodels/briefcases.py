@@ -58,10 +58,6 @@ class BriefcasePage(LinkedPage[Briefcase]):
 
     briefcases: list[Briefcase]
 
-    def entries(self) -> list[Briefcase]:
-        """The briefcases."""
-        return self.briefcases
-
 
 class BriefcaseBody(msgspec.Struct):
     """The response with one briefcase."""

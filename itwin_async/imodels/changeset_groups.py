@@ -47,10 +47,6 @@ class ChangesetGroupPage(LinkedPage[ChangesetGroup]):
 
     changeset_groups: list[ChangesetGroup] = msgspec.field(name="changesetGroups")
 
-    def entries(self) -> list[ChangesetGroup]:
-        """The changeset groups."""
-        return self.changeset_groups
-
 
 class ChangesetGroupBody(msgspec.Struct, rename="camel"):
     """The response with one changeset group."""

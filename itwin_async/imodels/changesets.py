@@ -86,10 +86,6 @@ class ChangesetPage(LinkedPage[Changeset]):
 
     changesets: list[Changeset]
 
-    def entries(self) -> list[Changeset]:
-        """The changesets."""
-        return self.changesets
-
 
 class ChangesetBody(msgspec.Struct):
     """The response with one changeset."""

@@ -108,10 +108,6 @@ class IModelPage(LinkedPage[IModel]):
 
     imodels: list[IModel] = msgspec.field(name="iModels")
 
-    def entries(self) -> list[IModel]:
-        """The iModels."""
-        return self.imodels
-
 
 class IModelBody(msgspec.Struct):
     """The response with one iModel."""

@@ -44,19 +44,11 @@ class LockPage(LinkedPage[Lock]):
 
     locks: list[Lock]
 
-    def entries(self) -> list[Lock]:
-        """The locks, one entry for each briefcase."""
-        return self.locks
-
 
 class ReleasedLockPage(LinkedPage[LockedObjects]):
     """A page of objects whose locks were released."""
 
     released_locks: list[LockedObjects] = msgspec.field(name="releasedLocks")
-
-    def entries(self) -> list[LockedObjects]:
-        """The objects, by the level that was released."""
-        return self.released_locks
 
 
 class LockBody(msgspec.Struct):

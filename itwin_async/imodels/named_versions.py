@@ -61,10 +61,6 @@ class NamedVersionPage(LinkedPage[NamedVersion]):
 
     named_versions: list[NamedVersion] = msgspec.field(name="namedVersions")
 
-    def entries(self) -> list[NamedVersion]:
-        """The named versions."""
-        return self.named_versions
-
 
 class NamedVersionBody(msgspec.Struct, rename="camel"):
     """The response with one named version."""

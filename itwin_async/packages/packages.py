@@ -79,20 +79,12 @@ class PackagePage(SinglePage[IntegrationPackage]):
 
     packages: list[IntegrationPackage]
 
-    def entries(self) -> list[IntegrationPackage]:
-        """The packages."""
-        return self.packages
-
 
 class EntitySetPage(SinglePage[EntitySet]):
     """The OData service document: all sets, in one response."""
 
     value: list[EntitySet]
     context: Any = msgspec.field(name="@odata.context", default=None)
-
-    def entries(self) -> list[EntitySet]:
-        """The sets."""
-        return self.value
 
 
 LIST_PACKAGES: Final = Operation("GET", "/edfs/packages", PackagePage)

@@ -54,10 +54,6 @@ class WebhookPage(SinglePage[Webhook]):
 
     webhooks: list[Webhook]
 
-    def entries(self) -> list[Webhook]:
-        """The webhooks."""
-        return self.webhooks
-
 
 LIST_WEBHOOKS: Final = Operation("GET", "/webhooks/", WebhookPage, version="v2")
 GET_WEBHOOK: Final = Operation("GET", "/webhooks/{webhook_id}", Webhook, version="v2")

@@ -6,7 +6,6 @@ from types import TracebackType, UnionType
 from typing import Any, Final, Generic, NoReturn, Self, TypeVar, overload
 
 from itwin_async import ExtendedData, ITwinSession
-from itwin_async._core.jitter import jitter
 from itwin_async._core.validation import (
     Id,
     check_count,
@@ -16,16 +15,15 @@ from itwin_async._core.validation import (
     check_type,
 )
 from itwin_async.sync._checkpoint import normalize_id
+from itwin_async.sync._interval import Interval
 from itwin_async.sync._looks import Looks
+from itwin_async.sync._notified import Notified
 from itwin_async.sync._progress import Progress
 from itwin_async.sync._scope import Scope
 from itwin_async.sync._survey import Survey, Target
 
 T = TypeVar("T")
 _WORKERS: Final = 8
-_GROWTH: Final = 1.5  # of the interval, after a look that found nothing
-_MAX_GROWTH: Final = 4.0
-_JITTER: Final = 0.1
 
 
 class ChangeFeed(Generic[T]):
@@ -128,15 +126,15 @@ class ChangeFeed(Generic[T]):
         self._itwin = itwin
         self._data_type = data_type
         self._look_back = look_back
-        self._every = every
+        self._interval = None if every is None else Interval(every)
         self._progress = Progress(itwin, self._scope.digest, checkpoint)
         self._survey = Survey(itwin, self._scope, self._progress, settle=settle, workers=_WORKERS)
         self._looks: Looks | None = None
         self._state = "new"
         self._waiting = False  # whether a task waits for the next entry
         self._wake = asyncio.Event()
-        self._notified: dict[str, Target] = {}
-        self._growth = 1.0
+        self._notified = Notified(every)
+        self._found: set[str] = set()  # iModels of the looks that run, with something new
         self._due: float | None = 0.0  # when to ask what moved, by the loop's clock
         self._relist = False  # whether to ask before that
         self._complete = False  # whether the looks that run are at all that may have moved
@@ -166,8 +164,9 @@ class ChangeFeed(Generic[T]):
     def notify(self, imodel_id: Id) -> None:
         """Look at this iModel now, as when a webhook tells that something was pushed.
 
-        Call it in the event loop. An iModel that is not known yet makes the feed look at the whole
-        iTwin; one that belongs to another iTwin does no harm.
+        If nothing is there yet, the feed looks again after 2, 8 and 30 seconds. Call it in the
+        event loop. An iModel that is not known yet makes the feed look at the whole iTwin; one that
+        belongs to another iTwin does no harm.
         """
         check_id("imodel_id", imodel_id, optional=False)
         imodel_id = normalize_id(imodel_id)
@@ -177,8 +176,10 @@ class ChangeFeed(Generic[T]):
                 self._relist = True
         elif self._looks is not None:
             self._looks.look_first(Target(imodel_id, dated=False))
+            self._found.discard(imodel_id)
+            self._notified.run(imodel_id)
         else:
-            self._notified[imodel_id] = Target(imodel_id, dated=False)
+            self._notified.add(imodel_id, 0.0)
         self._wake.set()
 
     async def __aenter__(self) -> Self:
@@ -228,25 +229,33 @@ class ChangeFeed(Generic[T]):
             async for step in looks:
                 if step.entry is not None:
                     self._busy = True
+                    self._found.add(step.imodel_id)
                     return step.entry
         except Exception:
             await self._close_looks()
             if self._state == "closed":
                 return None
             raise
-        self._notified.update((target.imodel_id, target) for target in looks.left)
+        clock = asyncio.get_running_loop().time
+        self._notified.looked(self._found, clock())
+        for target in looks.left:
+            self._notified.add(target.imodel_id, 0.0)
         if self._complete:
-            self._schedule()
+            self._due = None
+            if self._interval is not None:
+                self._due = clock() + self._interval.after(busy=self._busy)
         await self._close_looks()
         return None
 
     async def _begin_looks(self) -> Looks | None:
         """Wait until something is to be looked at, and begin; None at the end of the feed."""
-        while not (self._notified or self._relist or self._is_due()):
+        clock = asyncio.get_running_loop().time
+        while not (self._relist or self._is_due() or self._notified.is_due(clock())):
+            due = [when for when in (self._due, self._notified.next) if when is not None]
             if self._due is None or self._state != "open":
                 return None
             self._wake.clear()
-            timer = asyncio.get_running_loop().call_at(self._due, self._wake.set)
+            timer = asyncio.get_running_loop().call_at(min(due), self._wake.set)
             try:
                 await self._wake.wait()
             finally:
@@ -263,16 +272,16 @@ class ChangeFeed(Generic[T]):
             if self._state != "open":
                 return None
             self._busy = bool(targets)
-        elif self._due is not None and self._every is not None:
-            self._growth = 1.0
-            self._due = min(self._due, asyncio.get_running_loop().time() + self._every)
+        elif self._due is not None and self._interval is not None:
+            self._interval.reset()
+            self._due = min(self._due, clock() + self._interval.every)
         asked = {target.imodel_id for target in targets}
-        notified = [target for key, target in self._notified.items() if key not in asked]
-        self._notified.clear()
+        told = [key for key in self._notified.take(clock()) if key not in asked]
+        self._found = set()
         self._looks = Looks(
             self._itwin,
             self._progress,
-            [*notified, *targets],
+            [*(Target(key, dated=False) for key in told), *targets],
             data_type=self._data_type,
             look_back=self._look_back,
             workers=_WORKERS,
@@ -281,15 +290,6 @@ class ChangeFeed(Generic[T]):
 
     def _is_due(self) -> bool:
         return self._due is not None and asyncio.get_running_loop().time() >= self._due
-
-    def _schedule(self) -> None:
-        """All iModels were looked at: when to do so again."""
-        if self._every is None:
-            self._due = None
-            return
-        self._growth = 1.0 if self._busy else min(_MAX_GROWTH, self._growth * _GROWTH)
-        delay = min(self._growth * jitter(1 - _JITTER, 1 + _JITTER), _MAX_GROWTH) * self._every
-        self._due = asyncio.get_running_loop().time() + delay
 
     async def _close_looks(self) -> None:
         looks, self._looks = self._looks, None

@@ -199,6 +199,32 @@ async def test_a_notified_imodel_is_looked_at_now_for_one_request():
         assert sent(emulator) == {IMODELS: 1, DATA: 1}
 
 
+async def test_a_notified_imodel_without_anything_new_is_looked_at_again_soon():
+    """An application pushes first, and stores its data a moment later."""
+    async with platform(imodels=3) as (emulator, itwin):
+        scope = await project(itwin)
+        first, *_ = await imodels_of(itwin, scope)
+        with Clock() as clock:
+            async with ChangeFeed(itwin, itwin_id=scope, every=3_600) as feed:
+                task = asyncio.create_task(keys(feed))
+                await asleep(feed)
+                sent(emulator)
+                index = emulator.push_changeset(first)
+                feed.notify(first)
+                for looks, seconds in enumerate((2, 8, 30), start=1):
+                    await until(lambda count=looks: emulator.count(DATA) == count)
+                    await until(lambda: feed._notified.next)
+                    if looks == 3:
+                        emulator.store_extended_data(first, index, {"n": 1})
+                    clock.forward(seconds + 0.01)
+                await until(lambda: emulator.count(DATA) == 4)
+                await asleep(feed)
+                assert feed._notified.next is None
+                assert sent(emulator) == {DATA: 4}
+                await feed.aclose()
+                assert (first, index) in await task
+
+
 async def test_a_notification_about_an_unknown_imodel_makes_it_look_at_the_itwin():
     async with platform(imodels=3) as (emulator, itwin):
         scope = await project(itwin)

@@ -1,0 +1,50 @@
+"""iModels that something was told of: to be looked at now, and again soon if nothing was there."""
+
+from collections.abc import Iterable
+from typing import Final
+
+# Seconds to the next look: an application pushes first, and stores its data a moment later.
+_DELAYS: Final = (2.0, 8.0, 30.0)
+
+
+class Notified:
+    """When notified iModels are to be looked at."""
+
+    def __init__(self, every: float | None) -> None:
+        # The looks at all iModels come soon enough after these.
+        self._delays = tuple(delay for delay in _DELAYS if every is not None and delay < every)
+        self._due: dict[str, tuple[float, int]] = {}  # when, and how many looks there were
+        self._running: dict[str, int] = {}
+
+    def add(self, imodel_id: str, now: float) -> None:
+        """Look at it now."""
+        self._due[imodel_id] = (now, 0)
+
+    def run(self, imodel_id: str) -> None:
+        """A look at it has begun, or will in a moment."""
+        self._due.pop(imodel_id, None)
+        self._running[imodel_id] = 0
+
+    @property
+    def next(self) -> float | None:
+        """When the next look is due, None where there is none."""
+        return min((when for when, _ in self._due.values()), default=None)
+
+    def is_due(self, now: float) -> bool:
+        """Whether a look is due."""
+        return self.next is not None and self.next <= now
+
+    def take(self, now: float) -> list[str]:
+        """The iModels whose looks are due, and begin."""
+        due = [imodel_id for imodel_id, (when, _) in self._due.items() if when <= now]
+        for imodel_id in due:
+            self._running[imodel_id] = self._due.pop(imodel_id)[1]
+        return due
+
+    def looked(self, found: Iterable[str], now: float) -> None:
+        """The looks have ended, and found something new in these iModels."""
+        known = set(found)
+        for imodel_id, looks in self._running.items():
+            if imodel_id not in known and imodel_id not in self._due and looks < len(self._delays):
+                self._due[imodel_id] = (now + self._delays[looks], looks + 1)
+        self._running.clear()

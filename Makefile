@@ -6,7 +6,7 @@ VENV := $(BIN)/pip
 DEMO := .venv/.demo
 READY := .venv/.ready
 
-.PHONY: demo test test-slow coverage mutation check docs format generate bench bench-full bench-distributed bench-export soak soak-sync matrix browser test-browser test-dataframes test-dlt test-remote test-distributed test-notebook notebook typescript test-typescript screenshot clean
+.PHONY: demo test test-slow coverage mutation check docs format generate bench bench-full bench-distributed bench-export soak soak-sync matrix browser test-browser test-dataframes test-dlt test-remote spark test-spark test-distributed test-notebook notebook typescript test-typescript screenshot clean
 
 # What the command line needs, without the developers' tools: half a minute from a fresh checkout.
 demo: $(DEMO)
@@ -91,6 +91,16 @@ typescript: $(READY)
 
 test-typescript: typescript
 	$(BIN)/python -m pytest tests/typescript
+
+# What Spark makes of data sets. It needs Java.
+spark: $(READY)
+	@command -v java >/dev/null \
+	  || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -yqq --no-install-recommends default-jre-headless; } \
+	  || { echo "Java is needed: install it (as root on Debian this is done for you)"; exit 1; }
+	$(INSTALL) --group spark
+
+test-spark: spark
+	$(BIN)/python -m pytest tests/spark
 
 # In a kernel of its own; `make notebook` runs it and keeps what it shows, its picture for the docs too.
 test-notebook: $(READY)

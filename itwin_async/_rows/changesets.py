@@ -1,11 +1,24 @@
 """The changesets of a list's entries, read along with it."""
 
+from datetime import datetime
 from typing import Final
 
 from itwin_async._pagination.list_iterators import ItemIterator
 from itwin_async.imodels import Changeset, IModels
 
 _PAGE_SIZE: Final = 1_000
+
+
+async def first_index_since(imodels: IModels, imodel_id: str, moment: datetime) -> int | None:
+    """The lowest index of the changesets that were pushed since this time; None if none was."""
+    first: int | None = None
+    newest = imodels.list_changesets(imodel_id, order="desc", page_size=_PAGE_SIZE)
+    async with aiter(newest) as changesets:
+        async for changeset in changesets:
+            if changeset.push_date_time is not None and changeset.push_date_time < moment:
+                break
+            first = changeset.index
+    return first
 
 
 class ChangesetReader:

@@ -1,11 +1,13 @@
 """``itwin-async extended-data export --dry-run``: what an export would cost in requests."""
 
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 
 import msgspec
 
 from itwin_async import ITwinError
 from itwin_async._aio.workers import run_workers
+from itwin_async._rows.changesets import first_index_since
 from itwin_async.cli._meter import CommandSession, Meter
 from itwin_async.cli._progress import progress
 
@@ -27,7 +29,7 @@ async def estimate_export(
     session: CommandSession,
     imodel_ids: AsyncIterator[str],
     *,
-    since: int | None,
+    since: int | datetime | None,
     changesets: bool,
     workers: int,
     page_size: int,
@@ -45,15 +47,16 @@ async def estimate_export(
 
         async def work() -> None:
             for imodel_id in waiting:
-                count = await _count(imodel_id)
+                count, read = await _count(imodel_id)
                 found.imodels += 1
                 found.changesets += count
-                found.requests += max(1, -(-count // page_size))
+                found.requests += max(1, -(-read // page_size))
                 if changesets:
                     found.requests += -(-count // 1_000)
                 meter.count, meter.done = found.changesets, found.imodels
 
-        async def _count(imodel_id: str) -> int:
+        async def _count(imodel_id: str) -> tuple[int, int]:
+            """Changesets to export, and entries to read for that."""
             last = session.imodels.list_changesets(imodel_id, order="desc", page_size=1)
             try:
                 newest = await last.first()
@@ -61,8 +64,16 @@ async def estimate_export(
                 if on_error is None:
                     raise
                 on_error(imodel_id, error)
-                return 0
-            return 0 if newest is None else max(0, newest.index - (since or 0))
+                return 0, 0
+            if newest is None:
+                return 0, 0
+            if isinstance(since, int | None):
+                count = max(0, newest.index - (since or 0))
+                return count, count
+            first = await first_index_since(session.imodels, imodel_id, since)
+            count = 0 if first is None else newest.index - first + 1
+            found.requests += max(1, -(-count // 1_000))  # the newest changesets
+            return count, newest.index if count else 0
 
         await run_workers(workers, work)
     found.asked = session.stats.requests - before

@@ -1,11 +1,13 @@
 """``itwin-async extended-data``."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, Token
 from cyclopts.validators import Number
 
 from itwin_async import (
@@ -114,6 +116,16 @@ def list_extended_data(
     return INCOMPLETE if bad else 0
 
 
+def _since(_: object, tokens: Sequence[Token]) -> int | datetime:
+    text = tokens[0].value
+    if text.isdecimal():
+        return int(text)
+    with suppress(ValueError):
+        found = datetime.fromisoformat(text)
+        return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    raise ValueError(f"an index or a date such as 2025-01-31 is needed, not {text!r}")
+
+
 @app.command
 def export(
     *,
@@ -121,7 +133,7 @@ def export(
     itwin: _Ids = None,
     output: Path,
     format: Literal["jsonl", "parquet", "arrow"] | None = None,
-    since: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
+    since: Annotated[int | datetime | None, Parameter(converter=_since)] = None,
     resume: Annotated[bool, Parameter(negative="--no-resume", name="--resume")] = True,
     keep_going: Annotated[bool, Parameter(negative="")] = False,
     changesets: Flag = False,
@@ -140,7 +152,7 @@ def export(
         itwin: Ids of iTwins, all of whose iModels are exported.
         output: The file; it appears when it is complete.
         format: Format, if the name does not end in .jsonl, .ndjson, .parquet, .arrow or .feather.
-        since: Add changesets with a higher index to the file of a finished export.
+        since: An index or a date such as 2025-01-31: add what came after it to a finished export.
         resume: Go on with an unfinished export; --no-resume starts over.
         keep_going: Report and leave out the rest of an iModel that is refused, missing or broken.
         changesets: Add push date, task and changed files; one list of changesets more an iModel.

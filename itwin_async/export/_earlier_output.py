@@ -32,12 +32,19 @@ def read_checkpoint(output: Path, checkpoint: Path, spec: ExportSpec) -> Checkpo
             "choose another output"
         )
     since, earlier = spec.since, found.spec.since
-    if earlier is not None and since is not None and since < earlier:
+    if earlier is not None and since is not None and not _is_covered(since, earlier):
         raise ValueError(
             f"{output} holds only what came after {earlier}: nothing from after {since} can be "
             "added to it; export all without since"
         )
     return found
+
+
+def _is_covered(since: int | str, earlier: int | str) -> bool:
+    """Whether what comes after one comes after the other as well: dates of one form, or indexes."""
+    if isinstance(since, int) or isinstance(earlier, int):
+        return isinstance(since, int) and isinstance(earlier, int) and since >= earlier
+    return since >= earlier
 
 
 def keep_file(path: Path, kept: Path, expected: FileDigest, *, copy: bool) -> None:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterable, Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, TypeAlias, get_args
@@ -54,7 +55,7 @@ async def export_extended_data(
     on_progress: OnProgress | None = None,
     on_error: OnListError | None = None,
     format: FileFormat | None = None,
-    since: int | None = None,
+    since: int | date | None = None,
     changesets: bool = False,
     workers: int = 8,
     page_size: int | None = 1_000,
@@ -95,7 +96,9 @@ async def export_extended_data(
             it the export ends with the iModel's error, and may be resumed.
         format: by the output's suffix where None: ``.jsonl``, ``.ndjson``, ``.parquet``,
             ``.arrow``, ``.feather``. Parquet and Arrow need the extra ``arrow``.
-        since: only entries of changesets with a higher index. They are added to an output that an
+        since: only entries of changesets with a higher index; or, for a `datetime` with an offset
+            or a `date` in UTC, of those that were pushed since then, which costs a list of the
+            newest changesets for each iModel. They are added to an output that an
             earlier export finished: each list is read from where it ended, and no entry is stored
             twice. If data was set for earlier changesets of an iModel meanwhile, its list has
             moved; this is noticed, and the whole list is read.
@@ -122,8 +125,10 @@ async def export_extended_data(
     check_callback("on_error", on_error)
     check_flag("changesets", changesets)
     form = _writer(file_format, data_type, changesets)
-    if since is not None and (isinstance(since, bool) or not isinstance(since, int)):
-        raise TypeError(f"since must be an index, not {type(since).__name__}")
+    if isinstance(since, bool):
+        raise TypeError("since must be an index or a date, not bool")
+    index = since if isinstance(since, int) else None
+    moment = None if isinstance(since, int | None) else _moment(since)
     if isinstance(imodel_ids, str | UUID):
         imodel_ids = [imodel_ids]
     if not isinstance(imodel_ids, AsyncIterable):
@@ -136,7 +141,7 @@ async def export_extended_data(
     spec = ExportSpec(
         format=file_format,
         data_type=type_id,
-        since=since,
+        since=index if moment is None else moment.isoformat(timespec="microseconds"),
         platform=_platform(itwin.base_url),
         changesets=changesets,
     )
@@ -147,7 +152,8 @@ async def export_extended_data(
         form,
         store,
         data_type=msgspec.Raw if data_type is None else data_type,
-        min_index=0 if since is None else since + 1,
+        min_index=0 if index is None else index + 1,
+        since=moment,
         changesets=changesets,
         page_size=page_size,
         listener=ProgressListener(on_progress, "export"),
@@ -164,6 +170,16 @@ async def export_extended_data(
     return Exported(
         path, store.rows, store.bad, len(job.imodel_ids), store.bad_output if store.bad else None
     )
+
+
+def _moment(since: object) -> datetime:
+    if not isinstance(since, date):
+        raise TypeError(f"since must be an index or a date, not {type(since).__name__}")
+    if not isinstance(since, datetime):
+        return datetime(since.year, since.month, since.day, tzinfo=UTC)
+    if since.utcoffset() is None:
+        raise ValueError("since must have an offset, such as datetime.UTC, or be a date in UTC")
+    return since.astimezone(UTC)
 
 
 def _format_of(output: Path, requested: str | None) -> FileFormat:

@@ -2,9 +2,18 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+)
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -13,7 +22,7 @@ from itwin_async import ITwinError, ITwinSession, Merged, merged
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.listener import ProgressListener
 from itwin_async._core.validation import Id, quote_segment
-from itwin_async._rows.changesets import ChangesetReader
+from itwin_async._rows.changesets import ChangesetReader, first_index_since
 from itwin_async._rows.entries import BadRow, Row
 from itwin_async.export._formats import Format
 from itwin_async.export._journal import IndexSet, ListProgress
@@ -56,6 +65,7 @@ class ExportJob:
         *,
         data_type: Any,
         min_index: int,
+        since: datetime | None,
         changesets: bool,
         page_size: int | None,
         listener: ProgressListener[ExportProgress],
@@ -66,6 +76,7 @@ class ExportJob:
         self._store = store
         self._data_type = data_type
         self._min_index = min_index
+        self._since = since
         self._changesets = changesets
         self._page_size = page_size
         self._listener = listener
@@ -158,10 +169,16 @@ class ExportJob:
                     progress,
                     stored.copy(),
                     min_index=self._min_index,
+                    since=self._first_index(imodel_id),
                     form=self._form,
                     open_readers=self._open_readers,
                     changesets=changesets,
                 )
+
+    def _first_index(self, imodel_id: str) -> Callable[[], Awaitable[int | None]] | None:
+        if self._since is None:
+            return None
+        return partial(first_index_since, self._itwin.imodels, imodel_id, self._since)
 
     def _handle_error(self, reader: ListReader, error: Exception) -> None:
         if not isinstance(error, ITwinError) or self._on_error is None:

@@ -21,7 +21,7 @@ class ExportSpec(msgspec.Struct, frozen=True, kw_only=True):
     version: int = VERSION
     format: str
     data_type: str | None
-    since: int | None
+    since: int | str | None  # an index, or a date
     platform: str
     changesets: bool = False
 
@@ -71,7 +71,7 @@ class JournalHeader(msgspec.Struct, kw_only=True):
     """The journal's first line. All but the spec describes the output that is added to."""
 
     spec: ExportSpec
-    since: int | None = None
+    since: int | str | None = None
     rows: int = 0
     bad: int = 0
     base: FileDigest | None = None

@@ -1,6 +1,6 @@
 """Reads the list of one iModel in pieces, though entries are added to it meanwhile."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,6 +43,7 @@ class ListReader:
         stored: IndexSet,
         *,
         min_index: int,
+        since: Callable[[], Awaitable[int | None]] | None = None,
         form: Format,
         open_readers: "set[ListReader]",
         changesets: ChangesetReader | None = None,
@@ -54,6 +55,7 @@ class ListReader:
         self._progress = progress
         self._stored = stored
         self._min_index = min_index
+        self._since = since
         self._form = form
         self._open_readers = open_readers
         self._changesets = changesets
@@ -83,6 +85,14 @@ class ListReader:
         end_cursor = progress.cursor
         self._open_readers.add(self)
         try:
+            if self._since is not None:
+                first = await self._since()
+                if first is None:  # nothing was pushed since: it need not be read
+                    progress.done = True
+                    self.yielded += 1
+                    yield self.piece()
+                    return
+                self._min_index = first
             for reads in range(_MAX_READS):
                 moved = False
                 async with aiter(entries) as items:

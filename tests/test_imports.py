@@ -7,6 +7,7 @@ import sys
 import pytest
 from declared import GROUPS
 
+import itwin_async
 from itwin_async.emulator import Emulator
 
 # Beside the modules that aiohttp, anyio and msgspec load, and our own.
@@ -64,6 +65,13 @@ def test_an_api_is_loaded_when_a_public_name_or_an_attribute_of_a_session_is_use
     assert of("itwin_async", loaded) & APIS == {"imodels"}
     found = "assert not {*itwin_async.__all__} - {*dir(itwin_async)}; from itwin_async import *"
     assert of("itwin_async", modules(f"import itwin_async; {found}")) & APIS == APIS
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'itwin_async' has no attribute 'IModle'"):
+        _ = itwin_async.IModle
+    with pytest.raises(ImportError, match="IModle"):
+        exec("from itwin_async import IModle")
 
 
 def test_help_loads_no_command():

@@ -1,5 +1,6 @@
 """Imports the module of an API when it is first used: together they take as long as aiohttp's."""
 
+import functools
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -8,6 +9,7 @@ from typing import Final
 _PACKAGE: Final = __name__.partition(".")[0]
 
 
+@functools.cache
 def load_api(name: str) -> ModuleType:
     """The module of an API. What is public in it is an attribute of the package from then on."""
     module = import_module(f"{_PACKAGE}.{name}")

@@ -1,10 +1,18 @@
 """One look at the list of an iModel: its entries that were not handed over yet."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
-from itwin_async import Changeset, ExtendedData, ForbiddenError, ITwinSession, NotFoundError
+from itwin_async import (
+    Changeset,
+    DecodeError,
+    ExtendedData,
+    ForbiddenError,
+    ITwinSession,
+    NotFoundError,
+)
 from itwin_async._rows.changesets import ChangesetReader
 from itwin_async.sync._list_state import ListState
 from itwin_async.sync._survey import Target
@@ -51,27 +59,17 @@ class Look:
 
     async def __aiter__(self) -> AsyncIterator[Step]:
         imodel_id, state = self.imodel_id, self._state
-        skip, step, complete = state.start, _FIRST_STEP, False
         try:
-            while not complete:
-                entries = self._itwin.imodels.list_extended_data(
-                    imodel_id, self._data_type, skip=skip, page_size=_PAGE_SIZE
-                )
-                position = skip
-                async with aiter(entries) as items:
-                    async for entry in items:
-                        index = entry.changeset_index
-                        if position == skip and skip and index > state.window[0]:
-                            break  # the list is shorter than it was: begin further ahead
-                        if state.is_new(position, index):
-                            changeset = None
-                            if self._changesets is not None:
-                                changeset = await self._changesets.get(index)
-                            state.add(index, self._look_back)
-                            yield Step(imodel_id, entry, state.copy(), changeset=changeset)
-                        position += 1
-                complete = position > skip or not skip
-                skip, step = max(0, skip - step), step * 4
+            # A large page that was cut is sent again, and its list may have changed meanwhile.
+            for is_last in (False, True):
+                try:
+                    async with aclosing(self._steps()) as steps:
+                        async for step in steps:
+                            yield step
+                    break
+                except DecodeError:
+                    if is_last:
+                        raise
         except NotFoundError:
             yield Step(imodel_id, None, None, gone=True)
         except ForbiddenError:
@@ -84,3 +82,27 @@ class Look:
         finally:
             if self._changesets is not None:
                 await self._changesets.aclose()
+
+    async def _steps(self) -> AsyncGenerator[Step]:
+        """The entries that are new, read from where the window begins."""
+        state, step, complete = self._state, _FIRST_STEP, False
+        skip = state.start
+        while not complete:
+            entries = self._itwin.imodels.list_extended_data(
+                self.imodel_id, self._data_type, skip=skip, page_size=_PAGE_SIZE
+            )
+            position = skip
+            async with aiter(entries) as items:
+                async for entry in items:
+                    index = entry.changeset_index
+                    if position == skip and skip and index > state.window[0]:
+                        break  # the list is shorter than it was: begin further ahead
+                    if state.is_new(position, index):
+                        changeset = None
+                        if self._changesets is not None:
+                            changeset = await self._changesets.get(index)
+                        state.add(index, self._look_back)
+                        yield Step(self.imodel_id, entry, state.copy(), changeset=changeset)
+                    position += 1
+            complete = position > skip or not skip
+            skip, step = max(0, skip - step), step * 4

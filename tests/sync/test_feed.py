@@ -17,7 +17,7 @@ from itwin_async import (
     PayloadError,
     UnauthorizedError,
 )
-from itwin_async.emulator import Status
+from itwin_async.emulator import Cut, Status
 from itwin_async.sync import ChangeFeed
 
 
@@ -447,3 +447,18 @@ async def test_an_error_of_all_loses_nothing():
             emulator.faults.clear()
             given = sorted([(entry.imodel_id, entry.changeset_index) async for entry in feed])
         assert given == there(emulator, imodels)
+
+
+async def test_a_large_page_that_is_cut_and_changes_meanwhile_is_read_again():
+    """Its second copy has another entry than the first one in the middle."""
+    options = {"imodels": 1, "changesets": 20, "extended_data_every": 2, "payload_bytes": 100_000}
+    async with platform(**options) as (emulator, itwin):
+        imodels = await imodels_of(itwin, await project(itwin))
+        emulator.faults.add(DATA, Cut(1_000_000))
+        given = []
+        async with ChangeFeed(itwin, imodel_ids=imodels, every=None) as feed:
+            async for entry in feed:
+                given.append((entry.imodel_id, entry.changeset_index))
+                if len(given) == 1:
+                    emulator.store_extended_data(imodels[0], 2, {"late": 1})
+        assert sorted(given) == there(emulator, imodels)

@@ -1,6 +1,7 @@
 """Extended data of an iModel's changesets."""
 
 import base64
+from operator import attrgetter
 from types import UnionType
 from typing import Any, Final, TypeVar, overload
 
@@ -94,7 +95,7 @@ class ExtendedDataOperations(OperationGroup):
             request,
             entry_builder(source),
             STREAM_FORMAT,
-            age_key=lambda entry: entry.changeset_id,
+            age_key=attrgetter("changeset_id"),
             item_type=entry_type(source.decoder.type),
         )
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Final, cast
 
 import msgspec
@@ -87,7 +88,7 @@ STREAM_FORMAT: Final[StreamFormat[Any]] = StreamFormat(
     list_start=re.compile(rb'"extended[Dd]ata"[ \t\r\n]*:[ \t\r\n]*\['),
     decode_page=_decode_any_page,
     decode_entries=_decode_any_entries,
-    entry_key=lambda entry: (entry.changeset_id, entry.changeset_index),
+    entry_key=attrgetter("changeset_id", "changeset_index"),
 )
 
 

@@ -83,8 +83,8 @@ class Pager(Generic[T]):
         Later pages are predicted from the links seen so far and used only when the page before
         names exactly that link, so order and content are as without. Only idle slots of the limiter
         are used, and none while ``pages`` or more requests are in flight. Past the end of a list of
-        three pages or more, up to as many requests may be sent in vain as it has pages, and fewer
-        than ``pages``; they count against the rate limit.
+        three pages or more, up to as many requests may be sent in vain as it has pages, and at most
+        ``pages``; they count against the rate limit.
 
         Example::
 

@@ -53,7 +53,7 @@ def big(home: Path) -> Happened:
 
         def disturb() -> None:
             platform.wait_for(6)
-            platform.ask("throttle", seconds=2)
+            platform.ask("throttle one", seconds=2)  # the next one, whenever it comes
             platform.wait_for(14)
             for pid in pids(client)[:2]:
                 os.kill(pid, signal.SIGKILL)

@@ -4,7 +4,9 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, TypeVar, get_args
+
+import msgspec
 
 from itwin_async._core.operation import Request
 from itwin_async._pagination.page_types import PageProtocol
@@ -46,8 +48,9 @@ class ListSpec(Generic[E, T]):
         """The type of the items."""
         if self.item_type is not None:
             return self.item_type
-        entries = get_type_hints(self.request.operation.returns.entries)["return"]
-        return get_args(entries)[0]
+        page: Any = self.request.operation.returns
+        listed = msgspec.structs.fields(page)[0].type  # as `entries` of a page gives it
+        return get_args(listed)[0]
 
     @property
     def digest(self) -> str:

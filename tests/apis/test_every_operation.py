@@ -1,16 +1,20 @@
 """What is the same for every operation: token, version, rate limit, permissions."""
 
+from typing import get_origin
+
 import pytest
 from calling import call
 from declared import OPERATIONS
 
 from itwin_async import (
+    ExtendedData,
     ForbiddenError,
     InvalidRequestError,
     Pager,
     RateLimitError,
     UnauthorizedError,
 )
+from itwin_async._core.records import Record
 from itwin_async.emulator import Status, Throttle
 
 
@@ -67,3 +71,13 @@ async def test_a_post_is_not_repeated_where_its_outcome_is_unknown(emulator, itw
         await run(itwin, name)
     assert caught.value.outcome_unknown
     assert emulator.count(name) == 1
+
+
+LISTS = [name for name in OPERATIONS if name.startswith("list_")]
+
+
+@pytest.mark.parametrize("name", LISTS)
+async def test_a_list_knows_the_type_of_its_items(itwin, name):
+    """From which tables take their columns."""
+    kind = call(itwin, name).item_type
+    assert kind is dict or issubclass(get_origin(kind) or kind, Record | ExtendedData)

@@ -91,7 +91,8 @@ class Survey:
         if last_push is not None:
             pushed = min(max((last_push - _EPOCH) // timedelta(microseconds=1), 0), MAX_TIME)
             # Without a date nobody can tell, and data may come yet.
-            settled = date is not None and (date - last_push).total_seconds() >= self._settle
+            age = -1.0 if date is None else (date - last_push).total_seconds()
+            settled = not self._settle or age >= self._settle
         imodel_id = normalize_id(imodel.id)
         state = self._progress.state(imodel_id)
         if (

@@ -105,6 +105,21 @@ async def test_data_that_came_between_the_last_look_and_the_end_of_settle_is_fou
         assert sent(emulator) == {IMODELS: 1}
 
 
+async def test_without_settle_an_imodel_is_asked_once_a_push():
+    """A date has whole seconds, and a push may lie behind it."""
+    async with platform() as (emulator, itwin):
+        scope = await project(itwin)
+        first, *_ = await imodels_of(itwin, scope)
+        options = {"itwin_id": scope, "settle": 0}
+        _, checkpoint = await one_pass(itwin, **options)
+        index = emulator.push_changeset(first, {"n": 1})
+        given, checkpoint = await one_pass(itwin, checkpoint, **options)
+        assert given == [(first, index)]
+        sent(emulator)
+        assert (await one_pass(itwin, checkpoint, **options))[0] == []
+        assert sent(emulator) == {IMODELS: 1}
+
+
 async def test_the_clock_of_the_platform_counts_not_ours():
     async with platform(now=datetime(2001, 2, 3, tzinfo=UTC)) as (emulator, itwin):
         scope = await project(itwin)

@@ -5,6 +5,8 @@ Everything here blocks.
 """
 
 import stat
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -63,9 +65,16 @@ class ResumableFile:
         lock, self._lock = self._lock, None
         if lock is not None:
             with lock:
-                self._lock_path.unlink(missing_ok=True)
+                self._remove_lock()
+            if sys.platform == "win32":  # where a file that is open stays
+                self._remove_lock()
 
     def _clean_up(self) -> None:
-        self.part.remove()
-        if self._lock is None:
+        with suppress(OSError):  # a file system that can only be read
+            self.part.remove()
+            if self._lock is None:
+                self._remove_lock()
+
+    def _remove_lock(self) -> None:
+        with suppress(PermissionError):  # on Windows, while it is open
             self._lock_path.unlink(missing_ok=True)

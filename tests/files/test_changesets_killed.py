@@ -54,6 +54,9 @@ async def main():
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
         done = await itwin.imodels.download_changesets(sys.argv[1], directory)
         assert done.existing == len(whole), done
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        done = await itwin.imodels.download_changesets(sys.argv[1], directory)
+        assert done.existing == done.files, done
     subprocess.run(["cp", "-a", f"{directory}/.", sys.argv[3]], check=True)
 
 asyncio.run(main())

@@ -11,7 +11,13 @@ import msgspec
 from distributed import Client
 
 from itwin_async import TokenProvider
-from itwin_async._core.validation import check_callback, check_count, check_seconds, check_text
+from itwin_async._core.validation import (
+    check_callback,
+    check_count,
+    check_seconds,
+    check_text,
+    quote_segment,
+)
 from itwin_async.distributed._destination import Destination
 from itwin_async.distributed._importable import importable_name
 from itwin_async.distributed._job import CLEANUP_TIMEOUT, Job
@@ -113,10 +119,14 @@ def ingest_extended_data(
     check_callback("on_progress", on_progress)
     if isinstance(imodel_ids, str) or isinstance(itwin_ids, str):
         raise TypeError("imodel_ids and itwin_ids must be iterables of ids, not one str")
+    ids = {"imodel_ids": list(imodel_ids), "itwin_ids": list(itwin_ids)}
+    for name, values in ids.items():
+        for value in values:
+            quote_segment(name, value)
+        values[:] = map(str, values)  # they may be UUIDs
     options = Options(
         provider=provider,
-        imodel_ids=list(imodel_ids),
-        itwin_ids=list(itwin_ids),
+        **ids,
         data_type=None if data_type is msgspec.Raw else data_type,  # which is what None gives
         per_minute=per_minute,
         concurrency=concurrency,
@@ -131,7 +141,8 @@ def ingest_extended_data(
     if checkpoint is not None:
         if options.scope is None:
             raise ValueError(
-                "checkpoint belongs to one iTwin or to iModels: give exactly one of both"
+                "checkpoint belongs to one iTwin or to some iModels: give either one iTwin or "
+                "imodel_ids"
             )
         Checkpoint.parse(checkpoint, options.scope.digest)
     report = ProgressReport(on_progress, show=show_progress)

@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import json
+import re
 from datetime import datetime
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pytest
+from declared import OPERATIONS
 from support import cancelled_at_each_await, until
 
 from itwin_async import (
@@ -290,6 +292,23 @@ async def test_batches_that_were_cancelled_say_so(emulator, itwin):
 def test_bad_arguments_are_refused_at_once(arguments, options, error):
     with pytest.raises(error):
         batches(*arguments, **options)
+
+
+OWN = {"list_extended_data", "list_entities"}  # whose items depend on the call
+LISTS = {
+    name: operation
+    for name, operation in OPERATIONS.items()
+    if hasattr(operation.returns, "entries") and name not in OWN
+}
+
+
+@pytest.mark.parametrize("operation", LISTS.values(), ids=LISTS)
+async def test_each_list_of_records_has_columns(operation, itwin):
+    names = dict.fromkeys(re.findall(r"{(\w+)}", operation.path), "x")
+    pager = itwin.imodels._list(operation.request(**names))
+    kind = pager.item_type
+    shown = [name for name in kind.__struct_fields__ if name not in kind._signed]
+    assert batches(pager).schema.names == shown
 
 
 async def test_items_have_a_type(itwin: ITwinSession, emulator: Emulator):

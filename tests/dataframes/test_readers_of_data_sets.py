@@ -6,6 +6,7 @@ from pathlib import Path
 
 import anyio
 import duckdb
+import msgspec
 import pandas as pd
 import polars as pl
 import pyarrow.dataset
@@ -15,7 +16,7 @@ from killing import kill_after
 
 sys.path.append(str(Path(__file__).parent.parent / "sync"))
 
-from datasets import A, B, bad, expected, sync_rows
+from datasets import A, B, Files, bad, expected, row, sync_rows
 from reading import Reader
 from test_dataset_killed import start
 
@@ -68,6 +69,33 @@ async def test_right_while_a_sync_runs_and_is_killed(read, tmp_path):
     assert reader.wrong == []
     assert reader.times >= 1
     assert sorted((imodel_id, index) for imodel_id, index, _ in read(home)) == expected(300)
+
+
+class More(msgspec.Struct):
+    n: int
+    task: str | None = None
+
+
+def by_polars_with_its_switch(home: Path) -> Rows:
+    options = pl.ScanCastOptions(missing_struct_fields="insert", extra_struct_fields="ignore")
+    return (
+        pl.scan_parquet(f"{home}/*.parquet", cast_options=options).select(COLUMNS).collect().rows()
+    )
+
+
+@pytest.mark.parametrize("older", [A, B])
+async def test_files_with_and_without_a_field_are_read_until_all_have_it(older, tmp_path):
+    home, newer = tmp_path / "set", tmp_path / "newer"
+    ids = (older, A if older == B else B)
+    await sync_rows(ParquetDataset(home), 2, ids[:1], make=lambda id_, n: row(id_, n, Files(n)))
+    await sync_rows(ParquetDataset(newer), 2, ids[1:], make=lambda id_, n: row(id_, n, More(n)))
+    for path in newer.iterdir():  # as where a sync was killed between one rewrite and the next
+        path.rename(home / path.name)
+    readers = [read for read in READERS if "polars" not in read.__name__]
+    for read in (*readers, by_polars_with_its_switch):
+        found = [(imodel_id, index, data["n"]) for imodel_id, index, data in read(home)]
+        expected_rows = [(imodel_id, index, index) for imodel_id, index in expected(2)]
+        assert sorted(found) == expected_rows, read.__name__
 
 
 @pytest.mark.parametrize("read", READERS, ids=lambda read: read.__name__)

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from killing import kill_after
 from pyspark.sql import SparkSession
 
 sys.path.append(str(Path(__file__).parent.parent / "sync"))
 
-from datasets import A, B, bad, expected, sync_rows
+from datasets import A, B, Files, bad, expected, row, sync_rows
 from reading import Reader
 from test_dataset_killed import start
 
@@ -59,3 +60,20 @@ async def test_files_without_rows_are_read(spark, tmp_path):
     await sync_rows(ParquetDataset(home), 2, (A, B))
     found = await anyio.to_thread.run_sync(rows_of, spark, home)
     assert sorted(row[:2] for row in found) == [(B, 2), (A, 1), (A, 2)]
+
+
+class More(msgspec.Struct):
+    n: int
+    task: str | None = None
+
+
+@pytest.mark.parametrize("older", [A, B])
+async def test_files_with_and_without_a_field_are_read(older, spark, tmp_path):
+    home, newer = tmp_path / "set", tmp_path / "newer"
+    ids = (older, A if older == B else B)
+    await sync_rows(ParquetDataset(home), 2, ids[:1], make=lambda id_, n: row(id_, n, Files(n)))
+    await sync_rows(ParquetDataset(newer), 2, ids[1:], make=lambda id_, n: row(id_, n, More(n)))
+    for path in newer.iterdir():
+        path.rename(home / path.name)
+    found = await anyio.to_thread.run_sync(rows_of, spark, home)
+    assert sorted((*row[:2], row[2].n) for row in found) == [(*row, row[1]) for row in expected(2)]

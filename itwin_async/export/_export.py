@@ -96,8 +96,8 @@ async def export_extended_data(
             it the export ends with the iModel's error, and may be resumed.
         format: by the output's suffix where None: ``.jsonl``, ``.ndjson``, ``.parquet``,
             ``.arrow``, ``.feather``. Parquet and Arrow need the extra ``arrow``.
-        since: only entries of changesets with a higher index; or, for a `datetime` with an offset
-            or a `date` in UTC, of those that were pushed since then, which costs a list of the
+        since: only entries of changesets with a higher index; or, for a ``datetime`` with an offset
+            or a ``date`` in UTC, of those that were pushed since then, which costs a list of the
             newest changesets for each iModel. They are added to an output that an
             earlier export finished: each list is read from where it ended, and no entry is stored
             twice. If data was set for earlier changesets of an iModel meanwhile, its list has

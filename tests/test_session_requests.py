@@ -1,5 +1,6 @@
 """What every request of a session carries, and what is counted and reported of it."""
 
+import asyncio
 import logging
 import uuid
 
@@ -160,9 +161,10 @@ async def test_events_tell_the_same_as_the_counts():
         assert {event.operation for event in sent} == {"GET /edfs/packages/{unique_name}"}
 
 
-async def test_a_handler_that_raises_disturbs_nothing(caplog):
+@pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError])
+async def test_a_handler_that_raises_disturbs_nothing(caplog, error):
     def handler(event) -> None:
-        raise ZeroDivisionError
+        raise error
 
     async with RawServer(OK) as server, session_at(server, on_event=handler) as itwin:
         assert (await itwin.packages.get_package("P")).unique_name == "P"

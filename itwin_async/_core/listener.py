@@ -1,6 +1,7 @@
 """Progress reports to a function of the caller's, which never changes how a job ends."""
 
 import logging
+from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -29,7 +30,7 @@ class ProgressListener(Generic[_T]):
             return
         try:
             self._on_progress(progress)
-        except Exception:
+        except (Exception, CancelledError):  # nobody can cancel a plain function
             self._on_progress = None
             _logger.exception(
                 "on_progress failed and is not called again; the %s goes on", self._job

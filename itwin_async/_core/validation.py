@@ -106,8 +106,10 @@ def check_seconds(
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if zero and not value >= 0:
         raise ValueError(f"{name} must be 0 seconds or more, not {value}")
-    if (not zero and not value > 0) or (finite and value == math.inf):
+    if not zero and not value > 0:
         raise ValueError(f"{name} must be more than 0 seconds, not {value}")
+    if finite and value == math.inf:
+        raise ValueError(f"{name} must be a finite number of seconds, not {value}")
 
 
 def check_callback(name: str, value: object) -> None:
@@ -153,10 +155,17 @@ def _check_path(name: str, value: object, hint_of_empty: str, hint_of_url: str) 
     path = os.fsdecode(cast("str | os.PathLike[str]", value))
     if not path:
         raise ValueError(f"{name} must not be empty{hint_of_empty}")
+    if "\0" in path:
+        raise ValueError(f"{name} must be a path, without a null character")
     if _URL.match(path):
         raise ValueError(
             f"{name} must be a path of this machine, not a URL: {one_line(path)!r}{hint_of_url}"
         )
+    check_no_tilde(name, path)
+
+
+def check_no_tilde(name: str, path: str) -> None:
+    """`ValueError` for a path in `~`, of which a directory with that name would be made."""
     if Path(path).parts[:1] == ("~",):
         raise ValueError(
             f"{name} begins with ~, which means a home directory to a shell alone: give its "

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from asyncio import CancelledError
 from contextvars import Context, copy_context
 from typing import Final
 
@@ -28,7 +29,7 @@ class Instrumentation:
 
     def __init__(self, on_event: OnEvent | None) -> None:
         self._on_event: Final = on_event
-        self._logged: set[type[Exception]] = set()  # errors of the listener
+        self._logged: set[type[BaseException]] = set()  # errors of the listener
         self._requests = 0
         self._retries = 0
         self._throttled = 0
@@ -146,7 +147,7 @@ class Instrumentation:
         if self._on_event is not None:
             try:
                 self._on_event(event)
-            except Exception as error:
+            except (Exception, CancelledError) as error:  # nobody can cancel a plain function
                 kind = type(error)
                 if kind not in self._logged:  # an event may come a thousand times a second
                     self._logged.add(kind)

@@ -14,6 +14,7 @@ from itwin_async import TokenProvider
 from itwin_async._core.validation import (
     check_callback,
     check_count,
+    check_no_tilde,
     check_seconds,
     check_text,
     quote_segment,
@@ -162,6 +163,7 @@ def _root(destination: str | os.PathLike[str]) -> str:
     if "://" not in root:
         if not root.strip():
             raise ValueError("destination must be a directory or an fsspec URL, not an empty text")
+        check_no_tilde("destination", root)
         return str(Path(root).absolute())
     if not root.rpartition("://")[2].strip("/"):
         raise ValueError(f"destination must name a directory, and {root} does not")

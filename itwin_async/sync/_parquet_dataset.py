@@ -16,6 +16,7 @@ import msgspec
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.redaction import unsigned
 from itwin_async._core.secrets import SecretDict, SecretStr
+from itwin_async._core.validation import check_no_tilde
 from itwin_async.sync._sink import Row
 from itwin_async.sync._storage import LocalStorage, Storage
 
@@ -97,6 +98,8 @@ class ParquetDataset:
         self._is_remote = _URL.match(text) is not None and not text.startswith("file://")
         self._options: Final = SecretDict(storage_options or {})
         storage_options = None if storage_options is None else self._options
+        if not self._is_remote:
+            check_no_tilde("path", text)
         if storage_options is not None and not self._is_remote:
             raise ValueError("storage_options are for URLs, and path is a directory")
         self._path = unquote(urlsplit(text).path) if text.startswith("file://") else text

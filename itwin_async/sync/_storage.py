@@ -93,10 +93,10 @@ class LocalStorage:
     def claim(self) -> bool:
         """Make both directories and lock the sibling; see `Storage`."""
         path = self._path = self._given.resolve()
-        self._aside = path.with_name(f"{path.name}.sync")
         self.label = str(path)
         if path == path.parent:
             raise ValueError(f"{path} cannot be a data set: choose a directory inside of it")
+        self._aside = path.with_name(f"{path.name}.sync")
         for directory in (path, self._aside):
             if directory.exists() and not directory.is_dir():
                 raise ValueError(f"{directory} is in the way, for it is no directory: move it away")

@@ -156,6 +156,7 @@ def test_a_place_where_workers_cannot_write_is_refused(client, imodel_ids, tmp_p
     [
         ("", ValueError, "^destination must be a directory or an fsspec URL, not an empty text$"),
         (" ", ValueError, "not an empty text$"),
+        ("~/out", ValueError, "^destination begins with ~"),
         ("s3://", ValueError, "^destination must name a directory, and s3:// does not$"),
         (b"out", TypeError, "^destination must be a path or URL in text, not bytes$"),
         ("ftp://me:canary@host/out", ValueError, "^destination must be a URL without a password"),

@@ -348,8 +348,16 @@ async def test_it_is_used_inside_its_block_and_once(home):
 def test_what_is_no_path_is_refused(path):
     with pytest.raises((TypeError, ValueError), match="path must be"):
         ParquetDataset(path)
+    with pytest.raises(ValueError, match="expanduser"):
+        ParquetDataset("~/changes")
     with pytest.raises(ValueError, match="storage_options"):
         ParquetDataset("x", storage_options={})
+
+
+async def test_the_root_is_refused():
+    with pytest.raises(ValueError, match="/ cannot be a data set"):
+        async with ParquetDataset("/"):
+            pass
 
 
 async def test_a_path_that_is_not_utf8(tmp_path):

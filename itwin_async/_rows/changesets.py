@@ -37,7 +37,9 @@ class ChangesetReader:
             return self._last
         if not self._after < index <= self._after + _PAGE_SIZE:
             await self.aclose()  # what lies between need not be read
-        if self._items is None:
+        # A list that has ended before this index may be older than the push.
+        if self._items is None or not await self._advance(self._items, index):
+            await self.aclose()
             self._items = aiter(
                 self._imodels.list_changesets(
                     self._imodel_id,
@@ -46,13 +48,19 @@ class ChangesetReader:
                     page_size=_PAGE_SIZE,
                 )
             )
+            await self._advance(self._items, index)
+        found = self._last
+        return found if found is not None and found.index == index else None
+
+    async def _advance(self, items: ItemIterator[Changeset], index: int) -> bool:
+        """Read up to this index; False where the list ends before it."""
         while self._last is None or self._last.index < index:
             try:
-                self._last = await anext(self._items)
+                self._last = await anext(items)
             except StopAsyncIteration:
-                return None
+                return False
             self._after = self._last.index
-        return self._last if self._last.index == index else None
+        return True
 
     async def aclose(self) -> None:
         """Close the list."""

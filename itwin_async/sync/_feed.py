@@ -232,20 +232,26 @@ class ChangeFeed(Generic[T]):
                     self._found.add(step.imodel_id)
                     return step.entry
         except Exception:
+            self._notified.interrupted(self._found)
+            self._notify_left(looks)
             await self._close_looks()
             if self._state == "closed":
                 return None
             raise
         clock = asyncio.get_running_loop().time
         self._notified.looked(self._found, clock())
-        for target in looks.left:
-            self._notified.add(target.imodel_id, 0.0)
+        self._notify_left(looks)
         if self._complete:
             self._due = None
             if self._interval is not None:
                 self._due = clock() + self._interval.after(busy=self._busy)
         await self._close_looks()
         return None
+
+    def _notify_left(self, looks: Looks) -> None:
+        for target in looks.left:
+            if not target.dated:  # the others are found by their last push
+                self._notified.add(target.imodel_id, 0.0)
 
     async def _begin_looks(self) -> Looks | None:
         """Wait until something is to be looked at, and begin; None at the end of the feed."""

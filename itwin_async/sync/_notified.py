@@ -48,3 +48,9 @@ class Notified:
             if imodel_id not in known and imodel_id not in self._due and looks < len(self._delays):
                 self._due[imodel_id] = (now + self._delays[looks], looks + 1)
         self._running.clear()
+
+    def interrupted(self, found: Iterable[str]) -> None:
+        """The looks have failed: those that found nothing are due at once."""
+        for imodel_id in self._running.keys() - set(found):
+            self._due[imodel_id] = (0.0, 0)
+        self._running.clear()

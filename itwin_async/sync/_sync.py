@@ -135,7 +135,8 @@ async def sync_extended_data(
                 async for step in looks:
                     await writer.take(step)
         except ITwinError:
-            await writer.finish(progress)
+            if not writer.failed:  # rows that the sink refused are covered by no checkpoint
+                await writer.finish(progress)
             raise
         await writer.finish(progress)
     return Synced(writer.rows, writer.bad, writer.done, itwin.stats.requests - sent)
@@ -163,6 +164,7 @@ class _Writer:
         listener: ProgressListener[SyncProgress],
     ) -> None:
         self.rows = self.bad = self.done = 0
+        self.failed = False  # whether the sink refused a write
         self._sink = sink
         self._written = written
         self._committed = written.checkpoint
@@ -219,7 +221,11 @@ class _Writer:
 
     async def _commit(self, rows: list[Row]) -> None:
         checkpoint = self._written.checkpoint
-        put_aside = await self._sink.write(rows, checkpoint) or 0
+        try:
+            put_aside = await self._sink.write(rows, checkpoint) or 0
+        except BaseException:
+            self.failed = True
+            raise
         self._committed = checkpoint
         bad = sum(row.error is not None for row in rows) + put_aside
         self.rows += len(rows) - bad

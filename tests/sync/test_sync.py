@@ -219,6 +219,26 @@ async def test_the_error_of_a_sink_ends_the_sync_and_leaves_it_closed():
         assert after.keys == there(emulator, await imodels_of(itwin, scope))
 
 
+async def test_an_itwin_error_of_a_sink_loses_nothing_either():
+    """A sink may send requests of its own, whose errors are those of reading, too."""
+
+    class Enriching(MemorySink):
+        async def write(self, rows, checkpoint) -> None:
+            if rows and len(self.writes) == 2:
+                raise ITwinError("the lookup failed")
+            await super().write(rows, checkpoint)
+
+    async with platform() as (emulator, itwin):
+        scope = await project(itwin)
+        sink = Enriching()
+        with pytest.raises(ITwinError, match="the lookup failed"):
+            await sync_extended_data(itwin, sink, itwin_id=scope)
+        after = MemorySink()
+        after.rows, after.committed = sink.rows, sink.committed
+        await sync_extended_data(itwin, after, itwin_id=scope)
+        assert after.keys == there(emulator, await imodels_of(itwin, scope))
+
+
 async def test_progress_is_reported_and_its_error_changes_nothing(caplog):
     reports: list[SyncProgress] = []
 

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from itwin_async import ITwinSession
+from itwin_async._rows.changesets import ChangesetReader
 from itwin_async.emulator import Emulator, Status
 from itwin_async.sync import ParquetDataset, sync_extended_data
 
@@ -98,3 +99,18 @@ async def test_a_list_of_changesets_that_fails_loses_no_row(emulator, itwin, tmp
     await sync(itwin, home)
     for imodel_id in [imodel.id async for imodel in itwin.imodels.list_imodels(ITWIN)]:
         assert stored(home, imodel_id) == await held(itwin, imodel_id)
+
+
+async def test_a_changeset_that_is_pushed_meanwhile_is_found(emulator, itwin):
+    reader = ChangesetReader(itwin.imodels, ID)
+    last = await reader.get(25)
+    assert last is not None
+    index = emulator.push_changeset(ID, {"x": 1}, task_id="t")
+    found = await reader.get(index)
+    assert found is not None
+    assert found.synchronization_info is not None
+    assert found.synchronization_info.task_id == "t"
+    before = emulator.count("list_changesets")
+    assert await reader.get(index + 1) is None
+    assert emulator.count("list_changesets") == before + 1
+    await reader.aclose()

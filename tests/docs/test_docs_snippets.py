@@ -99,6 +99,13 @@ async def test_page_runs(page, monkeypatch, tmp_path, capsys):
         await run_pytest(directory, blocks)
 
 
+def test_code_that_needs_a_scheduler_compiles():
+    blocks = [block for page in PAGES for block in snippets(page, "text") if "@task" in block.text]
+    assert blocks
+    for block in blocks:
+        compile(block.text, str(block), "exec")
+
+
 def commands() -> dict[str, list[str]]:
     """Each command of a page, without what stands in front of it, and where."""
     found: dict[str, list[str]] = {}

@@ -25,6 +25,6 @@ def _fields_of(owner: Any, names: tuple[str, ...]) -> dict[str, dataclasses.Fiel
     kinds: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(owner)}
     shown = names or [name for name in kinds if name not in owner._signed]  # noqa: SLF001
     specs = [(name, kinds.get(name, Any), dataclasses.field(default=None)) for name in shown]
-    made: Any = dataclasses.make_dataclass(owner.__name__, specs, kw_only=True)
-    fields: dict[str, dataclasses.Field[Any]] = made.__dataclass_fields__
+    built: Any = dataclasses.make_dataclass(owner.__name__, specs, kw_only=True)
+    fields: dict[str, dataclasses.Field[Any]] = built.__dataclass_fields__
     return fields

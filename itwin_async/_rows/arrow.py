@@ -133,7 +133,7 @@ class ExtendedDataColumns:
         if not self._changesets:
             return []
         values = [changeset_values(row.changeset) for row in rows]
-        return [[each[number] for each in values] for number in range(len(CHANGESET_FIELDS))]
+        return [[row[number] for row in values] for number in range(len(CHANGESET_FIELDS))]
 
     def _batch(self, rows: Sequence[Row]) -> Any:
         arrays = [

@@ -50,8 +50,8 @@ class ThumbnailOperations(OperationGroup):
         check_choice("size", size, ("small", "large"), optional=False)
         request = GET_THUMBNAIL.request(imodel_id=imodel_id, query={"size": size})
         answer = await self._call_whole(request)
-        said = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        return Thumbnail(answer.data, said or _media_type(answer.data) or "image/png")
+        content_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return Thumbnail(answer.data, content_type or _media_type(answer.data) or "image/png")
 
     async def upload_thumbnail(self, imodel_id: Id, image: bytes) -> None:
         """Replace the thumbnail of an iModel by a PNG or a JPEG.

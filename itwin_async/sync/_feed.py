@@ -282,12 +282,12 @@ class ChangeFeed(Generic[T]):
             self._interval.reset()
             self._due = min(self._due, clock() + self._interval.every)
         asked = {target.imodel_id for target in targets}
-        told = [key for key in self._notified.take(clock()) if key not in asked]
+        notified = [key for key in self._notified.take(clock()) if key not in asked]
         self._found = set()
         self._looks = Looks(
             self._itwin,
             self._progress,
-            [*(Target(key, dated=False) for key in told), *targets],
+            [*(Target(key, dated=False) for key in notified), *targets],
             data_type=self._data_type,
             look_back=self._look_back,
             workers=_WORKERS,

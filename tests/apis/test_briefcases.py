@@ -44,16 +44,16 @@ async def test_briefcases_come_and_go(itwin):
     assert all(briefcase.file_size > 0 and briefcase.links.checkpoint for briefcase in seeded)
     minimal = await imodels.list_briefcases(IMODEL).first()
     assert minimal == Briefcase(id="2", display_name="2")
-    made = await imodels.acquire_briefcase(IMODEL, device_name="build server")
-    assert (made.id, made.briefcase_id, made.device_name) == ("7", 7, "build server")
+    acquired = await imodels.acquire_briefcase(IMODEL, device_name="build server")
+    assert (acquired.id, acquired.briefcase_id, acquired.device_name) == ("7", 7, "build server")
     (mine,) = await every(
         imodels.list_briefcases(IMODEL, owner_id="me", order_by="acquiredDateTime desc")
     )
-    assert mine.id == made.id
+    assert mine.id == acquired.id
     assert await imodels.get_briefcase(IMODEL, 7) == await imodels.get_briefcase(IMODEL, "7")
     theirs = await every(imodels.list_briefcases(IMODEL, owner_id=seeded[0].owner_id))
     assert "2" in {briefcase.id for briefcase in theirs}
-    await imodels.release_briefcase(IMODEL, made.id)
+    await imodels.release_briefcase(IMODEL, acquired.id)
     with pytest.raises(NotFoundError, match="404 BriefcaseNotFound"):
         await imodels.get_briefcase(IMODEL, 7)
     # A number is not used twice.

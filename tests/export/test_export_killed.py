@@ -96,8 +96,8 @@ _job.STORE_SECONDS = 0.05
 async def main():
     async with ITwinSession.from_env() as itwin:
         async def ids():
-            async for each in itwin.itwins.list_itwins():
-                async for imodel in itwin.imodels.list_imodels(each.id):
+            async for listed in itwin.itwins.list_itwins():
+                async for imodel in itwin.imodels.list_imodels(listed.id):
                     yield imodel.id
 
         def report(progress):

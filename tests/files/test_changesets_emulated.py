@@ -67,8 +67,8 @@ async def test_many_imodels_into_one_directory_at_once(tmp_path):
     ):
         ids = [
             imodel.id
-            async for each in itwin.itwins.list_itwins()
-            async for imodel in itwin.imodels.list_imodels(each.id)
+            async for listed in itwin.itwins.list_itwins()
+            async for imodel in itwin.imodels.list_imodels(listed.id)
         ]
         done = await asyncio.gather(
             *(itwin.imodels.download_changesets(imodel_id, tmp_path) for imodel_id in ids)

@@ -1,6 +1,7 @@
 """The manifest: which parts count, what they hold, and which names are those of this ingest."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Collection
 from typing import Final
 
@@ -122,11 +123,16 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
 
     def fold(self) -> None:
         """Move how far batches without rows have read to the states, and leave them out."""
-        empty = [batch for batch in self.batches if batch.done and not batch.files(self.run)]
-        for batch in empty:
-            if batch.checkpoint is not None:
-                self.begin_behind(batch.owner, Checkpoint.parse(batch.checkpoint))
-        self.batches = [batch for batch in self.batches if batch not in empty]
+        kept: list[Batch] = []
+        read: defaultdict[str, list[Checkpoint]] = defaultdict(list)  # by owner
+        for batch in self.batches:
+            if not batch.done or batch.files(self.run):
+                kept.append(batch)
+            elif batch.checkpoint is not None:
+                read[batch.owner].append(Checkpoint.parse(batch.checkpoint))
+        for owner, checkpoints in read.items():
+            self.begin_behind(owner, Checkpoint(ANY_SCOPE).combined(checkpoints))
+        self.batches = kept
 
     def encode(self) -> bytes:
         """The manifest as it is stored: JSON, with a checksum of itself."""

@@ -117,14 +117,14 @@ class Planner:
         )
         return found
 
-    def _add_moved(self, owner: str, targets: list[Moved]) -> None:
+    def _add_moved(self, owner: str, found: list[Moved]) -> None:
         """Plan to read what is new in iModels of which earlier entries are in the destination."""
-        moved = [target for target in targets if self._may_have_new(target)]
+        moved = [target for target in found if self._may_have_new(target)]
         size = min(_MAX_MOVED, max(1, math.ceil(len(moved) / len(self._shares))))
         for start in range(0, len(moved), size):
-            ids = [target.imodel_id for target in moved[start : start + size]]
-            batch = Batch(ids, owner, since=str(self._part(ids)))
-            self._add([batch], {target.imodel_id: target for target in moved})
+            targets = {target.imodel_id: target for target in moved[start : start + size]}
+            batch = Batch(list(targets), owner, since=str(self._part(targets)))
+            self._add([batch], targets)
 
     async def _add_new(self, owner: str, new: Mapping[str, Moved | None]) -> None:
         """Plan to read iModels from the beginning, the largest first."""
@@ -142,9 +142,10 @@ class Planner:
 
     def _add(self, batches: list[Batch], targets: dict[str, Moved]) -> None:
         for batch in batches:
-            for imodel_id in batch.imodels:
-                target = targets[imodel_id]
-                batch.pushes = {**batch.pushes, imodel_id: (target.pushed, target.settled)}
+            batch.pushes = {
+                imodel_id: (targets[imodel_id].pushed, targets[imodel_id].settled)
+                for imodel_id in batch.imodels
+            }
             self._planned.update(batch.imodels)
             self._pending.update(batch.imodels)
         self._manifest.batches.extend(batches)

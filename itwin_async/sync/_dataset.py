@@ -19,7 +19,7 @@ from itwin_async._rows.arrow import ExtendedDataColumns
 from itwin_async._rows.columns import PA
 from itwin_async._rows.entries import BadRow, unfit_row
 from itwin_async._rows.entries import Row as EncodedRow
-from itwin_async.sync._checkpoint import Checkpoint, normalize_id
+from itwin_async.sync._checkpoint import Checkpoint, normalize_id, part_of
 from itwin_async.sync._parts import (
     Footer,
     Part,
@@ -136,7 +136,7 @@ class Dataset:
         """
         if not self._storage.is_claimed():
             raise RuntimeError(f"another sync writes to {self._storage.label} by now")
-        put_aside = self._commit(rows, Checkpoint.parse(checkpoint)) if rows else 0
+        put_aside = self._commit(rows, checkpoint) if rows else 0
         self._hint = checkpoint
         if time.monotonic() - self._hint_at >= HINT_SECONDS:
             self.save_hint()
@@ -149,7 +149,7 @@ class Dataset:
             self._storage.write_aside(_HINT, hint.encode())
             self._hint_at = time.monotonic()
 
-    def _commit(self, rows: Sequence[Row], checkpoint: Checkpoint) -> int:
+    def _commit(self, rows: Sequence[Row], checkpoint: str) -> int:
         imodel_id = normalize_id(rows[0].imodel_id)
         table, bad = self._table(rows)
         last = self._last.get(imodel_id)
@@ -163,7 +163,7 @@ class Dataset:
         if bad:  # before the commit, which says how much of them counts
             bad_bytes = self._store_bad_rows(imodel_id, bad, bad_bytes)
         footer = Footer(
-            imodel_id=imodel_id, checkpoint=checkpoint.for_imodel(imodel_id), bad_bytes=bad_bytes
+            imodel_id=imodel_id, checkpoint=part_of(checkpoint, imodel_id), bad_bytes=bad_bytes
         )
         name = part_name(imodel_id, number)
         data = encode_part(table, footer, longer_than=before)
@@ -228,17 +228,20 @@ class Dataset:
 
         The last part of an iModel comes last, so that a run that was killed shows in it.
         """
-        if self._schema is not None and self._schema.equals(wanted):
-            return
-        known = [] if self._schema is None else [self._schema]
-        known += [part.schema for part in self._last.values()]
+        if self._schema is None:
+            known = [part.schema for part in self._last.values()]
+        else:
+            known = [self._schema]  # which all parts have since rows have shown theirs
         try:
-            self._schema = reduce(merged_schema, [*known, wanted])
+            schema = reduce(merged_schema, [*known, wanted])
         except ValueError as error:
             raise ValueError(
                 f"{error}: give the data_type that {self._storage.label} was made with, or one "
                 "that only has more fields, or choose another directory"
             ) from None
+        if self._schema is not None and schema.equals(self._schema):
+            return
+        self._schema = schema
         for imodel_id, last in self._last.items():
             if last.schema.equals(self._schema):
                 continue

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itwin_async.sync._checkpoint import Checkpoint, scope_of
+from itwin_async.sync._checkpoint import Checkpoint, part_of, scope_of
 from itwin_async.sync._list_state import ListState
 
 SCOPE = scope_of(itwin_id="a-twin")
@@ -161,8 +161,8 @@ def test_parts_are_put_together_and_the_further_one_counts():
     old, new = ListState(0, [1], 1, 5, settled=True), ListState(0, [1, 2], 2, 5)
     moved = ListState(0, [7], 1, 9)
     base = checkpoint({"a": old, "b": moved})
-    parts = [checkpoint({"a": new}).for_imodel("a"), checkpoint({"b": old}).for_imodel("b")]
-    parts.append(checkpoint({"c": old}).for_imodel("c"))
+    parts = [part_of(str(checkpoint({"a": new})), "a"), part_of(str(checkpoint({"b": old})), "b")]
+    parts.append(part_of(str(checkpoint({"c": old})), "c"))
     whole = base.combined(map(Checkpoint.parse, parts))
     assert whole == checkpoint({"a": new, "b": moved, "c": old})
     assert whole.combined([base]) == whole
@@ -172,14 +172,29 @@ def test_parts_are_put_together_and_the_further_one_counts():
 
 
 def test_the_part_of_an_unknown_imodel_is_empty():
-    part = Checkpoint.parse(checkpoint({"a": ListState()}).for_imodel("b"))
+    part = Checkpoint.parse(part_of(str(checkpoint({"a": ListState()})), "b"))
     assert part.imodel_ids == frozenset()
     assert part.scope == SCOPE
-    assert len(checkpoint(a_thousand(1)).for_imodel(next(iter(a_thousand(1))))) < 72
+    assert len(part_of(str(checkpoint(a_thousand(1))), next(iter(a_thousand(1))))) < 72
+
+
+@settings(max_examples=40)
+@given(st.dictionaries(ids, states, min_size=1, max_size=4))
+def test_the_part_of_each_imodel_has_its_state_alone(known):
+    text = str(checkpoint(known))
+    for imodel, state in known.items():
+        assert part_of(text, imodel) == str(checkpoint({imodel: state}))
+
+
+def test_a_part_out_of_many_does_not_decode_the_others(monkeypatch):
+    text = str(checkpoint(a_thousand(1)))
+    monkeypatch.setattr(ListState, "decode", None)
+    for imodel in (*list(a_thousand(1))[:3], "unknown"):
+        assert part_of(text, imodel)
 
 
 def test_another_spelling_is_the_same_imodel():
     guid = str(uuid.UUID(int=2**120 + 2**127))
     known = checkpoint({guid: ListState(rows=0, pushed=7)})
     assert known.state(guid.upper()) == known.state(guid)
-    assert known.for_imodel(guid.upper()) == str(known)
+    assert part_of(str(known), guid.upper()) == str(known)

@@ -29,6 +29,7 @@ from support import cancelled_at_each_await
 from itwin_async.sync import ParquetDataset, Row
 from itwin_async.sync import _dataset as dataset
 from itwin_async.sync._checkpoint import Checkpoint
+from itwin_async.sync._parts import merged_schema
 
 CHECKPOINT = "checkpoint"
 
@@ -161,6 +162,31 @@ async def test_a_hint_of_another_scope_is_ignored(home):
     (aside(home) / CHECKPOINT).write_text(str(Checkpoint(b"12345678", {})))
     async with ParquetDataset(home) as sink:
         assert Checkpoint.parse(await sink.checkpoint()).scope == SCOPE
+
+
+async def test_rows_with_fewer_fields_than_the_files_cost_nothing_for_each_imodel(
+    home, monkeypatch
+):
+    class Wide(msgspec.Struct):
+        n: int
+        more: str = "x"
+
+    ids = tuple(f"{number:08}{A[8:]}" for number in range(6))
+    wide = ParquetDataset(home, data_type=Wide)
+    await sync_rows(
+        wide, 1, ids, make=lambda imodel, index: row(imodel, index, {"n": index, "more": "y"})
+    )
+    merges = 0
+
+    def count(known: Any, wanted: Any) -> Any:
+        nonlocal merges
+        merges += 1
+        return merged_schema(known, wanted)
+
+    monkeypatch.setattr(dataset, "merged_schema", count)
+    await sync_rows(ParquetDataset(home, data_type=Files), 2, ids)
+    assert merges <= len(ids) + len(ids)  # once with all files, and then with none
+    assert stored(home) == expected(2, ids)
 
 
 # Bad rows

@@ -18,8 +18,8 @@ try:
     from itwin_async._rows.arrow import ExtendedDataColumns
     from itwin_async._rows.columns import PA
     from itwin_async._rows.records import Columns, InferredColumns, columns_of
-except ModuleNotFoundError as error:
-    if error.name != "pyarrow":
+except ModuleNotFoundError as _error:
+    if _error.name != "pyarrow":
         raise
     raise ImportError("tables need pyarrow: pip install 'itwin-async[arrow]'") from None
 

@@ -25,7 +25,7 @@ class OAuthError(Exception):
         self.code = code
         self.description = description
         self.status = status
-        self.headers = headers or {}
+        self.headers: Mapping[str, str] = headers or {}
 
     @property
     def response(self) -> Response:

@@ -45,10 +45,10 @@ class IdentityServer:
     ) -> None:
         check_number("token_lifetime", token_lifetime, above=True)
         check_number("refresh_token_lifetime", refresh_token_lifetime, above=True)
-        self.users = parse_users(users)
-        self.clients = register_clients(redirect_uris)
-        self.access_tokens = IssuedTokens[User](token_lifetime)
-        self.refresh_tokens = IssuedTokens[RefreshToken](refresh_token_lifetime)
+        self.users: dict[str, User] = parse_users(users)
+        self.clients: dict[str, Client] = register_clients(redirect_uris)
+        self.access_tokens: IssuedTokens[User] = IssuedTokens(token_lifetime)
+        self.refresh_tokens: IssuedTokens[RefreshToken] = IssuedTokens(refresh_token_lifetime)
         self._codes = IssuedTokens[AuthorizationCode](_CODE_LIFETIME)
         self._grant_types: dict[str, Callable[[Client, Mapping[str, str]], Response]] = {
             "client_credentials": self._grant_client_credentials,

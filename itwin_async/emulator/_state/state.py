@@ -28,8 +28,8 @@ class State:
 
     def __init__(self, size: Size, clock: Clock, *, creation_time: float = 0.0) -> None:
         _arguments.check_number("creation_time", creation_time)
-        self.size = size
-        self.clock = clock
+        self.size: Size = size
+        self.clock: Clock = clock
         started = clock.now()
         self.itwins: Collection[JSON] = Collection(lambda: seed_itwins(size))
         self.imodels: Collection[IModel] = Collection(
@@ -37,9 +37,9 @@ class State:
         )
         self.extensions: Collection[Extension] = Collection(lambda: seed_extensions(size))
         self.packages: Collection[JSON] = Collection(lambda: seed_packages(size), exact=True)
-        self.edfs = Edfs()
+        self.edfs: Edfs = Edfs()
         self.webhooks: Collection[Webhook] = Collection()
-        self.storage = Storage()
+        self.storage: Storage = Storage()
         self.on_event: Callable[[PlatformEvent], None] | None = None
         # The ids of iModels by the id of a user, those of the newest last.
         self.favorites: defaultdict[str, dict[str, None]] = defaultdict(dict)

@@ -153,7 +153,10 @@ class NotFoundError(ResponseError):
         if missing is None:
             return super()._line()
         what = one_line(missing, longest=_MAX_DETAILS)
-        return _sentences(super()._line(), f"{what} is missing, or not visible to this caller.")
+        advice = f"{what} is missing, or not visible to this caller."
+        if "%20" in what:  # ids have no spaces
+            advice += " Pass an id, not a name."
+        return _sentences(super()._line(), advice)
 
 
 class ConflictError(ResponseError):

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn, Self, Unpack
 
 from itwin_async._core.headers import check_headers
+from itwin_async._core.misuse import explain_misuse
 from itwin_async._core.secrets import SecretDict, SecretValue
 from itwin_async._core.urls import PRODUCTION, base_origin, secure_origin
 from itwin_async._core.validation import (
@@ -272,6 +273,12 @@ class ITwinSession(CustomCalls, SignInCalls):
     async def aclose(self) -> None:
         """Close: running calls and lists raise `RuntimeError`. Doing it twice is fine."""
         await self._executor.lifecycle.aclose()
+
+
+explain_misuse(
+    ITwinSession,
+    dict.fromkeys(("__enter__", "__exit__"), "a session is entered with `async with`, not `with`"),
+)
 
 
 def _check_token_provider(value: object) -> None:

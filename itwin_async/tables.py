@@ -103,7 +103,10 @@ class Batches(AsyncIterator[Any]):
     ) -> None:
         given: object = items
         if not isinstance(given, AsyncIterable):
-            raise TypeError(f"items must be a list such as a Pager, not {type(given).__name__}")
+            raise TypeError(
+                "items must be a Pager or what else `async for` iterates, such as "
+                f"itwin.itwins.list_itwins(), not {type(given).__name__}"
+            )
         if bad is not None and not isinstance(cast("object", bad), list):
             raise TypeError(f"bad must be a list to append to, not {type(bad).__name__}")
         check_flag("signed_links", signed_links)

@@ -301,3 +301,9 @@ def test_a_transport_error_knows_whether_the_request_may_have_arrived(reason, se
 )
 def test_no_query_of_a_url_is_shown(text, shown):
     assert one_line(text) == shown
+
+
+def test_a_404_of_a_name_asks_for_an_id():
+    error = parse_error(404, b"", None)
+    error.path = "/imodels/Sun%20City"
+    assert str(error).endswith("not visible to this caller. Pass an id, not a name.")

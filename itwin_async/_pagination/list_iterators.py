@@ -12,6 +12,7 @@ from typing import Generic, NoReturn, Self, TypeVar
 
 from itwin_async._aio.timeouts import InterruptScope
 from itwin_async._core.html import rows_table
+from itwin_async._core.misuse import explain_misuse
 from itwin_async._pagination.page_reader import PageReader
 from itwin_async.errors import ended_with, own_copy
 
@@ -181,3 +182,9 @@ class PageIterator(_ListIterator[T]):
     def cursor(self) -> str:
         """The place of this list: every delivered page lies before it, and no other."""
         return self._cursor
+
+
+explain_misuse(
+    _ListIterator,
+    {"__iter__": "a list of the platform is iterated with `async for`, not with `for`"},
+)

@@ -10,6 +10,7 @@ import anyio
 
 from itwin_async._aio.loops import background
 from itwin_async._aio.wait_queue import WaitQueue
+from itwin_async._core.misuse import explain_misuse
 from itwin_async._core.validation import check_callback, check_count
 from itwin_async._pagination.pager import Pager
 from itwin_async.errors import ended_with, own_copy
@@ -220,3 +221,10 @@ def merged(
         raise TypeError("pagers must be an iterable or async iterable of lists")
     check_callback("on_error", on_error)
     return Merged(pagers, workers, buffer, on_error)
+
+
+_MERGED: Final = "a merged stream is iterated in its block: `async with merged(pagers) as items:`, "
+explain_misuse(
+    Merged,
+    dict.fromkeys(("__iter__", "__await__"), f"{_MERGED}then `async for item in items:`"),
+)

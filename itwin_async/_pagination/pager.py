@@ -1,9 +1,9 @@
 """Lazy lists: values that are iterated page by page, by the links that the platform gives."""
 
-from collections.abc import Callable
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from itwin_async._core.html import hint
+from itwin_async._core.misuse import explain_misuse
 from itwin_async._core.validation import check_count
 from itwin_async._pagination.cursor import Cursor
 from itwin_async._pagination.list_context import ListContext
@@ -57,6 +57,9 @@ class Pager(Generic[T]):
             "a Pager does not pickle: send what it is made of, and make it in each process from a "
             "session of its own"
         )
+
+    def __bool__(self) -> bool:
+        return True  # whatever it has, which only a request would tell
 
     def __aiter__(self) -> "ItemIterator[T]":
         return ItemIterator(self._reader())
@@ -161,20 +164,26 @@ class Pager(Generic[T]):
         return PageReader(self._context, spec, start, self._ahead, self._limit)
 
 
-def _misuse(advice: str) -> Callable[[object], NoReturn]:
-    def fail(_: object) -> NoReturn:
-        raise TypeError(f"a list of the platform is {advice}")
+_A_LIST: Final = "a list of the platform is"
+_NOT_ENTERED: Final = f"{_A_LIST} not entered, its iterator is: `async with aiter(pager) as items`"
+_NO_SEQUENCE: Final = (
+    f"{_A_LIST} read as it arrives, and has no length or index: "
+    "[item async for item in pager] has all items, `pager.take(3)` the first three"
+)
 
-    return fail
-
-
-# At run time alone: type checkers go on to refuse these.
-for _name, _advice in {
-    "__iter__": "iterated with `async for`: [item async for item in pager]",
-    "__await__": "not awaited: [item async for item in pager] has its items, `await pager.first()` "
-    "the first of them",
-    "__anext__": "no iterator: take one with `items = aiter(pager)`, or `await pager.first()`",
-    "__aenter__": "not entered, its iterator is: `async with aiter(pager) as items`",
-    "__aexit__": "not entered, its iterator is: `async with aiter(pager) as items`",
-}.items():
-    setattr(Pager, _name, _misuse(_advice))
+explain_misuse(
+    Pager,
+    {
+        "__iter__": f"{_A_LIST} iterated with `async for`: [item async for item in pager]",
+        "__await__": f"{_A_LIST} not awaited: [item async for item in pager] has its items, "
+        "`await pager.first()` the first of them",
+        "__anext__": f"{_A_LIST} no iterator: take one with `items = aiter(pager)`, "
+        "or `await pager.first()`",
+        "__aenter__": _NOT_ENTERED,
+        "__aexit__": _NOT_ENTERED,
+        "__getitem__": _NO_SEQUENCE,
+        "__len__": _NO_SEQUENCE,
+        "__contains__": f"{_A_LIST} searched with `async for`: "
+        "wanted in [item.id async for item in pager]",
+    },
+)

@@ -65,7 +65,13 @@ for _name, _target, _help in (
     ),
     ("packages", "_discovery:packages", "List, show or run integration packages (EDFS)."),
     ("itwins", "_discovery:itwins", "List iTwins, or show one."),
-    ("request", "_request:request", "Send any request to the platform, and print the JSON."),
+    (
+        "request",
+        "_request:request",
+        """Send any request to the platform, and print the JSON.
+
+        Example: itwin-async request GET /itwins/myprimaryaccount --emulator""",
+    ),
 ):
     app.command(f"itwin_async.cli.{_target}", name=_name, help=_help)
 

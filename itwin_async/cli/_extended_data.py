@@ -152,7 +152,8 @@ def export(
         itwin: Ids of iTwins, all of whose iModels are exported.
         output: The file; it appears when it is complete.
         format: Format, if the name does not end in .jsonl, .ndjson, .parquet, .arrow or .feather.
-        since: An index or a date such as 2025-01-31: add what came after it to a finished export.
+        since: An index, or a date such as 2025-01-31: only what came after it, also added to a
+            finished export.
         resume: Go on with an unfinished export; --no-resume starts over.
         keep_going: Report and leave out the rest of an iModel that is refused, missing or broken.
         changesets: Add push date, task and changed files; one list of changesets more an iModel.

@@ -103,6 +103,10 @@ async def sync_extended_data(
         print(synced.rows, "new rows,", synced.bad, "bad ones, for", synced.requests, "requests")
     """
     check_type("itwin", itwin, ITwinSession)
+    given: object = sink
+    if isinstance(given, type) or not hasattr(given, "checkpoint"):
+        named = given.__name__ if isinstance(given, type) else type(given).__name__
+        raise TypeError(f'sink must be a Sink such as ParquetDataset("changes"), not {named}')
     scope = Scope.of(itwin_id, imodel_ids)
     check_count("look_back", look_back, least=0)
     check_seconds("settle", settle, zero=True)

@@ -72,6 +72,7 @@ def test_help_names_the_common_options_at_its_end_and_explains_its_own(name, cap
     with pytest.raises(SystemExit):
         main([*name.split(), "--help"])
     text = capsys.readouterr().out
+    assert f"Example: itwin-async {name} " in text
     own, _, rest = text.partition("Options of every command that sends requests:")
     assert not [option for option in IS_SWITCH if f"{option} " in own.partition("╭")[2]]
     assert all(option in rest for option in IS_SWITCH)

@@ -157,6 +157,15 @@ async def test_a_proxy_is_not_blamed_for_the_certificate_behind_it(certificate):
         assert "proxy" not in str(caught.value)
 
 
+async def test_https_to_a_server_of_http_asks_for_its_address():
+    async with Emulator() as emulator:
+        url = emulator.url.replace("http:", "https:")
+        itwin = ITwinSession(StaticToken("t"), base_url=url, retry=ONCE)
+        with pytest.raises(TransportError, match=r"\(is its address http:// rather than https://"):
+            await itwin.packages.get_package("P")
+        await itwin.aclose()
+
+
 async def test_ssl_cert_file_is_obeyed(certificate):
     """In a process of its own: aiohttp makes its context when it is imported."""
     ca_file, context = certificate

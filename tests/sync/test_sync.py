@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from support import cancelled_at_each_await
 
 from itwin_async import ITwinError
 from itwin_async.emulator import Status
-from itwin_async.sync import Synced, SyncProgress, _sync, sync_extended_data
+from itwin_async.sync import ParquetDataset, Synced, SyncProgress, _sync, sync_extended_data
 
 
 class Payload(msgspec.Struct):
@@ -36,6 +37,16 @@ async def test_the_first_sync_writes_all_and_the_second_one_what_is_new():
         third = await sync_extended_data(itwin, sink, itwin_id=scope)
         assert third == Synced(rows=0, bad=0, imodels=1, requests=2)  # it has not settled
         assert sink.keys == there(emulator, imodels)
+
+
+@pytest.mark.parametrize("sink", ["changes", Path("changes"), ParquetDataset])
+async def test_a_path_in_place_of_a_sink_is_refused_before_anything_is_sent(sink):
+    async with platform() as (emulator, itwin):
+        with pytest.raises(
+            TypeError, match=r'sink must be a Sink such as ParquetDataset\("changes'
+        ):
+            await sync_extended_data(itwin, sink, itwin_id="a")
+        assert emulator.requests == []
 
 
 async def test_a_row_has_the_payload_decoded_and_as_it_came():

@@ -294,6 +294,11 @@ def test_bad_arguments_are_refused_at_once(arguments, options, error):
         batches(*arguments, **options)
 
 
+def test_a_list_that_was_read_is_refused_with_what_is_taken():
+    with pytest.raises(TypeError, match=r"such as itwin\.itwins\.list_itwins\(\), not list$"):
+        batches([])
+
+
 OWN = {"list_extended_data", "list_entities"}  # whose items depend on the call
 LISTS = {
     name: operation

@@ -31,17 +31,17 @@ from itwin_async.cli._meter import CommandSession, Meter
 from itwin_async.cli._options import DEFAULTS, LIST_DEFAULTS, Count, Flag, ListOptions, Options
 from itwin_async.cli._output import show_list, write_record
 from itwin_async.cli._progress import progress
+from itwin_async.cli._scope import Ids
 from itwin_async.cli._session import with_session
 from itwin_async.cli._stdio import print_error
 from itwin_async.cli._text import path_text
 
 app: Final = App(name="extended-data")
 for _name in ("sync", "follow"):
-    app.command(f"itwin_async.cli._incremental:{_name}", name=_name)
+    app.command(f"itwin_async.cli._{_name}:{_name}", name=_name)
 _RESUME_ADVICE: Final = "Run the same command again to go on."
 # Errors that concern one iModel; any other would end the export of the next one as well.
 _SKIPPABLE: Final = (ForbiddenError, NotFoundError, InvalidRequestError, LinkError, DecodeError)
-_Ids = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
 
 
 @app.command
@@ -129,8 +129,8 @@ def _since(_: object, tokens: Sequence[Token]) -> int | datetime:
 @app.command
 def export(
     *,
-    imodel: _Ids = None,
-    itwin: _Ids = None,
+    imodel: Ids = None,
+    itwin: Ids = None,
     output: Path,
     format: Literal["jsonl", "parquet", "arrow"] | None = None,
     since: Annotated[int | datetime | None, Parameter(converter=_since)] = None,

@@ -106,7 +106,8 @@ class Pager(Generic[T]):
         as extended data of an older changeset, does not come; `itwin_async.sync.ChangeFeed` finds
         it. For other lists nothing comes behind the end, and nothing is requested.
 
-        Raises `ValueError` for a string that is no cursor of this list.
+        Raises `ValueError` for a string that is no cursor of this list. Cursors are not signed: one
+        that others could change may lead to any path of the platform.
 
         Example::
 

@@ -15,6 +15,7 @@ from uuid import uuid4
 import msgspec
 
 from itwin_async._core.redaction import unsigned
+from itwin_async._core.secrets import SecretStr
 from itwin_async.sync._storage import MARK, MARKER
 
 try:
@@ -43,8 +44,9 @@ class RemoteStorage:
         self._fs: Any
         found: str
         self._fs, found = _url_to_fs(url, **options)
-        self._path: Final = found.rstrip("/")
-        self._aside: Final = f"{self._path}.sync"
+        # Text that no frame shows: some file systems keep the password of the URL in their paths.
+        self._path: Final = SecretStr(found.rstrip("/"))
+        self._aside: Final = SecretStr(f"{self._path}.sync")
         self._owner = ""
         self._renewed = 0
         self._renewed_at = 0.0

@@ -88,21 +88,23 @@ class ParquetDataset:
         data_type: Any = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
+        options = None if storage_options is None else SecretDict(storage_options)
+        del storage_options  # secrets in frames: docs/adr/0008
         self._path = ""
         given: object = path
         if not isinstance(given, str | os.PathLike):
             raise TypeError(f"path must be a path or a URL, not {type(given).__name__}")
-        text = os.fspath(path)
+        text = SecretStr(os.fsdecode(path))
+        del given, path  # a URL may have a password
         if not text or "\0" in text:
             raise ValueError("path must be the path of a directory, or a URL")
         self._is_remote = _URL.match(text) is not None and not text.startswith("file://")
-        self._options: Final = SecretDict(storage_options or {})
-        storage_options = None if storage_options is None else self._options
+        self._options: Final = options or SecretDict()
         if not self._is_remote:
             check_no_tilde("path", text)
-        if storage_options is not None and not self._is_remote:
+        if options is not None and not self._is_remote:
             raise ValueError("storage_options are for URLs, and path is a directory")
-        self._path = unquote(urlsplit(text).path) if text.startswith("file://") else text
+        self._path = SecretStr(unquote(urlsplit(text).path)) if text.startswith("file://") else text
         self._make_dataset: Final = _dataset_type()
         self._data_type = data_type
         self._storage: Storage | None = None
@@ -110,7 +112,7 @@ class ParquetDataset:
         self._renewal: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"ParquetDataset({unsigned(self._path)!r})"
+        return f"ParquetDataset({str(unsigned(self._path))!r})"
 
     def use_data_type(self, data_type: Any) -> None:
         """Say the type of payloads, where the constructor was given none; a sync does."""

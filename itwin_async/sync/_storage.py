@@ -4,17 +4,17 @@ A file is drafted in the sibling and gets its name by a rename, so that a reader
 sees it as a whole or not at all. Everything here blocks.
 """
 
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 
-from itwin_async._files.atomic import SyncedFile, naming_errors, sync_directory, sync_file
+from itwin_async._files.atomic import SyncedFile, naming_errors, sync_directory
 from itwin_async._files.locks import try_lock
 
 MARK: Final = b"What a sync of itwin_async needs beside its data set.\n"
 MARKER: Final = "itwin-async-sync"
+_LOCK: Final = f"{MARKER}.lock"
 _DRAFT: Final = "draft"
 
 
@@ -106,25 +106,21 @@ class LocalStorage:
                 f"{path} is a mount of its own, and no file of {self._aside} can be renamed into "
                 "it: choose a directory inside of it"
             )
-        marker = self._aside / MARKER
-        found = marker.read_bytes() if marker.is_file() else None
-        if found != MARK and not (MARK.startswith(found or b"") and self._is_only(marker)):
+        found = self.read_aside(MARKER)
+        # A part of it, with nothing but the lock, is of a process that was killed.
+        is_begun = MARK.startswith(found or b"") and {*self.names_aside()} <= {_LOCK, MARKER}
+        if found != MARK and not is_begun:
             raise ValueError(f"{self._aside} was not made by a sync of this version: move it away")
-        self._lock = marker.open("ab")
-        if sys.platform != "win32" and not try_lock(self._lock):
+        self._lock = (self._aside / _LOCK).open("ab")
+        if not try_lock(self._lock):
             raise RuntimeError(f"another sync to {path} is running")
         if found != MARK:
-            with naming_errors(marker):
-                self._lock.truncate(0)
-                self._lock.write(MARK)
-                sync_file(self._lock)
+            with SyncedFile(self._aside / MARKER) as marker:
+                marker.write(MARK)
         with suppress(FileNotFoundError):
             (self._aside / _DRAFT).unlink()
         sync_directory(path.parent)
         return True
-
-    def _is_only(self, marker: Path) -> bool:
-        return {found.name for found in self._aside.iterdir()} <= {marker.name}
 
     def is_claimed(self) -> bool:
         """Whether the lock is held."""

@@ -54,7 +54,7 @@ async def test_each_commit_is_a_file_of_one_imodel(home):
             assert len(files(home)) == len(before) + 1
         assert files(home) == [f"{B}.00001.parquet", f"{A}.00001.parquet"]
     assert stored(home) == expected(2)
-    assert files(aside(home)) == ["checkpoint", "itwin-async-sync"]
+    assert files(aside(home)) == ["checkpoint", "itwin-async-sync", "itwin-async-sync.lock"]
     table = pq.ParquetFile(home / f"{A}.00001.parquet").read()
     assert table.schema.remove_metadata() == pa.schema(
         [
@@ -410,3 +410,20 @@ async def test_cancelled_anywhere_rows_are_there_once(cancel_kind, tmp_path):
 
     awaits, _ = await cancelled_at_each_await(cancel_kind, write, check)
     assert awaits > 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (("changes",), {"storage_options": {"key": "canary-key"}}),
+        ((5,), {"storage_options": {"key": "canary-key"}}),
+        (("ftp://me:canary-key@host/\0",), {}),
+    ],
+)
+def test_no_frame_of_a_refusal_shows_a_secret(arguments, options):
+    with pytest.raises((TypeError, ValueError)):  # the suite looks for canaries in its frames
+        ParquetDataset(*arguments, **options)
+
+
+def test_a_data_set_shows_its_place():
+    assert repr(ParquetDataset("changes")) == "ParquetDataset('changes')"

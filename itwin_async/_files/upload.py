@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.listener import ProgressListener
+from itwin_async._core.records import Link
+from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretStr
 from itwin_async._files.progress import OnUploadProgress, UploadProgress
 from itwin_async._files.remote_files import check_signed_url
@@ -36,9 +38,11 @@ class FileSource:
         self.failure: Exception | None = None
 
     def open(self) -> None:
-        """Open it."""
+        """Open it; `ValueError` where it is empty."""
         self._file = self._path.open("rb")
         self.size = os.fstat(self._file.fileno()).st_size
+        if not self.size:
+            raise ValueError(f"path must not be an empty file: {one_line(str(self._path))}")
 
     def read(self, start: int, size: int) -> bytes:
         """Bytes of it, all of which must be there."""
@@ -86,16 +90,17 @@ class _Part(AsyncIterator[bytes]):
 
 
 class Upload:
-    """Sends one file to a signed URL: in one request, or to Azure in blocks where it is large."""
+    """Sends one file to a signed link: in one request, or to Azure in blocks where it is large."""
 
     def __init__(
         self,
         executor: RequestExecutor,
         source: FileSource,
-        url: SecretStr | None,
-        storage_type: str | None,
+        link: Link | None,
         on_progress: OnUploadProgress | None,
     ) -> None:
+        url = None if link is None or link.href is None else SecretStr(link.href)
+        storage_type = None if link is None else link.storage_type
         if storage_type not in {None, *_STORAGE_TYPES}:
             raise DecodeError("the file is to be uploaded to neither Azure nor Google storage")
         allowed = executor.external.allow_plain_http

@@ -12,7 +12,6 @@ from itwin_async._aio.threads import in_thread
 from itwin_async._core.operation import Operation
 from itwin_async._core.records import Link, Record
 from itwin_async._core.redaction import one_line
-from itwin_async._core.secrets import SecretStr
 from itwin_async._core.validation import Id, check_callback, check_file
 from itwin_async._files.progress import OnUploadProgress
 from itwin_async._files.upload import FileSource, Upload
@@ -112,8 +111,6 @@ class BaselineOperations(CopyOperations):
         source = FileSource(Path(path))
         try:
             await in_thread(source.open)
-            if not source.size:
-                raise ValueError(f"path must not be an empty file: {one_line(os.fsdecode(path))}")
             body["baselineFile"] = {"size": source.size}
             imodel = (await self._call(CREATE_IMODEL.request(body=body))).imodel
             try:
@@ -160,9 +157,7 @@ class BaselineOperations(CopyOperations):
         self, imodel: IModel, source: FileSource, on_progress: OnUploadProgress | None
     ) -> None:
         link = None if imodel.links is None else imodel.links.upload
-        url = None if link is None or link.href is None else SecretStr(link.href)
-        storage_type = None if link is None else link.storage_type
-        await Upload(self._executor, source, url, storage_type, on_progress).run()
+        await Upload(self._executor, source, link, on_progress).run()
         await self.confirm_baseline_file(imodel.id)
 
     async def _wait_until_initialized(self, imodel_id: Id, timeout: float) -> None:  # noqa: ASYNC109

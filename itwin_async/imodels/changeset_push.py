@@ -7,8 +7,6 @@ from typing import Final
 
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.operation import Operation, without_none
-from itwin_async._core.redaction import one_line
-from itwin_async._core.secrets import SecretStr
 from itwin_async._core.validation import (
     Id,
     check_callback,
@@ -79,8 +77,6 @@ class ChangesetPushes(OperationGroup):
         source = FileSource(Path(path))
         try:
             await in_thread(source.open)
-            if not source.size:
-                raise ValueError(f"path must not be an empty file: {one_line(os.fsdecode(path))}")
             changeset = await self.create_changeset(
                 imodel_id,
                 changeset_id,
@@ -93,9 +89,7 @@ class ChangesetPushes(OperationGroup):
                 group_id=group_id,
             )
             link = None if changeset.links is None else changeset.links.upload
-            url = None if link is None or link.href is None else SecretStr(link.href)
-            storage_type = None if link is None else link.storage_type
-            await Upload(self._executor, source, url, storage_type, on_progress).run()
+            await Upload(self._executor, source, link, on_progress).run()
         finally:
             await in_thread(source.close)
         return await self.confirm_changeset(imodel_id, changeset.id, briefcase_id)

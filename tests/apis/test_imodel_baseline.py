@@ -15,6 +15,7 @@ from itwin_async import (
     DecodeError,
     ITwinError,
     ITwinSession,
+    Link,
     LinkError,
     NotFoundError,
     ResponseError,
@@ -266,11 +267,11 @@ async def test_a_storage_that_takes_nothing_ends_the_upload(path):
         RawServer(stall) as storage,
         session_at(storage, timeout=0.1, retry=Retry(1)) as itwin,
     ):
-        url = f"{storage.url}/a/b/c?sig=x"
+        link = Link(href=f"{storage.url}/a/b/c?sig=x", storage_type="azure")
         try:
             source.open()
             with pytest.raises(TransportError, match="did not answer within"):
-                await upload.Upload(itwin._executor, source, url, "azure", None).run()
+                await upload.Upload(itwin._executor, source, link, None).run()
         finally:
             source.close()
 
@@ -296,8 +297,8 @@ async def test_a_storage_that_is_slow_is_waited_for(path):
         async with RawServer(read_slowly) as server, session_at(server, **options) as itwin:
             try:
                 source.open()
-                url = f"{server.url}/a/b/c?sig=x"
-                await upload.Upload(itwin._executor, source, url, "azure", None).run()
+                link = Link(href=f"{server.url}/a/b/c?sig=x", storage_type="azure")
+                await upload.Upload(itwin._executor, source, link, None).run()
             finally:
                 source.close()
         assert asyncio.get_running_loop().time() - began > 6

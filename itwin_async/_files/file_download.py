@@ -7,7 +7,7 @@ from typing import Final, NoReturn
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.redaction import one_line
 from itwin_async._core.urls import Origin
-from itwin_async._files.part_file import PartFile
+from itwin_async._files.part_file import STRONG_TAG, PartFile
 from itwin_async._http.body import FileBody
 from itwin_async._http.executor import RequestExecutor
 from itwin_async._http.response import PROGRESS
@@ -15,7 +15,6 @@ from itwin_async.errors import DecodeError, ResponseError, TransportError
 from itwin_async.retries import RetryState
 
 _RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", re.ASCII)
-_STRONG: Final = re.compile(r'"[\x21\x23-\x7e]{0,200}"')  # a weak entity tag proves no bytes
 
 
 class FileDownload:
@@ -101,7 +100,7 @@ class FileDownload:
             is_known = self._has_ranges and length.isdecimal()
             await self._set_total(int(length) if is_known else None)
             etag = headers.get("ETag", "")
-            await self.restart(etag if self._has_ranges and _STRONG.fullmatch(etag) else None)
+            await self.restart(etag if self._has_ranges and STRONG_TAG.fullmatch(etag) else None)
         while await self._store(await body.pull()):
             pass
         if self.total is not None and part.size < self.total:

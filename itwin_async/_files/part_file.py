@@ -1,10 +1,14 @@
 """The part of a file that has arrived so far. Everything here blocks."""
 
 import hashlib
+import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from itwin_async._files.atomic import naming_errors, sync_directory, sync_file, update_digest
+
+STRONG_TAG: Final = re.compile(r'"[\x21\x23-\x7e]{0,200}"')  # a weak entity tag proves no bytes
 
 
 class PartFile:
@@ -38,7 +42,8 @@ class PartFile:
         else:
             self.size = self.path.stat().st_size
         with suppress(FileNotFoundError):
-            self.etag = self._tag_path.read_text("latin-1") or None
+            tag = self._tag_path.read_text("latin-1")
+            self.etag = tag if STRONG_TAG.fullmatch(tag) else None  # a crash may leave anything
 
     def restart(self, etag: str | None = None) -> None:
         """Drop the bytes, and begin at the first one of a representation with this entity tag."""

@@ -69,7 +69,7 @@ test-distributed: $(READY)
 # What polars, duckdb, pandas and geopandas make of tables and data sets.
 test-dataframes: $(READY)
 	$(INSTALL) --group dataframes
-	$(BIN)/python -m pytest tests/dataframes
+	$(BIN)/python -m pytest tests/dataframes tests/test_readme.py
 
 # The source for dlt, in processes of its own.
 test-dlt: $(READY)

@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -48,3 +49,13 @@ def snippets(page: Path, *kinds: str) -> list[Snippet]:
         for found in _FENCE.finditer(text)
         if found["kind"] in kinds
     ]
+
+
+def missing(blocks: list[Snippet]) -> set[str]:
+    """The modules that snippets import and nobody has installed."""
+    trees = [ast.parse(block.text) for block in blocks if block.kind == "python"]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    own = {(block.file or "").removesuffix(".py") for block in blocks}
+    return {top for top in {item.partition(".")[0] for item in names} - own if not find_spec(top)}

@@ -5,7 +5,6 @@ begins with ``# name.py`` is that file; the tests among those files are run by p
 ``output`` is all that the snippet before it prints.
 """
 
-import ast
 import asyncio
 import re
 import subprocess
@@ -14,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from snippets import ROOT, Snippet, snippets
+from snippets import ROOT, Snippet, missing, snippets
 
 from itwin_async.emulator import Emulator
 
@@ -27,16 +26,6 @@ COMPLETE = find_spec("furo") is not None  # `make docs` installs all that pages 
 
 def name(page):
     return str(page.relative_to(ROOT))
-
-
-def missing(blocks: list[Snippet]) -> set[str]:
-    """The modules that snippets import and nobody has installed."""
-    trees = [ast.parse(block.text) for block in blocks if block.kind == "python"]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
-    own = {(block.file or "").removesuffix(".py") for block in blocks}
-    return {top for top in {item.partition(".")[0] for item in names} - own if not find_spec(top)}
 
 
 def is_for_pytest(block: Snippet) -> bool:

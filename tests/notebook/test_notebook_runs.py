@@ -10,6 +10,7 @@ from tempfile import gettempdir
 import nbformat
 import pytest
 from kernel import STATE, kernel
+from nbclient.exceptions import CellExecutionError
 
 from itwin_async import ITwinSession
 from itwin_async.emulator import Emulator
@@ -160,6 +161,39 @@ async def test_notebook_needs_no_account(tmp_path):
     kept = {cell.id: cell.outputs for cell in kept.cells if cell.cell_type == "code"}
     for id in ("frame", "data-set"):  # `make notebook` was run after the last change
         assert without_pictures(outputs[id]) == without_pictures(kept[id])
+
+
+async def test_one_line_leads_to_an_itwin_of_your_own(emulator, tmp_path):
+    own = "515fb7dc-d306-46be-a5e4-a6d87778eca1"
+    sources = cells()
+    line = "ITWIN_ID = None"
+    assert line in sources["platform"]
+    sources["platform"] = sources["platform"].replace(line, f"ITWIN_ID = {own!r}")
+    async with kernel(tmp_path, emulator.environment) as running:
+        outputs = [await running.run(source) for source in sources.values()]
+        shown = await running.probe('"itwin": imodel.itwin_id')
+        assert running.complaints() == ""
+    assert outputs[0] == []  # it runs no emulator of its own
+    assert shown == {"itwin": own}
+
+
+@pytest.mark.parametrize(("user", "told"), [("guest", "No iTwins: "), ("owner", "No iModels in ")])
+async def test_an_account_that_sees_nothing_is_told_what_may_be_wrong(user, told, tmp_path):
+    sources = cells()
+    async with Emulator() as emulator:
+        emulator._state.imodels.clear()
+        environment = {
+            "ITWIN_BASE_URL": emulator.url,
+            "ITWIN_CLIENT_ID": emulator.user_client_id,
+            "ITWIN_ACCESS_TOKEN": emulator.issue_token(user=user),
+        }
+        async with kernel(tmp_path, environment) as running:
+            for id in ("platform", "session", "itwins"):
+                await running.run(sources[id])
+            with pytest.raises(CellExecutionError) as caught:
+                await running.run(sources["imodels"])
+    assert caught.value.ename == "LookupError"
+    assert caught.value.evalue.startswith(told)
 
 
 def test_kept_outputs_are_small_and_whole():

@@ -1,6 +1,6 @@
 """The people who can sign in, and what each may do."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, cast, get_args
 
@@ -98,7 +98,7 @@ SERVICE_USER: Final = User(
 def parse_users(users: Sequence[str]) -> dict[str, User]:
     """Users by name, from texts such as ``ada`` and ``ray:reader``."""
     items: object = users
-    if isinstance(items, str) or not isinstance(items, Iterable):
+    if isinstance(items, str | Mapping) or not isinstance(items, Iterable):  # rights are in a str
         kind = _arguments.kind_of(items)
         raise TypeError(f"users must be a sequence of str such as 'ada:reader', not {kind}")
     parsed: dict[str, User] = {}

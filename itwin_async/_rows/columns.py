@@ -172,9 +172,9 @@ def _union(types: list[inspect.Type], ancestors: tuple[Any, ...], names: FieldNa
 def _struct(info: Any, ancestors: tuple[Any, ...], names: FieldNames) -> Column:
     fields: list[Any] = []
     converts: dict[str, Convert] = {}
-    defaults: dict[str, Any] = {}  # which the encoded struct leaves out
+    defaults: dict[str, Any] = {}  # which the encoded value leaves out
     columns = names(info)
-    omits_defaults = (
+    omits_defaults = isinstance(info, inspect.DataclassType) or (  # msgspec leaves them out there
         isinstance(info, inspect.StructType) and info.cls.__struct_config__.omit_defaults
     )
     if isinstance(info, inspect.StructType) and info.tag_field is not None:

@@ -115,9 +115,19 @@ class ParquetDataset:
         return f"ParquetDataset({str(unsigned(self._path))!r})"
 
     def use_data_type(self, data_type: Any) -> None:
-        """Say the type of payloads, where the constructor was given none; a sync does."""
+        """Say the type of payloads, where the constructor was given none; a sync does.
+
+        Raises `ValueError` for another type than the constructor's, of which fields would be lost.
+        """
         if self._data_type is None:
             self._data_type = data_type
+        elif self._data_type not in _AS_IT_CAME and data_type not in (
+            None, *_AS_IT_CAME, self._data_type
+        ):  # fmt: skip
+            raise ValueError(
+                "data_type must be the same for the data set and for its sync, or given to one of "
+                "them"
+            )
 
     async def __aenter__(self) -> Self:
         if self._storage is not None:

@@ -4,7 +4,7 @@ import base64
 import enum
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
@@ -43,6 +43,12 @@ class Pair(NamedTuple):
 @dataclass
 class Part:
     when: timedelta
+
+
+@dataclass
+class Defaults:
+    count: int = 3
+    tags: list[str] = field(default_factory=lambda: ["a"])
 
 
 class Typed(TypedDict):
@@ -116,6 +122,12 @@ CASES: list[tuple[Any, str, Any, Any]] = [  # type, JSON, type in Arrow, value
         '{"when":"PT1S"}',
         pa.struct([("when", pa.duration("us"))]),
         {"when": timedelta(seconds=1)},
+    ),
+    (
+        Defaults,
+        "{}",
+        pa.struct([("count", pa.int64()), ("tags", pa.list_(pa.string()))]),
+        {"count": 3, "tags": ["a"]},
     ),
     (Typed, '{"n":2}', pa.struct([("n", pa.decimal128(38, 18))]), {"n": Decimal(2)}),
     (Any, '{"a":1}', pa.string(), '{"a":1}'),

@@ -42,6 +42,23 @@ def stored(home: Path) -> list[tuple[str, int, str, Any]]:
     return sorted(found, key=lambda row: row[:2])
 
 
+async def test_two_types_are_refused_before_a_request(itwin, emulator, tmp_path):
+    home = tmp_path / "changes"
+
+    class Fewer(msgspec.Struct):
+        """Of which the fields of `Payload` would be lost."""
+
+    with pytest.raises(ValueError, match="data_type must be the same"):
+        await sync_extended_data(
+            itwin, ParquetDataset(home, data_type=Fewer), itwin_id=ITWIN, data_type=Payload
+        )
+    assert not emulator.requests
+    assert not home.exists()
+    typed = ParquetDataset(home, data_type=Payload)
+    await sync_extended_data(itwin, typed, itwin_id=ITWIN, data_type=dict)
+    assert stored(home) == await held(itwin)
+
+
 @pytest.mark.parametrize("kind", [None, Payload])
 async def test_all_of_an_itwin_and_then_nothing(kind, itwin, tmp_path):
     home = tmp_path / "changes"

@@ -3,9 +3,14 @@
 import time
 from typing import Final
 
-from opentelemetry import trace
-
 from itwin_async import Event, OperationFinished, __version__
+
+try:
+    from opentelemetry import trace
+except ModuleNotFoundError as _error:
+    if _error.name != "opentelemetry":
+        raise
+    raise ImportError("spans need opentelemetry-api: pip install 'itwin-async[otel]'") from None
 
 _NANOSECONDS: Final = 1_000_000_000
 

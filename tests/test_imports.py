@@ -87,3 +87,30 @@ async def test_a_list_in_a_pipe_loads_nothing_for_people_and_no_emulator(emulato
     assert of("itwin_async.cli", loaded) == CLI | needed
     assert of("itwin_async", loaded) & BY_NAME == {"cli"}
     assert not {"rich", "pyarrow", "aiohttp.web", "argparse"} & loaded
+
+
+@pytest.mark.parametrize(
+    ("module", "missing", "extra"),
+    [
+        ("itwin_async.tables", "pyarrow", "arrow"),
+        ("itwin_async.telemetry", "opentelemetry", "otel"),
+        ("itwin_async.distributed", "distributed", "dask"),
+    ],
+)
+def test_a_module_whose_extra_is_missing_names_it(module, missing, extra):
+    code = f"""
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name == {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+try:
+    import {module}
+except ImportError as error:
+    print(error)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert f"pip install 'itwin-async[{extra}]'" in ended.stdout

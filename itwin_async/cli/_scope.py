@@ -10,6 +10,7 @@ from itwin_async import ForbiddenError, NotFoundError, UnauthorizedError
 # Errors that the next pass would meet as well.
 LASTING: Final = (UnauthorizedError, ForbiddenError, NotFoundError)
 Ids = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
+RepeatedIds = Annotated[list[str] | None, Parameter(negative="")]  # where an argument may follow
 Seconds = Annotated[float, Parameter(validator=Number(gte=0))]
 LookBack = Annotated[int, Parameter(validator=Number(gte=0))]
 

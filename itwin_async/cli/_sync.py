@@ -15,7 +15,7 @@ from itwin_async.cli._meter import CommandSession, Meter
 from itwin_async.cli._options import AT_LEAST_ONE, DEFAULTS, Options
 from itwin_async.cli._output import write_record
 from itwin_async.cli._progress import progress
-from itwin_async.cli._scope import LASTING, Ids, LookBack, Seconds, check_scope
+from itwin_async.cli._scope import LASTING, LookBack, RepeatedIds, Seconds, check_scope
 from itwin_async.cli._session import with_session
 from itwin_async.cli._stdio import print_error
 from itwin_async.sync import ParquetDataset, Synced, SyncProgress, sync_extended_data
@@ -36,7 +36,7 @@ def sync(
     /,
     *,
     itwin: str | None = None,
-    imodel: Ids = None,
+    imodel: RepeatedIds = None,
     every: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     look_back: LookBack = 20,
     settle: Seconds = 300.0,
@@ -55,7 +55,7 @@ def sync(
     Args:
         target: The directory, or a URL such as s3://bucket/changes.
         itwin: Id of the iTwin, all of whose iModels are synced.
-        imodel: Ids of iModels instead.
+        imodel: Id of an iModel instead; may be repeated.
         every: Seconds from the end of one sync to the next; only one without.
         look_back: Find data that was stored late for so many of an iModel's last changesets.
         settle: Look at an iModel again until its last push is so many seconds ago.

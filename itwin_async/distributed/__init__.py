@@ -8,8 +8,13 @@ part, named after its iModels: run twice, it is the same part. The manifest says
 Needs the extra ``dask``.
 """
 
-from itwin_async.distributed._ingest import ingest_extended_data
-from itwin_async.distributed._progress import IngestProgress
-from itwin_async.distributed._result import Ingested
+try:
+    from itwin_async.distributed._ingest import ingest_extended_data
+    from itwin_async.distributed._progress import IngestProgress
+    from itwin_async.distributed._result import Ingested
+except ModuleNotFoundError as _error:
+    if _error.name not in {"distributed", "fsspec", "pyarrow", "rich"}:
+        raise
+    raise ImportError(f"an ingest needs {_error.name}: pip install 'itwin-async[dask]'") from None
 
 __all__ = ["IngestProgress", "Ingested", "ingest_extended_data"]

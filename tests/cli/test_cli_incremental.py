@@ -163,7 +163,7 @@ async def test_bad_payloads_are_said_and_the_code_is_6(emulator, scope, imodels,
     assert ended.code == 6
     assert [index for _, index in lines(ended.out)] == [1, 3, 4, 5]
     assert "its data is not base64" in ended.err
-    ended = await call(emulator, "sync", "--imodel", imodels[0], "--", str(tmp_path / "changes"))
+    ended = await call(emulator, "sync", "--imodel", imodels[0], str(tmp_path / "changes"))
     assert ended.code == 6
     assert "bad payloads put aside: 1" in ended.err
 

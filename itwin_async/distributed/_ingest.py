@@ -6,12 +6,14 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import msgspec
 from distributed import Client
 
 from itwin_async import TokenProvider
 from itwin_async._core.validation import (
+    Id,
     check_callback,
     check_count,
     check_no_tilde,
@@ -31,12 +33,12 @@ from itwin_async.sync._checkpoint import Checkpoint
 def ingest_extended_data(
     client: Client,
     token_provider: Callable[[], TokenProvider],
-    imodel_ids: Iterable[str],
+    imodel_ids: Iterable[Id],
     destination: str | os.PathLike[str],
     data_type: Any = None,
     *,
     per_minute: int,
-    itwin_ids: Iterable[str] = (),
+    itwin_ids: Iterable[Id] = (),
     concurrency: int = 64,
     batch_entries: int = 20_000,
     look_back: int = 20,
@@ -118,13 +120,7 @@ def ingest_extended_data(
     if not (isfinite(max_idle) and max_idle >= 0):
         raise ValueError(f"max_idle must be a number of seconds from 0, not {max_idle}")
     check_callback("on_progress", on_progress)
-    if isinstance(imodel_ids, str) or isinstance(itwin_ids, str):
-        raise TypeError("imodel_ids and itwin_ids must be iterables of ids, not one str")
-    ids = {"imodel_ids": list(imodel_ids), "itwin_ids": list(itwin_ids)}
-    for name, values in ids.items():
-        for value in values:
-            quote_segment(name, value)
-        values[:] = map(str, values)  # they may be UUIDs
+    ids = {"imodel_ids": _ids("imodel_ids", imodel_ids), "itwin_ids": _ids("itwin_ids", itwin_ids)}
     options = Options(
         provider=provider,
         **ids,
@@ -153,6 +149,15 @@ def ingest_extended_data(
     except KeyboardInterrupt:
         job.ended.wait(CLEANUP_TIMEOUT)  # its own thread cancels it, and needs the client
         raise
+
+
+def _ids(name: str, values: Iterable[Id]) -> list[str]:
+    if isinstance(values, str | UUID):
+        raise TypeError(f"{name} must be an iterable of ids, not one {type(values).__name__}")
+    ids = list(values)
+    for id in ids:
+        quote_segment(name, id)
+    return list(map(str, ids))
 
 
 def _root(destination: str | os.PathLike[str]) -> str:

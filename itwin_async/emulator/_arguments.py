@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterable, Mapping
 from typing import cast
+from uuid import UUID
 
 
 def kind_of(value: object) -> str:
@@ -48,6 +49,14 @@ def check_str(name: str, value: object, *, may_be_empty: bool = False) -> None:
         raise TypeError(f"{name} must be a str, not {kind_of(value)}")
     if not value and not may_be_empty:
         raise ValueError(f"{name} must not be empty")
+
+
+def id_text(name: str, value: object) -> str:
+    """An id as text; `TypeError` or `ValueError` unless it is text or a UUID."""
+    if isinstance(value, UUID):
+        return str(value)
+    check_str(name, value)
+    return cast("str", value)
 
 
 def check_bytes(name: str, value: object) -> None:

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -43,7 +44,7 @@ class PlatformChanges:
 
     def push_changeset(
         self,
-        imodel_id: str,
+        imodel_id: str | UUID,
         data: object = None,
         *,
         description: str | None = None,
@@ -52,7 +53,7 @@ class PlatformChanges:
         containing_changes: int = 0,
         task_id: str | None = None,
         changed_files: Sequence[str] | None = None,
-        group_id: str | None = None,
+        group_id: str | UUID | None = None,
     ) -> int:
         """Push one more changeset, and give its index.
 
@@ -70,8 +71,6 @@ class PlatformChanges:
         for name, text in (("description", description), ("task_id", task_id)):
             if text is not None:
                 _arguments.check_str(name, text, may_be_empty=True)
-        if group_id is not None:
-            _arguments.check_str("group_id", group_id)
         _arguments.check_int("file_size", file_size, 1, optional=True)
         _arguments.check_int("containing_changes", containing_changes, 0)
         if file is not None:
@@ -88,7 +87,7 @@ class PlatformChanges:
             "description": description,
             "file": file,
             "containing_changes": containing_changes,
-            "group_id": group_id,
+            "group_id": None if group_id is None else _arguments.id_text("group_id", group_id),
         }
         if file_size is not None:
             fields["file_size"] = file_size
@@ -99,7 +98,9 @@ class PlatformChanges:
             imodel.write_data(index, encoded)
         return index
 
-    def store_extended_data(self, imodel_id: str, changeset: str | int, data: object) -> None:
+    def store_extended_data(
+        self, imodel_id: str | UUID, changeset: str | int, data: object
+    ) -> None:
         """Give a changeset, by id or index, its extended data; replace what it has.
 
         Raises `ValueError` for an unknown iModel or changeset.
@@ -107,14 +108,14 @@ class PlatformChanges:
         imodel = self._find_imodel(imodel_id)
         imodel.write_data(_find_changeset(imodel, changeset), _encode(data))
 
-    def changeset_id(self, imodel_id: str, index: int) -> str:
+    def changeset_id(self, imodel_id: str | UUID, index: int) -> str:
         """The id of a changeset. Raises `ValueError` for an unknown iModel or changeset."""
         imodel = self._find_imodel(imodel_id)
         return imodel.changeset_id(_find_changeset(imodel, index))
 
     def add_imodel(
         self,
-        itwin_id: str | None = None,
+        itwin_id: str | UUID | None = None,
         *,
         name: str | None = None,
         description: str | None = None,
@@ -124,17 +125,18 @@ class PlatformChanges:
         It belongs to the first iTwin unless told otherwise. Raises `ValueError` for an unknown one.
         """
         itwins = self._state.itwins
-        wanted = next(iter(itwins)) if itwin_id is None else itwin_id
-        _arguments.check_str("itwin_id", wanted)
+        wanted = _arguments.id_text(
+            "itwin_id", next(iter(itwins)) if itwin_id is None else itwin_id
+        )
         if wanted not in itwins:
-            raise ValueError(f"the emulator has no iTwin {itwin_id!r}")
+            raise ValueError(f"the emulator has no iTwin {wanted!r}")
         for argument, text in (("name", name), ("description", description)):
             if text is not None:
                 _arguments.check_str(argument, text)
         name = f"Addition {len(self._state.imodels)}" if name is None else name
         return self._state.add_imodel(itwins[wanted]["id"], name, description).id
 
-    def delete_imodel(self, imodel_id: str) -> None:
+    def delete_imodel(self, imodel_id: str | UUID) -> None:
         """Delete an iModel with all that belongs to it: it is gone from lists, and 404.
 
         Raises `ValueError` for an unknown iModel.
@@ -143,7 +145,7 @@ class PlatformChanges:
 
     def publish(
         self,
-        extension_id: str,
+        extension_id: str | UUID,
         number: str,
         files: Mapping[str, bytes] | None = None,
         *,
@@ -154,10 +156,10 @@ class PlatformChanges:
 
         Raises `ValueError` for an unknown extension.
         """
-        _arguments.check_str("extension_id", extension_id)
-        extension = self._state.extensions.get(extension_id)
+        id = _arguments.id_text("extension_id", extension_id)
+        extension = self._state.extensions.get(id)
         if extension is None:
-            raise ValueError(f"the emulator has no extension {extension_id!r}")
+            raise ValueError(f"the emulator has no extension {id!r}")
         _arguments.check_str("number", number)
         _arguments.check_files(files)
         _arguments.check_str("status", status, may_be_empty=True)
@@ -166,11 +168,11 @@ class PlatformChanges:
         version = extension.publish(number, files)
         version.status, version.message = status, status_message
 
-    def _find_imodel(self, imodel_id: str) -> IModel:
-        _arguments.check_str("imodel_id", imodel_id)
-        imodel = self._state.imodels.get(imodel_id)
+    def _find_imodel(self, imodel_id: str | UUID) -> IModel:
+        id = _arguments.id_text("imodel_id", imodel_id)
+        imodel = self._state.imodels.get(id)
         if imodel is None:
-            raise ValueError(f"the emulator has no iModel {imodel_id!r}")
+            raise ValueError(f"the emulator has no iModel {id!r}")
         return imodel
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import ingested
 import msgspec
@@ -57,10 +58,11 @@ def test_every_row_is_in_the_parts_once(client, imodel_ids, tmp_path):
 def test_imodels_are_found_by_their_itwins_and_payloads_become_columns(
     client, platform, imodel_ids, tmp_path
 ):
-    itwins = {item["itwin_id"] for item in platform.ask("imodels")}
+    itwins = {UUID(item["itwin_id"]) for item in platform.ask("imodels")}
     url = (tmp_path / "out").as_uri()
+    one = [UUID(imodel_ids[0])]
     found = ingest_extended_data(
-        client, ingested.provider, imodel_ids[:1], url, Payload, itwin_ids=itwins, **FAST
+        client, ingested.provider, one, url, Payload, itwin_ids=itwins, **FAST
     )
     assert (found.rows, found.imodels) == (360, 12)
     assert all(path.startswith(f"{url}/part-") for path in found.paths)
@@ -233,8 +235,9 @@ def test_what_would_carry_its_secret_is_refused(client, tmp_path, provider):
         ({"per_minute": 1.5}, TypeError, "per_minute must be an int, not float"),
         ({"concurrency": True}, TypeError, "concurrency must be an int, not bool"),
         ({"batch_entries": -1}, ValueError, "batch_entries must be at least 1, not -1"),
-        ({"imodel_ids": "abc"}, TypeError, "iterables of ids, not one str"),
-        ({"itwin_ids": "abc"}, TypeError, "iterables of ids, not one str"),
+        ({"imodel_ids": "abc"}, TypeError, "imodel_ids must be an iterable of ids, not one str"),
+        ({"itwin_ids": "abc"}, TypeError, "itwin_ids must be an iterable of ids, not one str"),
+        ({"itwin_ids": UUID(int=1)}, TypeError, "must be an iterable of ids, not one UUID"),
         ({"data_type": LOCAL}, TypeError, "data_type must be a type that workers can import: put "),
         ({"max_idle": "1"}, TypeError, "max_idle must be a number of seconds, not str"),
         ({"max_idle": -1}, ValueError, "max_idle must be a number of seconds from 0, not -1"),

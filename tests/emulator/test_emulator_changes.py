@@ -7,6 +7,7 @@ import re
 import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -205,3 +206,24 @@ def test_wrong_calls(call, kind, sentence):
     with pytest.raises(kind, match=re.escape(sentence)):
         call(emulator)
     assert emulator._state.imodels[SUN_CITY].changeset_count == 100
+
+
+async def test_ids_may_be_uuids(web):
+    group = UUID(int=7)
+    async with Emulator() as emulator:
+        imodel_id = UUID(emulator.add_imodel(UUID(PROJECT.upper()), name="Bridge"))
+        path = f"/imodels/{imodel_id}"
+        assert (await web(emulator, path))[1]["iModel"]["iTwinId"] == PROJECT
+        index = emulator.push_changeset(imodel_id, group_id=group)
+        emulator.store_extended_data(imodel_id, index, {"a": 1})
+        _, body, _ = await web(emulator, f"{path}/changesets/{index}")
+        assert body["changeset"]["id"] == emulator.changeset_id(imodel_id, index)
+        assert body["changeset"]["groupId"] == str(group)
+        _, body, _ = await web(emulator, f"{path}/changesets/{index}/extendeddata")
+        assert json.loads(base64.b64decode(body["extendedData"]["data"])) == {"a": 1}
+        emulator.delete_imodel(imodel_id)
+        assert (await web(emulator, path))[0] == 404
+        with pytest.raises(ValueError, match=f"no extension '{imodel_id}'"):
+            emulator.publish(imodel_id, "1.0.0")
+        with pytest.raises(ValueError, match=f"no iModel '{imodel_id}'"):
+            emulator.push_changeset(imodel_id)

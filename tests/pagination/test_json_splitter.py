@@ -5,6 +5,8 @@ import contextlib
 import itertools
 import json
 import random
+import re
+import tracemalloc
 
 import msgspec
 import pytest
@@ -188,8 +190,25 @@ def test_a_key_that_is_cut_in_two_does_not_delay_the_entries(before):
         assert sum(given_by) == 3, border
 
 
+def test_what_looks_like_the_end_of_an_entry_delays_none_however_long_the_page_is():
+    entries = [entry(index, note="},{", more="x" * 4_000) for index in range(600)]
+    text = json.dumps({"extendedData": entries}).encode()
+    # Each piece ends in a note, where a trial fails; together they decode 2.4 MB in vain.
+    borders = [found.end() for found in re.finditer(rb'"note": "},{"', text)]
+    _, _, given_by = in_pieces(text, borders)
+    assert given_by == [0, *[1] * 600]
+
+
+def test_a_piece_of_white_space_does_not_delay_the_entries_behind_it():
+    text = json.dumps(page(5), separators=(" ,\r\n ", ":")).encode()
+    ends = [found.end() for found in re.finditer(rb"\}", text)][:5]
+    _, _, given_by = in_pieces(text, [border for end in ends for border in (end, end + 1)])
+    assert given_by == [*[1, 0] * 5, 0]
+
+
 def test_links_and_other_keys_before_the_list_do_not_delay_it():
     more = {"_links": {"next": {"href": "/x"}}, "extended": [{"a": []}], "z": "}"}
+    more["other"] = {"extendedData": [{"a": 1}]}
     text = json.dumps({**more, **page(50)}).encode()
     _, _, given_by = in_pieces(text, [len(text) // 2])
     assert given_by[0] > 20
@@ -329,6 +348,22 @@ def test_hostile_input_costs_linear_work(text):
         assert decoded_bytes(text, piece) <= 6 * len(text) + 3 * MIB
 
 
+def test_what_stands_before_the_list_is_searched_little_more_than_twice():
+    class Searched:
+        length = 0
+
+        def search(self, text, start):
+            self.length += len(text) - start
+            return STREAM_FORMAT.list_start.search(text, start)
+
+    pattern = Searched()
+    splitter = Splitter(pattern, STREAM_FORMAT.decode_page, STREAM_FORMAT.decode_entries)
+    text = b'{"x":"' + b"x" * MIB + b'",' + HEAD[1:] + ONE + b"]}"
+    given = [splitter.feed(text[start : start + 1_024]) for start in range(0, len(text), 1_024)]
+    assert sum(map(len, given)) == 1
+    assert pattern.length <= 2.1 * len(text)
+
+
 def test_a_good_page_is_decoded_little_more_than_once():
     fields = page(400, _links={"next": None})
     raw = random.Random(1).randbytes(15_000)
@@ -347,3 +382,17 @@ def test_an_entry_of_the_largest_size_is_found_in_small_pieces():
     assert [index for _, index, _ in entries] == [0, 1, 2]
     assert sum(given_by) == 3
     assert decoded_bytes(text, 4_096) <= 6 * len(text) + 3 * MIB
+
+
+def test_nothing_of_a_page_is_kept_after_its_end():
+    splitter = Splitter(
+        STREAM_FORMAT.list_start, STREAM_FORMAT.decode_page, STREAM_FORMAT.decode_entries
+    )
+    tracemalloc.start()
+    try:
+        splitter.feed(HEAD + b'],"x":"' + b"a" * (8 * MIB) + b'"}')
+        assert tracemalloc.get_traced_memory()[0] > 8 * MIB
+        splitter.finish()
+        assert tracemalloc.get_traced_memory()[0] < MIB
+    finally:
+        tracemalloc.stop()

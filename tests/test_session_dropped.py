@@ -287,6 +287,6 @@ async def test_a_slot_given_back_in_another_thread_goes_to_who_waits(with_loop):
             lists.clear()
 
         await asyncio.to_thread(lambda: asyncio.run(drop()) if with_loop else lists.clear())
-        assert (await asyncio.wait_for(waiting, 10)).unique_name == "P"
+        assert (await asyncio.wait_for(waiting, 60)).unique_name == "P"
         stuck.cancel()
         await asyncio.wait([stuck])

@@ -8,7 +8,7 @@ import anyio
 import pytest
 import secrecy
 from known import IMODEL, ITWIN, every
-from support import Clock, RawServer, answer, cancelled_at_each_await, session_at
+from support import Clock, RawServer, answer, cancelled_at_each_await, session_at, time_out
 
 from itwin_async import (
     ConflictError,
@@ -138,11 +138,12 @@ async def test_a_file_that_cannot_be_used_is_told(emulator, itwin, path, state):
 
 async def test_a_wait_that_takes_too_long_is_told(path):
     async with (
-        Emulator(imodels=1, creation_time=60) as emulator,
+        Emulator(imodels=1, creation_time=3_600) as emulator,
         ITwinSession(emulator.credentials, base_url=emulator.url) as itwin,
     ):
-        with pytest.raises(TimeoutError, match=r"in 0\.05 s: its state is initializationScheduled"):
-            await create(itwin, path, timeout=0.05)
+        waiting = create(itwin, path, timeout=60)
+        with pytest.raises(TimeoutError, match="in 60 s: its state is initializationScheduled"):
+            await time_out(waiting, lambda: emulator.count("get_baseline_file"))
 
 
 async def test_what_the_storage_refuses_is_told_without_the_signature(emulator, itwin, path):

@@ -212,7 +212,7 @@ async def test_run_alone(ending):
                 counts.append(len((await response.json()).get("extendedData", ())))
         assert counts == [3, 3, 0]
         process.send_signal(ending)
-        rest = await asyncio.wait_for(process.communicate(), 10)
+        rest = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, *rest) == (0, b"", b"")
 
 
@@ -238,7 +238,7 @@ async def test_its_variables_for_a_shell():
     )
     first = await process.stdout.readline()
     process.terminate()
-    rest, _ = await asyncio.wait_for(process.communicate(), 10)
+    rest, _ = await asyncio.wait_for(process.communicate(), 60)
     lines = (first + rest).decode()
     assert all(line.startswith("export ITWIN_") for line in lines.splitlines())
     shell = await asyncio.create_subprocess_exec(
@@ -255,7 +255,7 @@ async def run_alone(*arguments):
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, text = await asyncio.wait_for(process.communicate(), 10)
+    out, text = await asyncio.wait_for(process.communicate(), 60)
     assert out == b""
     return process.returncode, text.decode().removeprefix("python -m itwin_async.emulator: ")
 

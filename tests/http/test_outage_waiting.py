@@ -1,12 +1,11 @@
 """Calls that wait for the end of an outage hold nothing, can be cancelled, and go on in turn."""
 
 import asyncio
-from collections import Counter
 from contextlib import suppress
 
 import anyio
 import pytest
-from origins import FOREVER, OK, Origin, break_down, breaker, call, refused, waiting
+from origins import FOREVER, OK, PATIENT, Origin, break_down, breaker, call, refused, waiting
 from support import (
     Clock,
     Connection,
@@ -15,12 +14,15 @@ from support import (
     session_at,
     until,
 )
+from virtual_time import now, run
 
 from itwin_async import (
     Limiter,
     Retry,
     TransportError,
 )
+from itwin_async._http.instrumentation import Instrumentation
+from itwin_async._http.outages import CircuitBreaker
 from itwin_async.retries import RetryState
 
 
@@ -37,31 +39,39 @@ async def test_waiting_holds_no_slot():
         assert breaker(itwin)._timer is None
 
 
-async def test_calls_restart_one_after_another():
+async def restarts(count: int) -> list[float]:
+    """When so many calls that wait for the end of an outage start, in seconds after it."""
+    retry = Retry(9, base=FOREVER, cap=FOREVER)
+    gate = CircuitBreaker("https://origin.example", retry, Instrumentation(None))
+    for target in ("/a", "/b"):
+        gate.on_failure(TransportError(), target, RetryState(retry, "GET"), None)
     starts = []
-    retry = Retry(50, base=0.001, cap=0.002)
-    async with (
-        Origin() as origin,
-        session_at(origin, retry=retry, limiter=Limiter(100)) as itwin,
-    ):
-        await break_down(itwin, origin, calls=100)
-        await until(lambda: waiting(itwin) >= 98)
-        loop, gate = asyncio.get_running_loop(), breaker(itwin)
-        granted = gate._grant
-        gate._grant = lambda waiter, probe: (starts.append(loop.time()), granted(waiter, probe))
-        starts.clear()
-        origin.down = None
-        await until(lambda: gate.clear)
-        assert len(starts) >= 98
-        most = max(Counter(round(at / 0.1) for at in starts).values())
-        assert most <= 30  # of a hundred, in a tenth of the second over which they are spread
-        assert starts[-1] - starts[0] >= 0.8
+
+    async def enter() -> None:
+        assert await gate.enter(RetryState(retry, "GET"), "GET /a") is None
+        starts.append(now() - ended)
+
+    calls = [asyncio.ensure_future(enter()) for _ in range(count)]
+    await asyncio.sleep(60.0)
+    gate.on_response(200)
+    ended = now()
+    await asyncio.gather(*calls)
+    assert gate.clear
+    return starts
+
+
+@pytest.mark.parametrize(
+    ("count", "interval", "batch"),
+    [(1, 1.0, 1), (4, 0.25, 1), (100, 0.01, 1), (250, 0.01, 3), (1_000, 0.01, 10)],
+)
+def test_calls_restart_one_after_another_within_a_second(count, interval, batch):
+    expected = [number // batch * interval for number in range(count)]
+    assert run(restarts(count)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("how", ["cancel", "scope"])
 async def test_a_cancelled_probe_goes_to_another_call(how):
-    retry = Retry(9, base=0.001, cap=0.002)
-    async with Origin() as origin, session_at(origin, retry=retry) as itwin:
+    async with Origin() as origin, session_at(origin, retry=PATIENT) as itwin:
         scopes = [anyio.CancelScope() for _ in range(3)]
 
         async def scoped(number: int):
@@ -124,8 +134,7 @@ async def test_a_deadline_before_the_next_probe_is_an_error_at_once():
 
 
 async def test_a_write_that_was_not_sent_waits_and_probes_last():
-    retry = Retry(9, base=0.001, cap=0.002)
-    async with Origin() as origin, session_at(origin, retry=retry) as itwin:
+    async with Origin() as origin, session_at(origin, retry=PATIENT) as itwin:
         calls = await break_down(itwin, origin)
         write = asyncio.ensure_future(call(itwin, 5, "POST"))
         await until(lambda: itwin.stats.probes >= 4)
@@ -137,8 +146,7 @@ async def test_a_write_that_was_not_sent_waits_and_probes_last():
 
 
 async def test_a_write_that_may_have_been_carried_out_is_not_sent_again():
-    retry = Retry(9, base=0.001, cap=0.002, max_outage=60.0)
-    async with Origin() as origin, session_at(origin, retry=retry) as itwin:
+    async with Origin() as origin, session_at(origin, retry=PATIENT) as itwin:
         origin.down = "reset"
         errors = await asyncio.gather(
             *(call(itwin, number, "POST") for number in range(3)), return_exceptions=True
@@ -159,8 +167,7 @@ async def test_an_error_of_an_outage_leads_to_no_frame():
 
 
 async def test_calls_that_come_after_an_outage_do_not_queue_behind_those_that_waited():
-    retry = Retry(50, base=0.001, cap=0.002)
-    async with Origin() as origin, session_at(origin, retry=retry) as itwin:
+    async with Origin() as origin, session_at(origin, retry=PATIENT) as itwin:
         calls = await break_down(itwin, origin, calls=4)
         origin.down = None
         await until(lambda: not breaker(itwin).open)

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import anyio
 import pytest
-from origins import FOREVER, Origin, break_down, breaker, call, refused, waiting
+from origins import FOREVER, PATIENT, Origin, break_down, breaker, call, refused, waiting
 from raw_pages import IMODEL, PageServer, listing
 from support import (
     Clock,
@@ -53,14 +53,14 @@ async def test_two_hundred_calls_outlive_an_outage_that_sees_probes_and_no_storm
         Origin() as origin,
         session_at(
             origin,
-            retry=Retry(8, base=0.02, cap=0.05),
+            retry=Retry(base=0.02, cap=0.05, max_outage=FOREVER),
             limiter=Limiter(16),
             on_event=events.append,
         ) as itwin,
     ):
         origin.down = down
         calls = [asyncio.ensure_future(call(itwin, number)) for number in range(200)]
-        await until(lambda: itwin.stats.probes >= 4, 60)  # of a machine that is busy
+        await until(lambda: itwin.stats.probes >= 4)
         origin.down = None
         assert await asyncio.gather(*calls) == [{}] * 200
         # What was under way when it began, and a probe at a time: not 200 times anything.
@@ -109,19 +109,19 @@ async def test_an_outage_beyond_the_attempts_ends_each_call_with_its_own_error()
 
 
 async def test_max_outage_is_counted_in_seconds_and_not_in_attempts():
-    retry = Retry(1, base=0.001, cap=0.002, max_outage=30.0)
+    retry = Retry(1, base=0.001, cap=0.002, max_outage=FOREVER)
     async with Origin() as origin, session_at(origin, retry=retry) as itwin:
         with Clock() as clock:
             calls = await break_down(itwin, origin, calls=20)
             await until(lambda: itwin.stats.probes >= 5)
             assert not any(task.done() for task in calls)
-            clock.forward(31.0)
+            clock.forward(FOREVER)
             errors = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(error) for error in errors} == {TransportError}
 
 
 async def test_a_single_list_outlives_a_reset_server_with_max_outage():
-    retry = Retry(1, base=0.001, cap=0.002, max_outage=30.0)
+    retry = Retry(1, base=0.001, cap=0.002, max_outage=FOREVER)
     async with Origin() as origin, session_at(origin, retry=retry) as itwin:
         origin.down = "reset"
         waiter = asyncio.ensure_future(call(itwin, 1))
@@ -132,14 +132,14 @@ async def test_a_single_list_outlives_a_reset_server_with_max_outage():
 
 
 async def test_the_last_probe_of_max_outage_comes_at_its_end_and_not_before():
-    retry = Retry(1, base=FOREVER, cap=FOREVER, max_outage=60.0)
+    retry = Retry(1, base=FOREVER, cap=FOREVER, max_outage=600.0)
     async with Origin() as origin, session_at(origin, retry=retry) as itwin:
         with Clock() as clock:
             calls = await break_down(itwin, origin, calls=3)
             await until(lambda: waiting(itwin) == 2)
             assert itwin.stats.probes == 0
-            assert 50.0 < breaker(itwin).until_probe() <= 60.0
-            clock.forward(60.0)
+            assert 400.0 < breaker(itwin).until_probe() <= 600.0
+            clock.forward(600.0)
             errors = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(error) for error in errors} == {TransportError}
         assert 1 <= itwin.stats.probes <= 3
@@ -164,8 +164,7 @@ async def test_a_throttle_is_no_outage():
 
 
 async def test_an_answer_below_500_ends_an_outage_whatever_it_says():
-    retry = Retry(20, base=0.001, cap=0.002)
-    async with Origin() as origin, session_at(origin, retry=retry) as itwin:
+    async with Origin() as origin, session_at(origin, retry=PATIENT) as itwin:
         calls = await break_down(itwin, origin)
         origin.down = refused(404)
         results = await asyncio.gather(*calls, return_exceptions=True)
@@ -174,8 +173,7 @@ async def test_an_answer_below_500_ends_an_outage_whatever_it_says():
 
 
 async def test_a_new_call_waits_as_well_and_a_good_resource_ends_the_pause_of_two_bad_ones():
-    retry = Retry(50, base=0.001, cap=0.002)
-    async with Origin() as origin, session_at(origin, retry=retry) as itwin:
+    async with Origin() as origin, session_at(origin, retry=PATIENT) as itwin:
         origin.bad |= {"/things/0": refused(500), "/things/1": refused(502)}
         bad = [asyncio.ensure_future(call(itwin, number)) for number in (0, 1)]
         await until(lambda: itwin.stats.outages)
@@ -214,13 +212,13 @@ async def test_a_late_answer_that_asks_for_too_long_ends_the_waiting_calls_too()
 
 
 async def test_a_retry_after_of_an_outage_is_kept():
-    retry = Retry(9, base=0.001, cap=0.002)
+    retry = Retry(9, base=0.001, cap=0.002, max_retry_after=600.0)
     async with Origin() as origin, session_at(origin, retry=retry) as itwin:
         with Clock() as clock:
-            calls = await break_down(itwin, origin, refused(503, "Retry-After: 30"))
-            assert 29.0 < breaker(itwin).until_probe() <= 30.0
+            calls = await break_down(itwin, origin, refused(503, "Retry-After: 600"))
+            assert 400.0 < breaker(itwin).until_probe() <= 600.0
             origin.down = None
-            clock.forward(30.0)
+            clock.forward(600.0)
             assert await asyncio.gather(*calls) == [{}] * 2
 
 
@@ -250,8 +248,7 @@ async def test_closing_the_session_ends_the_waiting_calls():
 
 async def test_the_log_has_the_beginning_and_the_end(caplog):
     caplog.set_level(logging.INFO)
-    retry = Retry(20, base=0.001, cap=0.002)
-    async with Origin() as origin, session_at(origin, retry=retry) as itwin:
+    async with Origin() as origin, session_at(origin, retry=PATIENT) as itwin:
         calls = await break_down(itwin, origin, calls=10)
         origin.down = None
         await asyncio.gather(*calls)
@@ -267,7 +264,6 @@ async def test_the_log_has_the_beginning_and_the_end(caplog):
 
 async def test_signed_urls_have_outages_of_their_own_host():
     events = []
-    retry = Retry(20, base=0.001, cap=0.002)
 
     async def whole(body) -> bytes:
         text = b""
@@ -278,13 +274,13 @@ async def test_signed_urls_have_outages_of_their_own_host():
     async with (
         Origin() as origin,
         Origin() as storage,
-        session_at(origin, retry=retry, on_event=events.append) as itwin,
+        session_at(origin, retry=PATIENT, on_event=events.append) as itwin,
     ):
         storage.down = "reset"
         fetches = [
             asyncio.ensure_future(
                 itwin._executor.external.fetch(
-                    split(f"{storage.url}/f{n}?sig=hidden"), whole, RetryState(retry, "GET"), dict
+                    split(f"{storage.url}/f{n}?sig=hidden"), whole, RetryState(PATIENT, "GET"), dict
                 )
             )
             for n in range(30)
@@ -301,7 +297,7 @@ async def test_signed_urls_have_outages_of_their_own_host():
 
 async def test_a_sign_in_host_that_is_down_as_well_is_waited_for_within_max_outage():
     """One list and one token endpoint: no second target, but nobody can connect either."""
-    retry = Retry(1, base=0.001, cap=0.002, max_outage=30.0)
+    retry = Retry(1, base=0.001, cap=0.002, max_outage=FOREVER)
     async with Origin() as origin:
         origin.down = "reset"
         credentials = ClientCredentials("id", "secret-1", token_url=f"{origin.url}/token")

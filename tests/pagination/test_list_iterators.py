@@ -72,7 +72,7 @@ async def test_break_in_a_large_page_closes_its_connection(ahead):
     async with PageServer(answer) as server, client(server) as itwin:
         async for _ in itwin.imodels.list_extended_data(IMODEL).ahead(ahead):
             break
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), 30)
         await settled(itwin.limiter)
 
 
@@ -97,7 +97,7 @@ async def test_a_large_page_is_closed_with_its_iterator(way):
             gc.collect()
         else:
             del items
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), 30)
         await settled(itwin.limiter)
 
 
@@ -110,7 +110,7 @@ async def test_break_cancels_what_was_asked_for_ahead():
             assert itwin.limiter.in_use == 1
             break
         assert itwin.limiter.in_use == 0
-        await asyncio.wait_for(answer.gone.wait(), 5)
+        await asyncio.wait_for(answer.gone.wait(), 30)
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 16])
@@ -148,7 +148,7 @@ async def test_closing_from_another_task_ends_the_wait_at_once():
         waiting = asyncio.create_task(anext(items))
         await until(lambda: len(server.calls) == 2)
         await items.aclose()
-        done, _ = await asyncio.wait([waiting], timeout=1)
+        done, _ = await asyncio.wait([waiting], timeout=30)
         waiting.cancel()
         await asyncio.wait([waiting])
         assert done, "the request goes on although its list is closed"
@@ -204,7 +204,7 @@ async def test_after_a_cancelled_wait_an_iterator_never_ends_quietly():
             for _ in range(2):
                 with pytest.raises(RuntimeError, match="cancelled"):
                     await anext(items)
-            await asyncio.wait_for(answer.gone.wait(), 5)
+            await asyncio.wait_for(answer.gone.wait(), 30)
             await settled(itwin.limiter)
 
 

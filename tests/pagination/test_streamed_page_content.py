@@ -1,6 +1,7 @@
 """Bad entries cost themselves, and a body that is no page is a decode error."""
 
 import asyncio
+import time
 
 import pytest
 from large_pages import ENDS, LARGE, SIX, paced
@@ -111,14 +112,13 @@ async def test_a_body_that_is_no_page_is_a_decode_error_soon(name):
     text = BOMBS[name]
     async with PageServer(lambda call: call.body(text)) as server, client(server) as itwin:
         longest, over = 0.0, False
-        loop = asyncio.get_running_loop()
 
         async def watch() -> None:
             nonlocal longest
             while not over:
-                since = loop.time()
+                since = time.thread_time()
                 await asyncio.sleep(0)
-                longest = max(longest, loop.time() - since)
+                longest = max(longest, time.thread_time() - since)
 
         watching = asyncio.create_task(watch())
         seen = []
@@ -129,7 +129,7 @@ async def test_a_body_that_is_no_page_is_a_decode_error_soon(name):
         await watching
         assert seen == list(range(len(seen)))
         assert 2 <= len(server.calls) <= 4
-        assert longest < 1.0
+        assert longest < 1.0  # seconds of this thread, which other programs do not lengthen
 
 
 async def test_a_comma_and_no_entry_behind_it_is_no_end():

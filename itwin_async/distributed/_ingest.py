@@ -76,7 +76,7 @@ def ingest_extended_data(
         batch_entries: entries in a batch, estimated by the index of each iModel's last changeset.
         look_back: so many of the last changesets of an iModel are looked at again for data that was
             stored late.
-        settle: seconds after a push for which an iModel is looked at again.
+        settle: seconds after a push for which an iModel is scanned again.
         checkpoint: of a `ChangeFeed` over the one iTwin, or over the iModels, that is given here:
             what it covers is left out. Not needed to go on in the same destination.
         base_url: as of `ITwinSession`; from the worker's environment where None.

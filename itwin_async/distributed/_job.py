@@ -29,8 +29,8 @@ from itwin_async.distributed._workers import (
     pause,
     worker_id,
 )
+from itwin_async.sync._candidates import Candidate
 from itwin_async.sync._checkpoint import Checkpoint
-from itwin_async.sync._survey import Target as Moved
 
 _T = TypeVar("_T")
 _logger = logging.getLogger("itwin_async")
@@ -205,7 +205,7 @@ class Job:
             manifest.fields,
             options.look_back,
         )
-        imodels = [Moved(key, *batch.pushes.get(key, (None, False))) for key in batch.imodels]
+        imodels = [Candidate(key, *batch.pushes.get(key, (None, False))) for key in batch.imodels]
         crawled: Crawled = (
             await shares.run(share, crawl, imodels, target, workers)
             if batch.since is None

@@ -8,14 +8,14 @@ from typing import Any, Final
 
 from itwin_async.distributed._manifest import ANY_SCOPE, Batch, Manifest
 from itwin_async.distributed._shares import RateShares, run_all
-from itwin_async.distributed._tasks import measure, survey
+from itwin_async.distributed._tasks import find_candidates, measure
+from itwin_async.sync._candidates import Candidate
 from itwin_async.sync._checkpoint import Checkpoint, normalize_id
 from itwin_async.sync._scope import Scope
-from itwin_async.sync._survey import Target as Moved
 
 _logger = logging.getLogger("itwin_async")
 GIVEN: Final = ""  # the owner of iModels whose ids were given
-_MAX_MOVED: Final = 200  # iModels in a batch of those that are read again
+_MAX_CHANGED: Final = 200  # iModels in a batch of those that are read again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,17 +67,17 @@ class Planner:
         self._given = list(dict.fromkeys(map(normalize_id, options.imodel_ids)))
 
     async def plan(self) -> None:
-        """Find out what moved, and what is new. Nothing else is asked for."""
+        """Find the iModels with something new, and new iModels. Nothing else is asked for."""
         await self._plan_given()
         for itwin_id in dict.fromkeys(self._options.itwin_ids):
             await self._plan_itwin(itwin_id)
         batches = [batch for batch in self._manifest.batches if not batch.done]
-        moved = sum(len(batch.imodels) for batch in batches if batch.since is not None)
+        changed = sum(len(batch.imodels) for batch in batches if batch.since is not None)
         _logger.info(
-            "%d batches are to be run: %d iModels from the beginning, %d in which something moved",
+            "%d batches are to be run: %d iModels from the beginning, %d with something new",
             len(batches),
-            sum(len(batch.imodels) for batch in batches) - moved,
-            moved,
+            sum(len(batch.imodels) for batch in batches) - changed,
+            changed,
         )
 
     async def _plan_given(self) -> None:
@@ -86,47 +86,47 @@ class Planner:
             for imodel_id in self._given
             if imodel_id not in self._pending and self._complete.state(imodel_id) is not None
         ]
-        surveyed = await run_all(
-            self._survey(number, Scope(None, tuple(ids)), self._part(ids))
+        answers = await run_all(
+            self._find_candidates(number, Scope(None, tuple(ids)), self._part(ids))
             for number, ids in enumerate(self._divided(known))
         )
-        gone = {key: record for _, found in surveyed for key, record in found.items()}
+        gone = {key: record for _, found in answers for key, record in found.items()}
         others = {
             key: record
             for key, record in self._gone(GIVEN).items()
             if key not in self._given  # as they were, for they were not asked for
         }
         self._keep_gone(GIVEN, {**others, **gone})
-        self._add_moved(GIVEN, [target for moved, _ in surveyed for target in moved])
+        self._add_changed(GIVEN, [candidate for changed, _ in answers for candidate in changed])
         await self._add_new(GIVEN, {key: None for key in self._given if self._is_new(key)})
 
     async def _plan_itwin(self, itwin_id: str) -> None:
         known = self._manifest.checkpoint(itwin_id)
-        found, gone = await self._survey(0, Scope(itwin_id, ()), known)
+        found, gone = await self._find_candidates(0, Scope(itwin_id, ()), known)
         self._keep_gone(itwin_id, gone)
-        targets = [target for target in found if target.imodel_id not in self._given]
-        new = {target.imodel_id: target for target in targets if self._is_new(target.imodel_id)}
-        self._add_moved(itwin_id, [target for target in targets if target.imodel_id not in new])
+        candidates = {item.imodel_id: item for item in found if item.imodel_id not in self._given}
+        new = {key: item for key, item in candidates.items() if self._is_new(key)}
+        self._add_changed(itwin_id, [item for key, item in candidates.items() if key not in new])
         await self._add_new(itwin_id, new)
 
-    async def _survey(
+    async def _find_candidates(
         self, share: int, scope: Scope, known: Checkpoint
-    ) -> tuple[list[Moved], dict[str, bytes]]:
-        found: tuple[list[Moved], dict[str, bytes]] = await self._shares.run_on_any(
-            share, survey, scope, str(known), self._options.settle
+    ) -> tuple[list[Candidate], dict[str, bytes]]:
+        found: tuple[list[Candidate], dict[str, bytes]] = await self._shares.run_on_any(
+            share, find_candidates, scope, str(known), self._options.settle
         )
         return found
 
-    def _add_moved(self, owner: str, found: list[Moved]) -> None:
+    def _add_changed(self, owner: str, found: list[Candidate]) -> None:
         """Plan to read what is new in iModels of which earlier entries are in the destination."""
-        moved = [target for target in found if self._may_have_new(target)]
-        size = min(_MAX_MOVED, max(1, math.ceil(len(moved) / len(self._shares))))
-        for start in range(0, len(moved), size):
-            targets = {target.imodel_id: target for target in moved[start : start + size]}
-            batch = Batch(list(targets), owner, since=str(self._part(targets)))
-            self._add([batch], targets)
+        changed = [candidate for candidate in found if self._may_have_new(candidate)]
+        size = min(_MAX_CHANGED, max(1, math.ceil(len(changed) / len(self._shares))))
+        for start in range(0, len(changed), size):
+            candidates = {item.imodel_id: item for item in changed[start : start + size]}
+            batch = Batch(list(candidates), owner, since=str(self._part(candidates)))
+            self._add([batch], candidates)
 
-    async def _add_new(self, owner: str, new: Mapping[str, Moved | None]) -> None:
+    async def _add_new(self, owner: str, new: Mapping[str, Candidate | None]) -> None:
         """Plan to read iModels from the beginning, the largest first."""
         chunks = self._divided(list(new))
         measured = await run_all(
@@ -134,16 +134,16 @@ class Planner:
             for number, ids in enumerate(chunks)
         )
         sizes: dict[str, int] = {}
-        targets: dict[str, Moved] = {}
-        for size, target in (pair for found in measured for pair in found):
-            sizes[target.imodel_id] = size
-            targets[target.imodel_id] = new[target.imodel_id] or target
-        self._add(batches_of(sizes, self._options.batch_entries, owner), targets)
+        candidates: dict[str, Candidate] = {}
+        for size, candidate in (pair for found in measured for pair in found):
+            sizes[candidate.imodel_id] = size
+            candidates[candidate.imodel_id] = new[candidate.imodel_id] or candidate
+        self._add(batches_of(sizes, self._options.batch_entries, owner), candidates)
 
-    def _add(self, batches: list[Batch], targets: dict[str, Moved]) -> None:
+    def _add(self, batches: list[Batch], candidates: dict[str, Candidate]) -> None:
         for batch in batches:
             batch.pushes = {
-                imodel_id: (targets[imodel_id].pushed, targets[imodel_id].settled)
+                imodel_id: (candidates[imodel_id].pushed, candidates[imodel_id].settled)
                 for imodel_id in batch.imodels
             }
             self._planned.update(batch.imodels)
@@ -153,17 +153,12 @@ class Planner:
     def _is_new(self, imodel_id: str) -> bool:
         return imodel_id not in self._planned and self._complete.state(imodel_id) is None
 
-    def _may_have_new(self, target: Moved) -> bool:
-        """Whether an iModel moved that is not read again anyway: an owner knows its own alone."""
-        state = self._complete.state(target.imodel_id)
-        if target.imodel_id in self._pending or state is None:
+    def _may_have_new(self, candidate: Candidate) -> bool:
+        """Whether an iModel changed that is not read again anyway: an owner knows its own alone."""
+        state = self._complete.state(candidate.imodel_id)
+        if candidate.imodel_id in self._pending or state is None:
             return False
-        return (
-            state.gone
-            or state.pushed != target.pushed
-            or not state.settled
-            or (target.pushed is None and bool(state.rows))
-        )
+        return state.may_have_new(candidate.pushed)
 
     def _part(self, imodel_ids: Iterable[str]) -> Checkpoint:
         """The checkpoint of some iModels."""

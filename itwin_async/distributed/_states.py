@@ -10,9 +10,9 @@ import msgspec
 from itwin_async._rows.entries import BadRow
 from itwin_async.distributed._manifest import ANY_SCOPE
 from itwin_async.export._arrow import PQ
+from itwin_async.sync._candidates import Candidate
 from itwin_async.sync._checkpoint import Checkpoint, normalize_id
 from itwin_async.sync._list_state import ListState
-from itwin_async.sync._survey import Target as Moved
 
 
 def checkpoint_of(states: Mapping[str, ListState]) -> str:
@@ -22,7 +22,7 @@ def checkpoint_of(states: Mapping[str, ListState]) -> str:
 
 
 def states_of_part(
-    part: Path, bad: Path | None, imodels: Iterable[Moved], look_back: int
+    part: Path, bad: Path | None, imodels: Iterable[Candidate], look_back: int
 ) -> dict[str, ListState]:
     """The states of lists that were read from beginning to end, by what is in their files."""
     indexes: defaultdict[str, list[int]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""What a job runs on the workers: to find what moved, to measure, and to write parts."""
+"""What a job runs on the workers: to find candidates, to measure, and to write parts."""
 
 import asyncio
 import tempfile
@@ -26,44 +26,43 @@ from itwin_async.distributed._workers import (
     is_worker_fault,
 )
 from itwin_async.export import export_extended_data
+from itwin_async.sync._candidates import Candidate, CandidateFinder
 from itwin_async.sync._checkpoint import Checkpoint
 from itwin_async.sync._list_state import ListState
-from itwin_async.sync._look import Look, Step
 from itwin_async.sync._progress import Progress
+from itwin_async.sync._scan import Scan, ScanStep
 from itwin_async.sync._scope import Scope
-from itwin_async.sync._survey import Survey
-from itwin_async.sync._survey import Target as Moved
 
 _LOOKUPS: Final = 8  # iModels that are asked for at a time
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-async def survey(
+async def find_candidates(
     itwin: ITwinSession, scope: Scope, checkpoint: str, settle: float
-) -> tuple[list[Moved], dict[str, bytes]]:
+) -> tuple[list[Candidate], dict[str, bytes]]:
     """The iModels of a scope that may have something new, and the states of those that are gone."""
     known = str(Checkpoint(scope.digest, Checkpoint.parse(checkpoint).records))
     progress = Progress(itwin, scope.digest, known)
-    moved = await Survey(itwin, scope, progress, settle=settle, workers=_LOOKUPS).take()
-    back = {target.imodel_id for target in moved}
+    found = await CandidateFinder(itwin, scope, progress, settle=settle, workers=_LOOKUPS).find()
+    back = {candidate.imodel_id for candidate in found}
     gone: dict[str, bytes] = {}
     for imodel_id in progress.imodel_ids - back:
         state = progress.state(imodel_id)
         if state is not None and state.gone:
             gone[imodel_id] = state.encode()
-    return moved, gone
+    return found, gone
 
 
 async def measure(
     itwin: ITwinSession, imodel_ids: list[str], settle: float
-) -> list[tuple[int, Moved]]:
+) -> list[tuple[int, Candidate]]:
     """The index of each iModel's last changeset, which estimates its entries; 0 if unknown.
 
     With it, when that changeset was pushed, and whether this is ``settle`` seconds ago.
     """
     errors: dict[str, ITwinError] = {}
 
-    async def newest(imodel_id: str) -> tuple[int, Moved]:
+    async def newest(imodel_id: str) -> tuple[int, Candidate]:
         changesets = itwin.imodels.list_changesets(
             imodel_id, order="desc", representation=True, page_size=1
         )
@@ -72,15 +71,15 @@ async def measure(
                 page = await anext(pages)
         except ITwinError as error:  # an iModel that fails is reported when it is crawled
             errors[imodel_id] = error
-            return 0, Moved(imodel_id)
+            return 0, Candidate(imodel_id)
         if not page.items:
-            return 0, Moved(imodel_id, settled=True)
+            return 0, Candidate(imodel_id, settled=True)
         changeset, pushed = page.items[0], page.items[0].push_date_time
         if pushed is None:
-            return changeset.index, Moved(imodel_id)
+            return changeset.index, Candidate(imodel_id)
         settled = page.date is not None and (page.date - pushed).total_seconds() >= settle
         microseconds = max(0, (pushed - _EPOCH) // timedelta(microseconds=1))
-        return changeset.index, Moved(imodel_id, microseconds, settled)
+        return changeset.index, Candidate(imodel_id, microseconds, settled)
 
     found = await asyncio.gather(*map(newest, imodel_ids))
     if len(errors) == len(imodel_ids) and all(map(is_worker_fault, errors.values())):
@@ -88,7 +87,9 @@ async def measure(
     return found
 
 
-async def crawl(itwin: ITwinSession, imodels: list[Moved], target: Target, workers: int) -> Crawled:
+async def crawl(
+    itwin: ITwinSession, imodels: list[Candidate], target: Target, workers: int
+) -> Crawled:
     """Write the part of iModels that are read from the beginning.
 
     Raises if all of them failed, and the worker is at fault.
@@ -115,15 +116,15 @@ async def crawl(itwin: ITwinSession, imodels: list[Moved], target: Target, worke
 
 
 async def follow(
-    itwin: ITwinSession, imodels: list[Moved], since: str, target: Target, workers: int
+    itwin: ITwinSession, imodels: list[Candidate], since: str, target: Target, workers: int
 ) -> Crawled:
     """Write the part of what is new behind a checkpoint. Raises as `crawl` does."""
     _check_fields(target)
     start, errors = Checkpoint.parse(since), dict[str, ITwinError]()
     states: dict[str, ListState] = {}
     hidden: dict[str, str] = {}
-    looks = [
-        Look(
+    scans = [
+        Scan(
             itwin,
             imodel,
             start.state(imodel.imodel_id),
@@ -133,20 +134,20 @@ async def follow(
         for imodel in imodels
     ]
 
-    def note_error(look: AsyncIterable[Step], error: Exception) -> None:
-        if not isinstance(error, ITwinError) or not isinstance(look, Look):
+    def note_error(scan: AsyncIterable[ScanStep], error: Exception) -> None:
+        if not isinstance(error, ITwinError) or not isinstance(scan, Scan):
             raise error
-        errors[look.imodel_id] = error
+        errors[scan.imodel_id] = error
 
     with tempfile.TemporaryDirectory() as home:
         part = PartWriter(Path(home), target.data_type)
-        async with merged(looks, workers=workers, on_error=note_error) as steps:
+        async with merged(scans, workers=workers, on_error=note_error) as steps:
             async for step in steps:
                 if step.entry is not None:
                     await part.add(step.entry)
                 elif step.state is not None:
                     states[step.imodel_id] = step.state
-                elif not step.gone:  # what is gone is found by the next survey
+                elif not step.gone:  # what is gone is found by the next call
                     hidden[step.imodel_id] = "the token gives no access to it any more"
         _check_worker(errors, len(imodels))
         await part.finish()

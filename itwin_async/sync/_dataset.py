@@ -106,7 +106,7 @@ class Dataset:
     def checkpoint(self) -> str | None:
         """What was committed. The footers decide; of the rest the stored checkpoint may know more.
 
-        That is which iModels have no rows, and which were looked at since their last row.
+        That is which iModels have no rows, and which were scanned since their last row.
         """
         parts = [Checkpoint.parse(part.footer.checkpoint) for part in self._last.values()]
         hint: Checkpoint | None = None

@@ -14,13 +14,13 @@ from itwin_async._core.validation import (
     check_text,
     check_type,
 )
+from itwin_async.sync._candidates import Candidate, CandidateFinder
 from itwin_async.sync._checkpoint import normalize_id
-from itwin_async.sync._interval import Interval
-from itwin_async.sync._looks import Looks
 from itwin_async.sync._notified import Notified
+from itwin_async.sync._poll_interval import PollInterval
 from itwin_async.sync._progress import Progress
+from itwin_async.sync._scans import Scans
 from itwin_async.sync._scope import Scope
-from itwin_async.sync._survey import Survey, Target
 
 T = TypeVar("T")
 _WORKERS: Final = 8
@@ -30,12 +30,12 @@ class ChangeFeed(Generic[T]):
     """The extended data that was not handed over yet, of an iTwin or of some iModels, each once.
 
     Give exactly one of ``itwin_id`` and ``imodel_ids``: an iTwin costs a request for a thousand
-    iModels, ids cost a request each. Only iModels to which something was pushed since the last look
+    iModels, ids cost a request each. Only iModels to which something was pushed since the last poll
     are asked for their data, and those whose last push was less than ``settle`` seconds ago at the
-    last look, by the clock of the platform: an application pushes first, and stores its data a
+    last poll, by the clock of the platform: an application pushes first, and stores its data a
     moment later. Of an iModel that is asked, data of the last ``look_back`` changesets is found
     even where it was stored late; data for older ones is not. New iModels are found; one that was
-    deleted is logged, told by the event `IModelGone`, and left out.
+    deleted is logged, reported by the event `IModelGone`, and left out.
 
     The feed is read inside ``async with``. `checkpoint` covers exactly what was handed over, at
     each moment: a feed that is given it goes on there, in any process and any version.
@@ -46,8 +46,8 @@ class ChangeFeed(Generic[T]):
         imodel_ids: these iModels; one id, or several.
         data_type: what a payload is decoded to, as in `IModels.list_extended_data`.
         checkpoint: where to go on. `ValueError` where it belongs to another iTwin or other iModels.
-        every: seconds from one look to the next, up to four times that while nothing happens; None
-            for one look, after which the feed ends.
+        every: seconds from one poll to the next, up to four times that while nothing happens; None
+            for one poll, after which the feed ends.
         look_back: changesets of an iModel.
         settle: seconds.
 
@@ -126,18 +126,20 @@ class ChangeFeed(Generic[T]):
         self._itwin = itwin
         self._data_type = data_type
         self._look_back = look_back
-        self._interval = None if every is None else Interval(every)
+        self._interval = None if every is None else PollInterval(every)
         self._progress = Progress(itwin, self._scope.digest, checkpoint)
-        self._survey = Survey(itwin, self._scope, self._progress, settle=settle, workers=_WORKERS)
-        self._looks: Looks | None = None
+        self._finder = CandidateFinder(
+            itwin, self._scope, self._progress, settle=settle, workers=_WORKERS
+        )
+        self._scans: Scans | None = None
         self._state = "new"
         self._waiting = False  # whether a task waits for the next entry
         self._wake = asyncio.Event()
         self._notified = Notified(every)
-        self._found: set[str] = set()  # iModels of the looks that run, with something new
-        self._due: float | None = 0.0  # when to ask what moved, by the loop's clock
+        self._found: set[str] = set()  # iModels of the scans that run, with something new
+        self._due: float | None = 0.0  # when to poll, by the loop's clock
         self._relist = False  # whether to ask before that
-        self._complete = False  # whether the looks that run are at all that may have moved
+        self._complete = False  # whether the scans that run are of all candidates
         self._busy = False  # whether something happened since then
 
     def __reduce__(self) -> NoReturn:
@@ -162,10 +164,10 @@ class ChangeFeed(Generic[T]):
         return self._progress.checkpoint
 
     def notify(self, imodel_id: Id) -> None:
-        """Look at this iModel now, as when a webhook tells that something was pushed.
+        """Scan this iModel now, as when a webhook reports that something was pushed.
 
-        If nothing is there yet, the feed looks again after 2, 8 and 30 seconds. Call it in the
-        event loop. An iModel that is not known yet makes the feed look at the whole iTwin; one that
+        If nothing is there yet, the feed scans it again after 2, 8 and 30 seconds. Call it in the
+        event loop. An iModel that is not known yet makes the feed poll the whole iTwin; one that
         belongs to another iTwin does no harm.
         """
         check_id("imodel_id", imodel_id, optional=False)
@@ -174,8 +176,8 @@ class ChangeFeed(Generic[T]):
         if state is None or state.gone:
             if self._scope.itwin_id is not None or imodel_id in self._scope.imodel_ids:
                 self._relist = True
-        elif self._looks is not None:
-            self._looks.look_first(Target(imodel_id, dated=False))
+        elif self._scans is not None:
+            self._scans.scan_first(Candidate(imodel_id, dated=False))
             self._found.discard(imodel_id)
             self._notified.run(imodel_id)
         else:
@@ -200,7 +202,7 @@ class ChangeFeed(Generic[T]):
         """End the feed, as the end of the block does; a task that waits for an entry gets none."""
         self._state = "closed"
         self._wake.set()
-        await self._close_looks()
+        await self._close_scans()
 
     def __aiter__(self) -> Self:
         return self
@@ -213,48 +215,48 @@ class ChangeFeed(Generic[T]):
         self._waiting = True
         try:
             while self._state == "open":
-                looks = self._looks or await self._begin_looks()
-                if looks is None:
+                scans = self._scans or await self._begin_scans()
+                if scans is None:
                     break
-                entry = await self._next_entry(looks)
+                entry = await self._next_entry(scans)
                 if entry is not None:
                     return entry
         finally:
             self._waiting = False
         raise StopAsyncIteration
 
-    async def _next_entry(self, looks: Looks) -> ExtendedData[T] | None:
-        """The next entry of the looks that run; None behind the last one."""
+    async def _next_entry(self, scans: Scans) -> ExtendedData[T] | None:
+        """The next entry of the scans that run; None behind the last one."""
         try:
-            async for step in looks:
+            async for step in scans:
                 if step.entry is not None:
                     self._busy = True
                     self._found.add(step.imodel_id)
                     return step.entry
         except Exception:
             self._notified.interrupted(self._found)
-            self._notify_left(looks)
-            await self._close_looks()
+            self._notify_left(scans)
+            await self._close_scans()
             if self._state == "closed":
                 return None
             raise
         clock = asyncio.get_running_loop().time
-        self._notified.looked(self._found, clock())
-        self._notify_left(looks)
+        self._notified.scanned(self._found, clock())
+        self._notify_left(scans)
         if self._complete:
             self._due = None
             if self._interval is not None:
                 self._due = clock() + self._interval.after(busy=self._busy)
-        await self._close_looks()
+        await self._close_scans()
         return None
 
-    def _notify_left(self, looks: Looks) -> None:
-        for target in looks.left:
-            if not target.dated:  # the others are found by their last push
-                self._notified.add(target.imodel_id, 0.0)
+    def _notify_left(self, scans: Scans) -> None:
+        for candidate in scans.left:
+            if not candidate.dated:  # the others are found by their last push
+                self._notified.add(candidate.imodel_id, 0.0)
 
-    async def _begin_looks(self) -> Looks | None:
-        """Wait until something is to be looked at, and begin; None at the end of the feed."""
+    async def _begin_scans(self) -> Scans | None:
+        """Wait until something is to be scanned, and begin; None at the end of the feed."""
         clock = asyncio.get_running_loop().time
         while not (self._relist or self._is_due() or self._notified.is_due(clock())):
             due = [when for when in (self._due, self._notified.next) if when is not None]
@@ -266,38 +268,38 @@ class ChangeFeed(Generic[T]):
                 await self._wake.wait()
             finally:
                 timer.cancel()
-        targets: list[Target] = []
+        candidates: list[Candidate] = []
         self._complete = self._relist or self._is_due()
         if self._complete:
             asked_for, self._relist = self._relist, False
             try:
-                targets = await self._survey.take()
+                candidates = await self._finder.find()
             except BaseException:
                 self._relist |= asked_for
                 raise
             if self._state != "open":
                 return None
-            self._busy = bool(targets)
+            self._busy = bool(candidates)
         elif self._due is not None and self._interval is not None:
             self._interval.reset()
             self._due = min(self._due, clock() + self._interval.every)
-        asked = {target.imodel_id for target in targets}
+        asked = {candidate.imodel_id for candidate in candidates}
         notified = [key for key in self._notified.take(clock()) if key not in asked]
         self._found = set()
-        self._looks = Looks(
+        self._scans = Scans(
             self._itwin,
             self._progress,
-            [*(Target(key, dated=False) for key in notified), *targets],
+            [*(Candidate(key, dated=False) for key in notified), *candidates],
             data_type=self._data_type,
             look_back=self._look_back,
             workers=_WORKERS,
         )
-        return await self._looks.__aenter__()
+        return await self._scans.__aenter__()
 
     def _is_due(self) -> bool:
         return self._due is not None and asyncio.get_running_loop().time() >= self._due
 
-    async def _close_looks(self) -> None:
-        looks, self._looks = self._looks, None
-        if looks is not None:
-            await looks.__aexit__(None, None, None)
+    async def _close_scans(self) -> None:
+        scans, self._scans = self._scans, None
+        if scans is not None:
+            await scans.__aexit__(None, None, None)

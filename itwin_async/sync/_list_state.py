@@ -45,6 +45,15 @@ class ListState:
             self.start, self.window.copy(), self.rows, self.pushed, self.settled, self.gone
         )
 
+    def may_have_new(self, pushed: int | None) -> bool:
+        """Whether the list of an iModel with this last push may have entries that are new."""
+        return (
+            self.gone
+            or self.pushed != pushed
+            or not self.settled
+            or (pushed is None and bool(self.rows))  # a platform that does not say when
+        )
+
     def is_further_than(self, other: "ListState") -> bool:
         """Whether this is the later one of two states of one list."""
         return self.progress > other.progress

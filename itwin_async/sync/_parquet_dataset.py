@@ -22,7 +22,7 @@ from itwin_async.sync._storage import LocalStorage, Storage
 
 _logger = logging.getLogger("itwin_async")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
-_LOOK_SECONDS: Final = 0.5
+_POLL_SECONDS: Final = 0.5
 _RENEW_SECONDS: Final = 4.0
 _AS_IT_CAME: Final = (dict, msgspec.Raw, Any)  # payloads that stay JSON text
 
@@ -136,7 +136,7 @@ class ParquetDataset:
         try:
             self._storage = storage = await in_thread(self._make_storage)
             while not await in_thread(storage.claim):  # noqa: ASYNC110 - of another process
-                await anyio.sleep(_LOOK_SECONDS)
+                await anyio.sleep(_POLL_SECONDS)
             if self._is_remote:
                 self._renewal = asyncio.create_task(self._renew(storage))
             dataset = self._make_dataset(storage, data_type)

@@ -3,7 +3,7 @@
 A file is uploaded to the sibling and moved from there, which object stores do by a copy: a reader
 of the directory sees it as a whole or not at all. Others are kept out by a lease, an object that
 its owner replaces every few seconds. One that did not change for as long as it lasts, by the clock
-of who looks, is over: so clocks need not agree, and a sync that was killed blocks nobody for long.
+of who waits, is over: so clocks need not agree, and a sync that was killed blocks nobody for long.
 """
 
 import time
@@ -25,7 +25,7 @@ except ModuleNotFoundError as error:
 
 _url_to_fs: Final = cast("Any", fsspec).core.url_to_fs
 LEASE_SECONDS: Final = 15.0
-_LOOK_SECONDS: Final = 0.5  # between looks at the lease of another
+_POLL_SECONDS: Final = 0.5  # between reads of the lease of another
 _LEASE: Final = "lease"
 
 
@@ -64,10 +64,10 @@ class RemoteStorage:
             self._prepare()
             self._owner, self._renewed = uuid4().hex, 0
         if not self._create():
-            self._look()
+            self._watch_other()
             return False
         if self._took_over:
-            time.sleep(_LOOK_SECONDS)  # somebody else may have found it over just now
+            time.sleep(_POLL_SECONDS)  # somebody else may have found it over just now
         if not self._is_ours():
             raise self._running()
         for name in self.names_aside():
@@ -91,8 +91,8 @@ class RemoteStorage:
         if marker is None:
             self.write_aside(MARKER, MARK)
 
-    def _look(self) -> None:
-        """Look at the lease of another: it is over if it did not change for long enough."""
+    def _watch_other(self) -> None:
+        """Read the lease of another: it is over if it did not change for long enough."""
         found = self.read_aside(_LEASE)
         if found != self._other:
             if found is not None and self._other is not None:

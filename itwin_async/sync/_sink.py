@@ -57,7 +57,7 @@ class Sink(Protocol):
         """Commit the rows and the checkpoint: both or neither, also when this is cancelled.
 
         All rows are of one iModel, by ascending changeset index. Without rows only the checkpoint
-        has moved: a sink may skip it, and the next sync then looks at some iModels again. Returns
+        has moved: a sink may skip it, and the next sync then scans some iModels again. Returns
         how many of the rows that were not bad already could not be stored as they are and were put
         aside; None for none.
         """

@@ -15,13 +15,13 @@ from itwin_async._core.validation import (
     check_seconds,
     check_type,
 )
+from itwin_async.sync._candidates import CandidateFinder
 from itwin_async.sync._list_state import ListState
-from itwin_async.sync._look import Step
-from itwin_async.sync._looks import Looks
 from itwin_async.sync._progress import Progress
+from itwin_async.sync._scan import ScanStep
+from itwin_async.sync._scans import Scans
 from itwin_async.sync._scope import Scope
 from itwin_async.sync._sink import Row, Sink
-from itwin_async.sync._survey import Survey
 
 # The most that one write holds, and memory for each worker.
 _WRITE_ROWS: Final = 10_000
@@ -85,7 +85,7 @@ async def sync_extended_data(
         imodel_ids: these iModels; one id, or several.
         data_type: what a payload is decoded to, as in `IModels.list_extended_data`.
         look_back: so many of the last changesets of an iModel are looked at again.
-        settle: seconds after a push for which an iModel is looked at again.
+        settle: seconds after a push for which an iModel is scanned again.
         changesets: whether each row has its changeset beside the payload: when it was pushed, by
             which synchronization task, from which files. That costs one list of changesets for each
             iModel that has something new: a request for each thousand changesets that are read.
@@ -120,23 +120,23 @@ async def sync_extended_data(
     async with sink:
         checkpoint = await sink.checkpoint()
         progress = Progress(itwin, scope.digest, checkpoint)
-        survey = Survey(itwin, scope, progress, settle=settle, workers=workers)
-        targets = await survey.take()
+        finder = CandidateFinder(itwin, scope, progress, settle=settle, workers=workers)
+        candidates = await finder.find()
         listener = ProgressListener(on_progress, "sync")
         written = Progress(itwin, scope.digest, checkpoint)
-        writer = _Writer(sink, written, imodels=len(targets), listener=listener)
-        looks = Looks(
+        writer = _Writer(sink, written, imodels=len(candidates), listener=listener)
+        scans = Scans(
             itwin,
             progress,
-            targets,
+            candidates,
             data_type=data_type,
             look_back=look_back,
             workers=workers,
             changesets=changesets,
         )
         try:
-            async with looks:
-                async for step in looks:
+            async with scans:
+                async for step in scans:
                     await writer.take(step)
         except ITwinError:
             if not writer.failed:  # rows that the sink refused are covered by no checkpoint
@@ -176,7 +176,7 @@ class _Writer:
         self._listener = listener
         self._batches: dict[str, _Batch] = {}
 
-    async def take(self, step: Step) -> None:
+    async def take(self, step: ScanStep) -> None:
         """Take a step; write the batch of its iModel if it is full, or if this is its last one."""
         imodel_id = step.imodel_id
         batch = self._batches.get(imodel_id)

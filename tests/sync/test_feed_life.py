@@ -145,7 +145,7 @@ async def test_what_a_feed_refuses(itwin):
 async def asleep(feed: ChangeFeed) -> float:
     """Wait until the feed waits, and give the seconds until it looks again."""
     clock = asyncio.get_running_loop().time
-    await until(lambda: feed._looks is None and feed._due is not None and feed._due > clock())
+    await until(lambda: feed._scans is None and feed._due is not None and feed._due > clock())
     assert feed._due is not None
     return feed._due - clock()
 

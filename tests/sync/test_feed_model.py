@@ -43,7 +43,7 @@ class Model:
     given: set[Key] = field(default_factory=set)
     checkpoint: str | None = None
     late: set[Key] = field(default_factory=set)  # stored after their push
-    looked: dict[str, datetime] = field(default_factory=dict)  # the last whole look
+    scanned: dict[str, datetime] = field(default_factory=dict)  # the last whole look
 
     @property
     def imodels(self) -> list[str]:
@@ -103,7 +103,7 @@ class Model:
                         return
         self.checkpoint = feed.checkpoint
         self._check(due)
-        self.looked.update(dict.fromkeys(self.imodels, began))
+        self.scanned.update(dict.fromkeys(self.imodels, began))
 
     def _note_looks(self, began: datetime) -> None:
         """Some iModels were read to their end, before the process ended."""
@@ -115,7 +115,7 @@ class Model:
             if state is not None and pushed is not None:
                 seconds = datetime.fromisoformat(pushed).timestamp()
                 if state.pushed is not None and abs(state.pushed / 1e6 - seconds) < 0.001:
-                    self.looked[imodel] = began
+                    self.scanned[imodel] = began
 
     def _due(self) -> list[str]:
         """The iModels that a look must not leave out."""
@@ -123,8 +123,8 @@ class Model:
         for imodel in self.imodels:
             pushed = self.emulator._state.imodels[imodel].last_pushed_at
             last = None if pushed is None else datetime.fromisoformat(pushed)
-            looked = self.looked.get(imodel, datetime.min.replace(tzinfo=UTC))
-            if last is not None and looked < last + timedelta(seconds=SETTLE):
+            scanned = self.scanned.get(imodel, datetime.min.replace(tzinfo=UTC))
+            if last is not None and scanned < last + timedelta(seconds=SETTLE):
                 due.append(imodel)
         return due
 

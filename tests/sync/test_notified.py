@@ -16,12 +16,12 @@ def test_it_is_looked_at_at_once_and_three_times_more():
     for delay in (2.0, 8.0, 30.0):
         assert notified.is_due(now)
         assert notified.take(now) == ["a"]
-        notified.looked([], now)
+        notified.scanned([], now)
         assert notified.next == now + delay
         assert not notified.is_due(now)
         now += delay
     assert notified.take(now) == ["a"]
-    notified.looked([], now)
+    notified.scanned([], now)
     assert notified.next is None
 
 
@@ -30,14 +30,14 @@ def test_what_was_found_is_not_looked_for_again():
     notified.add("a", 0.0)
     notified.add("b", 0.0)
     assert notified.take(0.0) == ["a", "b"]
-    notified.looked({"a"}, 0.0)
+    notified.scanned({"a"}, 0.0)
     assert notified.take(2.0) == ["b"]
 
 
 def test_a_look_that_runs_already_counts():
     notified = Notified(60.0)
     notified.run("a")
-    notified.looked([], 10.0)
+    notified.scanned([], 10.0)
     assert notified.next == 12.0
     notified.run("a")
     assert notified.next is None
@@ -48,7 +48,7 @@ def test_another_notification_meanwhile_is_kept():
     notified.add("a", 0.0)
     notified.take(0.0)
     notified.add("a", 1.0)
-    notified.looked([], 1.5)
+    notified.scanned([], 1.5)
     assert notified.take(1.0) == ["a"]
 
 
@@ -59,5 +59,5 @@ def test_the_looks_at_all_imodels_come_soon_enough_after_some():
         looks = 0
         while (now := notified.next) is not None:
             looks += len(notified.take(now))
-            notified.looked([], now)
+            notified.scanned([], now)
         assert looks == 1 + count

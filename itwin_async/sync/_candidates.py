@@ -1,4 +1,4 @@
-"""Which iModels of a scope may have something new, by their last push."""
+"""Candidates: the iModels of a scope that may have something new, by their last push."""
 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """An iModel to look at: its last push, and whether that is long enough ago.
+class Candidate:
+    """An iModel that may have something new: its last push, and whether that is long enough ago.
 
     ``pushed`` is in microseconds since 1970, None where nothing was pushed. ``dated`` is False
-    where neither was asked for, as where a webhook tells that something is new.
+    where neither was asked for, as for a notified one.
     """
 
     imodel_id: str
@@ -33,8 +33,8 @@ class Target:
     dated: bool = True
 
 
-class Survey:
-    """Asks which iModels of a scope may have something new."""
+class CandidateFinder:
+    """Finds the iModels of a scope that may have something new."""
 
     def __init__(
         self, itwin: ITwinSession, scope: Scope, progress: Progress, *, settle: float, workers: int
@@ -46,10 +46,10 @@ class Survey:
         self._workers = workers
         self._first = True
 
-    async def take(self) -> list[Target]:
-        """The iModels that moved, or may get data yet; tells of those that are gone."""
+    async def find(self) -> list[Candidate]:
+        """The iModels with a new push, or that may get data yet; reports those that are gone."""
         if self._scope.itwin_id is not None:
-            targets = await self._list(self._scope.itwin_id)
+            candidates = await self._list(self._scope.itwin_id)
         else:
             # What is gone is asked for once more, in case that only our access to it was.
             ids = (
@@ -57,13 +57,13 @@ class Survey:
                 for imodel_id in self._scope.imodel_ids
                 if self._first or not self._is_gone(imodel_id)
             )
-            targets = await self._get(ids)
+            candidates = await self._get(ids)
         self._first = False
-        return targets
+        return candidates
 
-    async def _list(self, itwin_id: str) -> list[Target]:
+    async def _list(self, itwin_id: str) -> list[Candidate]:
         present: set[str] = set()
-        targets: list[Target] = []
+        candidates: list[Candidate] = []
         imodels = self._itwin.imodels.list_imodels(
             itwin_id, representation=True, page_size=_PAGE_SIZE
         )
@@ -73,7 +73,7 @@ class Survey:
                     imodel_id = normalize_id(imodel.id)
                     if imodel_id not in present:
                         present.add(imodel_id)
-                        self._judge(imodel, page.date, targets)
+                        self._judge(imodel, page.date, candidates)
         # One that was deleted while the pages were read can hide another one from the next page.
         absent = [
             imodel_id
@@ -81,10 +81,10 @@ class Survey:
             if not self._is_gone(imodel_id)
         ]
         if absent:
-            targets += await self._get(absent)
-        return targets
+            candidates += await self._get(absent)
+        return candidates
 
-    def _judge(self, imodel: IModel, date: datetime | None, targets: list[Target]) -> None:
+    def _judge(self, imodel: IModel, date: datetime | None, candidates: list[Candidate]) -> None:
         """Add the iModel to the targets if it may have something new."""
         last_push = imodel.last_changeset_push_date_time
         pushed, settled = None, True
@@ -95,23 +95,17 @@ class Survey:
             settled = not self._settle or age >= self._settle
         imodel_id = normalize_id(imodel.id)
         state = self._progress.state(imodel_id)
-        if (
-            state is None
-            or state.gone
-            or state.pushed != pushed
-            or not state.settled
-            or (pushed is None and state.rows)  # a platform that does not say when
-        ):
-            targets.append(Target(imodel_id, pushed, settled))
+        if state is None or state.may_have_new(pushed):
+            candidates.append(Candidate(imodel_id, pushed, settled))
 
-    async def _get(self, imodel_ids: Iterable[str]) -> list[Target]:
+    async def _get(self, imodel_ids: Iterable[str]) -> list[Candidate]:
         """Ask for iModels one by one, some at a time."""
         lookups = (_Lookup(self._itwin, self._progress, imodel_id) for imodel_id in imodel_ids)
-        targets: list[Target] = []
+        candidates: list[Candidate] = []
         async with merged(lookups, workers=self._workers) as answers:
             async for imodel, date in answers:
-                self._judge(imodel, date, targets)
-        return targets
+                self._judge(imodel, date, candidates)
+        return candidates
 
     def _is_gone(self, imodel_id: str) -> bool:
         state = self._progress.state(imodel_id)

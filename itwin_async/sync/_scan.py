@@ -1,4 +1,4 @@
-"""One look at the list of an iModel: its entries that were not handed over yet."""
+"""The scan of one iModel's list: its entries that were not handed over yet."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -14,18 +14,18 @@ from itwin_async import (
     NotFoundError,
 )
 from itwin_async._rows.changesets import ChangesetReader
+from itwin_async.sync._candidates import Candidate
 from itwin_async.sync._list_state import ListState
-from itwin_async.sync._survey import Target
 
 _PAGE_SIZE: Final = 1_000
 _FIRST_STEP: Final = 100  # entries, where a list is shorter than it was
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ScanStep:
     """An entry that is new, and the state of its list once it was handed over.
 
-    The last step of a look has no entry. Its state is None where the iModel was not read: it is
+    The last step of a scan has no entry. Its state is None where the iModel was not read: it is
     ``gone``, or hidden.
     """
 
@@ -36,28 +36,30 @@ class Step:
     changeset: Changeset | None = None
 
 
-class Look:
-    """The steps of a look at one iModel."""
+class Scan:
+    """The steps of the scan of one iModel."""
 
     def __init__(
         self,
         itwin: ITwinSession,
-        target: Target,
+        candidate: Candidate,
         state: ListState | None,
         *,
         data_type: Any,
         look_back: int,
         changesets: bool = False,
     ) -> None:
-        self.imodel_id: Final = target.imodel_id
+        self.imodel_id: Final = candidate.imodel_id
         self._itwin = itwin
-        self._target = target
+        self._candidate = candidate
         self._state = ListState() if state is None else state.copy()
         self._data_type = data_type
         self._look_back = look_back
-        self._changesets = ChangesetReader(itwin.imodels, target.imodel_id) if changesets else None
+        self._changesets = (
+            ChangesetReader(itwin.imodels, candidate.imodel_id) if changesets else None
+        )
 
-    async def __aiter__(self) -> AsyncIterator[Step]:
+    async def __aiter__(self) -> AsyncIterator[ScanStep]:
         imodel_id, state = self.imodel_id, self._state
         try:
             # A large page that was cut is sent again, and its list may have changed meanwhile.
@@ -71,19 +73,19 @@ class Look:
                     if is_last:
                         raise
         except NotFoundError:
-            yield Step(imodel_id, None, None, gone=True)
+            yield ScanStep(imodel_id, None, None, gone=True)
         except ForbiddenError:
-            yield Step(imodel_id, None, None)
+            yield ScanStep(imodel_id, None, None)
         else:
             state.gone = False
-            if self._target.dated:
-                state.pushed, state.settled = self._target.pushed, self._target.settled
-            yield Step(imodel_id, None, state)
+            if self._candidate.dated:
+                state.pushed, state.settled = self._candidate.pushed, self._candidate.settled
+            yield ScanStep(imodel_id, None, state)
         finally:
             if self._changesets is not None:
                 await self._changesets.aclose()
 
-    async def _steps(self) -> AsyncGenerator[Step]:
+    async def _steps(self) -> AsyncGenerator[ScanStep]:
         """The entries that are new, read from where the window begins."""
         state, step, complete = self._state, _FIRST_STEP, False
         skip = state.start
@@ -102,7 +104,7 @@ class Look:
                         if self._changesets is not None:
                             changeset = await self._changesets.get(index)
                         state.add(index, self._look_back)
-                        yield Step(self.imodel_id, entry, state.copy(), changeset=changeset)
+                        yield ScanStep(self.imodel_id, entry, state.copy(), changeset=changeset)
                     position += 1
             complete = position > skip or not skip
             skip, step = max(0, skip - step), step * 4

@@ -1,4 +1,4 @@
-"""Looks at many iModels, some at a time, as one stream of steps."""
+"""Scans of many iModels, some at a time, as one stream of steps."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -15,16 +15,16 @@ from itwin_async import (
     UnauthorizedError,
     merged,
 )
-from itwin_async.sync._look import Look, Step
+from itwin_async.sync._candidates import Candidate
 from itwin_async.sync._progress import Progress
-from itwin_async.sync._survey import Target
+from itwin_async.sync._scan import Scan, ScanStep
 
 _BUFFER: Final = 32  # steps that wait for the consumer
 _MAX_FAILURES: Final = 10  # iModels that may fail before it is the platform that fails
 
 
-class Looks:
-    """The steps of the looks at some iModels, inside ``async with``.
+class Scans:
+    """The steps of the scans of some iModels, inside ``async with``.
 
     The progress moves as a step is handed over, and never before. An iModel that fails does not
     keep the others from being read: its error is raised behind them.
@@ -34,7 +34,7 @@ class Looks:
         self,
         itwin: ITwinSession,
         progress: Progress,
-        targets: Iterable[Target],
+        candidates: Iterable[Candidate],
         *,
         data_type: Any,
         look_back: int,
@@ -43,15 +43,15 @@ class Looks:
     ) -> None:
         self._itwin = itwin
         self._progress = progress
-        self._targets = deque(targets)
+        self._candidates = deque(candidates)
         self._data_type = data_type
         self._look_back = look_back
         self._changesets = changesets
-        self._running: set[str] = set()  # two looks at one list would hand its entries over twice
-        self._again: list[Target] = []
+        self._running: set[str] = set()  # two scans of one list would hand its entries over twice
+        self._again: list[Candidate] = []
         self._failures: list[ITwinError] = []
         self._steps = merged(
-            self._looks(), workers=workers, buffer=_BUFFER, on_error=self._handle_error
+            self._scans(), workers=workers, buffer=_BUFFER, on_error=self._handle_error
         )
 
     async def __aenter__(self) -> Self:
@@ -66,27 +66,27 @@ class Looks:
     ) -> None:
         await self._steps.__aexit__(kind, error, traceback)
 
-    def look_first(self, target: Target) -> None:
-        """Look at this iModel next, or again where it is being looked at."""
-        if target.imodel_id in self._running:
-            self._again.append(target)
+    def scan_first(self, candidate: Candidate) -> None:
+        """Scan this iModel next, or again where a scan of it runs."""
+        if candidate.imodel_id in self._running:
+            self._again.append(candidate)
             return
-        for waiting in self._targets:
-            if waiting.imodel_id == target.imodel_id:
-                target = waiting
-                self._targets.remove(waiting)
+        for waiting in self._candidates:
+            if waiting.imodel_id == candidate.imodel_id:
+                candidate = waiting
+                self._candidates.remove(waiting)
                 break
-        self._targets.appendleft(target)
+        self._candidates.appendleft(candidate)
 
     @property
-    def left(self) -> list[Target]:
+    def left(self) -> list[Candidate]:
         """What was asked for too late, behind the end."""
-        return [*self._targets, *self._again]
+        return [*self._candidates, *self._again]
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Step:
+    async def __anext__(self) -> ScanStep:
         try:
             step = await anext(self._steps)
         except StopAsyncIteration:
@@ -103,28 +103,28 @@ class Looks:
             self._progress.report_hidden(step.imodel_id)
         return step
 
-    def _looks(self) -> Iterator[Look]:
-        while self._targets:
-            target = self._targets.popleft()
-            if target.imodel_id in self._running:
-                self._again.append(target)
+    def _scans(self) -> Iterator[Scan]:
+        while self._candidates:
+            candidate = self._candidates.popleft()
+            if candidate.imodel_id in self._running:
+                self._again.append(candidate)
                 continue
-            self._running.add(target.imodel_id)
-            yield Look(
+            self._running.add(candidate.imodel_id)
+            yield Scan(
                 self._itwin,
-                target,
-                self._progress.state(target.imodel_id),
+                candidate,
+                self._progress.state(candidate.imodel_id),
                 data_type=self._data_type,
                 look_back=self._look_back,
                 changesets=self._changesets,
             )
 
-    def _handle_error(self, look: Look, error: Exception) -> None:
+    def _handle_error(self, scan: Scan, error: Exception) -> None:
         if not isinstance(error, ResponseError | DecodeError | LinkError) or isinstance(
             error, UnauthorizedError | RateLimitError
         ):
             raise error  # it is not this iModel that fails
-        error.add_note(f"This was the list of iModel {look.imodel_id}.")
+        error.add_note(f"This was the list of iModel {scan.imodel_id}.")
         self._failures.append(error)
         if len(self._failures) >= _MAX_FAILURES:
             raise error

@@ -272,6 +272,14 @@ def test_a_cut_page_is_rejected_wherever_it_is_cut():
             in_pieces(text[:end], [end // 2])
 
 
+def test_an_entry_that_is_none_is_told_with_the_piece_that_completes_it():
+    splitter = Splitter(
+        STREAM_FORMAT.list_start, STREAM_FORMAT.decode_page, STREAM_FORMAT.decode_entries
+    )
+    with pytest.raises(msgspec.ValidationError, match="changesetId"):
+        splitter.feed(HEAD + b'{"changesetIndex":1},')
+
+
 def test_a_bad_payload_costs_itself_alone():
     fields = page(20)
     fields["extendedData"][7]["data"] = "no base64"

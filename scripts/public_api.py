@@ -61,8 +61,8 @@ class Source:
             path = _path(module) if module.partition(".")[0] == "itwin_async" else None
             text = "" if path is None else path.read_text(encoding="utf-8")
             tree = self._trees[module] = ast.parse(text)
-            # What is imported on first use stands in a block for type checkers.
-            tree.body = [inner for node in tree.body for inner in _for_type_checkers(node)]
+            # What is imported on first use, or needs an extra, stands in a block.
+            tree.body = [inner for node in tree.body for inner in _unblocked(node)]
         return self._trees[module]
 
     def find(self, module: str, name: str) -> Definition | None:
@@ -85,8 +85,10 @@ class Source:
         return sorted(name for node in body for name in _names(node) if not name.startswith("_"))
 
 
-def _for_type_checkers(node: ast.stmt) -> list[ast.stmt]:
-    """The statements of a block for type checkers, else the statement itself."""
+def _unblocked(node: ast.stmt) -> list[ast.stmt]:
+    """The statements of a block for type checkers, or of a ``try``; else the statement itself."""
+    if isinstance(node, ast.Try):
+        return node.body
     is_block = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
     return node.body if is_block else [node]
 

@@ -55,7 +55,12 @@ class ResumableFile:
         return True
 
     def commit(self) -> None:
-        """Give the file its name; a file that has it is replaced."""
+        """Give the file its name; a file that has it is replaced.
+
+        Raises `OSError` if something else has changed what arrived.
+        """
+        if self.part.path.stat().st_size != self._size:
+            raise OSError(f"{self.part.path} was changed while the file was downloaded")
         self.part.rename(self.path)
         self.is_whole = True
         self.close()

@@ -49,15 +49,15 @@ for _name, _target, _help in (
     ),
     (
         "named-versions",
-        "_surroundings:named_versions",
+        "_imodel_parts:named_versions",
         "List the named versions of an iModel, or show one.",
     ),
     (
         "changeset-groups",
-        "_surroundings:changeset_groups",
+        "_imodel_parts:changeset_groups",
         "List the changeset groups of an iModel, or show one.",
     ),
-    ("users", "_surroundings:users", "List the users of an iModel, or show one."),
+    ("users", "_imodel_parts:users", "List the users of an iModel, or show one."),
     (
         "extended-data",
         "_extended_data:app",

@@ -1,4 +1,4 @@
-"""``itwin-async named-versions``, ``changeset-groups`` and ``users``: what surrounds changesets."""
+"""``itwin-async named-versions``, ``changeset-groups`` and ``users``: parts of an iModel."""
 
 from typing import Any, Final, Literal, cast
 

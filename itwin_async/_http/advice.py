@@ -22,7 +22,10 @@ def for_sign_in_host(origin: Origin, base_url: str) -> str:
     """Where there is no connection to a sign-in host."""
     if str(origin) == sign_in_host(base_url):
         return ""
-    return "is the token URL or the authority (ITWIN_TOKEN_URL, ITWIN_AUTHORITY) right?"
+    return (
+        "is the token URL or the authority (ITWIN_TOKEN_URL, ITWIN_AUTHORITY) right, and a server "
+        "there?"
+    )
 
 
 def explain_refusal(error: ITwinError, host: str, form: Mapping[str, str]) -> None:
@@ -51,6 +54,12 @@ def advise(error: ResponseError, request: Request[Any]) -> None:
             return  # the path names it
         ids = [f"{name} {value}" for name, value in parse_qsl(query) if name.endswith("Id")]
         name_missing(error, ", ".join(ids))
+    elif error.status == 401:
+        error.message = (
+            f"{error.message.rstrip('.')}: get another token, this one has expired, was revoked, "
+            "or is of another base URL"
+        )
+        error.args = (error.message,)
     elif error.status == 406:
         asked = request.operation.version
         known = _VERSIONS.get(path.split("/")[1], "v1")

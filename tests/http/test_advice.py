@@ -87,7 +87,17 @@ async def test_a_token_url_that_refuses_names_its_variable(unused_tcp_port):
             await itwin.imodels.get_imodel(IMODEL)
     assert str(caught.value) == (
         f"127.0.0.1:{unused_tcp_port} refused the connection: is the token URL or the authority "
-        "(ITWIN_TOKEN_URL, ITWIN_AUTHORITY) right?"
+        "(ITWIN_TOKEN_URL, ITWIN_AUTHORITY) right, and a server there?"
+    )
+
+
+async def test_a_token_that_is_refused_says_why_it_may_be(emulator):
+    async with ITwinSession(StaticToken("stale"), base_url=emulator.url) as itwin:
+        with pytest.raises(UnauthorizedError) as caught:
+            await itwin.imodels.get_imodel(IMODEL)
+    assert str(caught.value) == (
+        "401 Unauthorized: Access denied due to invalid access_token: get another token, this one "
+        "has expired, was revoked, or is of another base URL"
     )
 
 

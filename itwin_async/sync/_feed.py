@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from types import TracebackType, UnionType
+from types import UnionType
 from typing import Any, Final, Generic, NoReturn, Self, TypeVar, overload
 
 from itwin_async import ExtendedData, ITwinSession
@@ -190,12 +190,7 @@ class ChangeFeed(Generic[T]):
         self._state = "open"
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -236,17 +231,17 @@ class ChangeFeed(Generic[T]):
         except Exception:
             self._notified.interrupted(self._found)
             self._notify_left(scans)
+            self._relist |= self._complete
             await self._close_scans()
             if self._state == "closed":
                 return None
             raise
-        clock = asyncio.get_running_loop().time
-        self._notified.scanned(self._found, clock())
+        now = asyncio.get_running_loop().time()
+        self._notified.scanned(self._found, now)
         self._notify_left(scans)
         if self._complete:
-            self._due = None
-            if self._interval is not None:
-                self._due = clock() + self._interval.after(busy=self._busy)
+            interval = self._interval
+            self._due = None if interval is None else now + interval.after(busy=self._busy)
         await self._close_scans()
         return None
 

@@ -311,7 +311,7 @@ async def test_an_error_between_two_looks_is_raised_and_the_feed_goes_on():
                 assert (await anext(feed)).imodel_id == first
 
 
-async def test_a_notified_imodel_whose_look_fails_is_looked_at_when_the_feed_goes_on():
+async def test_a_notified_imodel_whose_scan_fails_is_scanned_when_the_feed_goes_on():
     async with platform(imodels=3) as (emulator, itwin):
         scope = await project(itwin)
         first, *_ = await imodels_of(itwin, scope)
@@ -326,3 +326,20 @@ async def test_a_notified_imodel_whose_look_fails_is_looked_at_when_the_feed_goe
             async with asyncio.timeout(5):
                 entry = await anext(feed)
             assert (entry.imodel_id, entry.changeset_index) == (first, index)
+
+
+async def test_an_added_imodel_whose_scan_fails_is_scanned_when_the_feed_goes_on():
+    async with platform(imodels=3) as (emulator, itwin):
+        scope = await project(itwin)
+        async with ChangeFeed(itwin, itwin_id=scope, every=3_600) as feed:
+            task = asyncio.create_task(keys(feed))
+            await asleep(feed)
+            added = emulator.add_imodel(scope)
+            index = emulator.push_changeset(added, {"n": 1})
+            emulator.faults.add(DATA, Status(422))
+            feed.notify(added)
+            with pytest.raises(Exception, match="422"):
+                await task
+            async with asyncio.timeout(5):
+                entry = await anext(feed)
+            assert (entry.imodel_id, entry.changeset_index) == (added, index)

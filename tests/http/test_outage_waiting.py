@@ -19,6 +19,7 @@ from virtual_time import now, run
 from itwin_async import (
     Limiter,
     Retry,
+    ServerError,
     TransportError,
 )
 from itwin_async._http.instrumentation import Instrumentation
@@ -39,12 +40,39 @@ async def test_waiting_holds_no_slot():
         assert breaker(itwin)._timer is None
 
 
-async def restarts(count: int) -> list[float]:
-    """When so many calls that wait for the end of an outage start, in seconds after it."""
-    retry = Retry(9, base=FOREVER, cap=FOREVER)
+def in_an_outage(retry: Retry) -> CircuitBreaker:
+    """A circuit breaker of an outage that begins now."""
     gate = CircuitBreaker("https://origin.example", retry, Instrumentation(None))
     for target in ("/a", "/b"):
         gate.on_failure(TransportError(), target, RetryState(retry, "GET"), None)
+    return gate
+
+
+def test_the_first_probe_is_sent_when_a_call_that_failed_once_would_be_repeated():
+    async def delay() -> float:
+        return in_an_outage(Retry(9, base=10.0, cap=1_000.0)).until_probe()
+
+    assert all(5.0 <= run(delay()) <= 10.0 for _ in range(20))
+
+
+def test_a_probe_that_is_given_back_leaves_a_pause_that_was_asked_for_meanwhile():
+    async def main() -> None:
+        retry = Retry(9, base=1.0)
+        gate, call = in_an_outage(retry), RetryState(retry, "GET")
+        probe = await gate.enter(call, "GET /a")
+        late = ServerError("maintenance")
+        late.status, late.retry_after = 503, 30.0
+        gate.on_failure(late, "/c", RetryState(retry, "GET"), None)
+        probe.release()
+        assert gate.until_probe() == pytest.approx(30.0)
+
+    run(main())
+
+
+async def restarts(count: int) -> list[float]:
+    """When so many calls that wait for the end of an outage start, in seconds after it."""
+    retry = Retry(9, base=FOREVER, cap=FOREVER)
+    gate = in_an_outage(retry)
     starts = []
 
     async def enter() -> None:

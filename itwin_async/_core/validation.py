@@ -15,7 +15,14 @@ from itwin_async._core.redaction import one_line
 Id: TypeAlias = str | UUID
 # A path may be made of a URL, which then has one slash.
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_GUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _NOT_IN_A_SEGMENT: Final = re.compile(r"[\x00-\x1f\x7f/\\]")
+
+
+def normalize_id(imodel_id: Id) -> str:
+    """The id in the platform's spelling, so that an iModel in two spellings is one."""
+    text = imodel_id if isinstance(imodel_id, str) else quote_segment("imodel_id", imodel_id)
+    return text.lower() if _GUID.fullmatch(text) else text
 
 
 def quote_segment(name: str, value: object) -> str:

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from itwin_async._core.validation import normalize_id
 from itwin_async.distributed._manifest import ANY_SCOPE, Batch, Manifest
 from itwin_async.distributed._shares import RateShares, run_all
 from itwin_async.distributed._tasks import find_candidates, measure
 from itwin_async.sync._candidates import Candidate
-from itwin_async.sync._checkpoint import Checkpoint, normalize_id
+from itwin_async.sync._checkpoint import Checkpoint
 from itwin_async.sync._scope import Scope
 
 _logger = logging.getLogger("itwin_async")

@@ -7,11 +7,12 @@ from typing import cast
 
 import msgspec
 
+from itwin_async._core.validation import normalize_id
 from itwin_async._rows.entries import BadRow
 from itwin_async.distributed._manifest import ANY_SCOPE
 from itwin_async.export._arrow import PQ
 from itwin_async.sync._candidates import Candidate
-from itwin_async.sync._checkpoint import Checkpoint, normalize_id
+from itwin_async.sync._checkpoint import Checkpoint
 from itwin_async.sync._list_state import ListState
 
 

@@ -15,10 +15,10 @@ import msgspec
 from itwin_async import ITwinSession, merged
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.listener import ProgressListener
-from itwin_async._core.validation import Id, check_callback, check_flag
+from itwin_async._core.validation import Id, check_callback, check_flag, normalize_id
 from itwin_async._rows.types import type_name
 from itwin_async.export._formats import FileFormat, Format, JsonLines
-from itwin_async.export._job import ExportJob, ExportProgress, OnListError, normalize_id
+from itwin_async.export._job import ExportJob, ExportProgress, OnListError
 from itwin_async.export._journal import ExportSpec
 from itwin_async.export._output import check_local, resolve_output
 from itwin_async.export._store import Store

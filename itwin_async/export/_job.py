@@ -1,7 +1,6 @@
 """One export: many lists are read at a time, and their rows stored in parts."""
 
 import asyncio
-import re
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -21,7 +20,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from itwin_async import ITwinError, ITwinSession, Merged, merged
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.listener import ProgressListener
-from itwin_async._core.validation import Id, quote_segment
+from itwin_async._core.validation import Id, normalize_id
 from itwin_async._rows.changesets import ChangesetReader, first_index_since
 from itwin_async._rows.entries import BadRow, Row
 from itwin_async.export._formats import Format
@@ -33,7 +32,6 @@ from itwin_async.export._store import Store
 STORE_SECONDS: Final = 5.0
 STORE_BYTES: Final = 16 << 20
 STORE_ROWS: Final = 65_536
-_GUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +217,3 @@ async def _ids(ids: Iterable[Id] | AsyncIterable[Id]) -> AsyncGenerator[Id, None
     else:
         for imodel_id in ids:
             yield imodel_id
-
-
-def normalize_id(imodel_id: Id) -> str:
-    """The id in the platform's spelling, so that an iModel in two spellings is one."""
-    text = imodel_id if isinstance(imodel_id, str) else quote_segment("imodel_id", imodel_id)
-    return text.lower() if _GUID.fullmatch(text) else text

@@ -9,8 +9,7 @@ import msgspec
 
 from itwin_async import ForbiddenError, IModel, ITwinSession, NotFoundError, merged
 from itwin_async._core.http_date import parse_http_date
-from itwin_async._core.validation import quote_segment
-from itwin_async.sync._checkpoint import normalize_id
+from itwin_async._core.validation import normalize_id, quote_segment
 from itwin_async.sync._list_state import MAX_TIME
 from itwin_async.sync._progress import Progress
 from itwin_async.sync._scope import Scope

@@ -7,20 +7,13 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Self
 
-from itwin_async._core.validation import Id, check_text, quote_segment
+from itwin_async._core.validation import check_text, normalize_id
 from itwin_async.sync._list_state import ListState
 
 _VERSION: Final = "1"
 _SCOPE_BYTES: Final = 8
 _CHECKSUM_BYTES: Final = 4
 _GUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_ANY_GUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-
-
-def normalize_id(id: Id) -> str:
-    """The id in the platform's spelling, so that an iModel in two spellings is one."""
-    text = id if isinstance(id, str) else quote_segment("imodel_id", id)
-    return text.lower() if _ANY_GUID.fullmatch(text) else text
 
 
 def scope_of(*, itwin_id: str | None = None, imodel_ids: Iterable[str] = ()) -> bytes:

@@ -15,11 +15,12 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from itwin_async._core.validation import normalize_id
 from itwin_async._rows.arrow import ExtendedDataColumns
 from itwin_async._rows.columns import PA
 from itwin_async._rows.entries import BadRow, unfit_row
 from itwin_async._rows.entries import Row as EncodedRow
-from itwin_async.sync._checkpoint import Checkpoint, normalize_id, part_of
+from itwin_async.sync._checkpoint import Checkpoint, part_of
 from itwin_async.sync._parts import (
     Footer,
     Part,

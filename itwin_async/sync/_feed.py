@@ -13,9 +13,9 @@ from itwin_async._core.validation import (
     check_seconds,
     check_text,
     check_type,
+    normalize_id,
 )
 from itwin_async.sync._candidates import Candidate, CandidateFinder
-from itwin_async.sync._checkpoint import normalize_id
 from itwin_async.sync._notified import Notified
 from itwin_async.sync._poll_interval import PollInterval
 from itwin_async.sync._progress import Progress

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
-from itwin_async._core.validation import Id, quote_segment
-from itwin_async.sync._checkpoint import normalize_id, scope_of
+from itwin_async._core.validation import Id, normalize_id, quote_segment
+from itwin_async.sync._checkpoint import scope_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ def test_a_scheduler_that_has_gone_is_reported_in_time(slow, slow_imodel_ids, tm
                 on_progress=kill,
                 **FAST,
             )
-        assert time.monotonic() - killed[0] < 10
+        assert time.monotonic() - killed[0] < 60  # half of `max_idle`
     cluster.communicate()
     assert str(ended.value).startswith(
         f"the scheduler at {address} has gone (the connection was lost): call again"

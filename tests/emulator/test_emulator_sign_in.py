@@ -433,7 +433,7 @@ async def test_each_endpoint_meets_its_faults(web, emulator, operation):
     [
         ({"users": []}, ValueError, "users must not be empty"),
         ({"users": "ada"}, TypeError, "users must be a sequence of str such as"),
-        ({"users": {"ada": "reader"}}, TypeError, "such as .ada:reader., not dict"),
+        ({"users": {"ada": "reader"}}, TypeError, "such as 'ada:reader', not dict"),
         ({"users": [1]}, TypeError, "a user must be a str, not int"),
         ({"users": [":reader"]}, ValueError, "a user must have a name, not ':reader'"),
         ({"users": ["a:x"]}, ValueError, "must be owner, reader, viewer or none, not 'x'"),

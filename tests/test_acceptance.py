@@ -22,6 +22,7 @@ async def all_imodels(itwin) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 async def test_ten_thousand_entries_of_forty_imodels_need_sixteen_requests_at_once():
     async with (
         Emulator(imodels=40, changesets=250, latency=0.002) as emulator,
@@ -41,6 +42,7 @@ async def test_ten_thousand_entries_of_forty_imodels_need_sixteen_requests_at_on
         assert 1 < emulator.max_in_flight <= 16
 
 
+@pytest.mark.slow
 async def test_forty_lists_side_by_side_keep_to_the_limiter():
     async with (
         Emulator(imodels=40, changesets=50, latency=0.002) as emulator,

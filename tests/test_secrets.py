@@ -247,6 +247,7 @@ async def test_no_frame_of_a_provider_that_gives_no_token_holds_what_it_gave():
     assert "canary" not in secrecy.frames(caught.value)
 
 
+@pytest.mark.slow
 async def test_no_log_of_a_session_at_work_shows_a_secret(emulator, caplog):
     caplog.set_level(logging.DEBUG)
     secret = emulator.credentials.client_secret

@@ -114,6 +114,7 @@ async def test_netrc_and_proxy_variables_are_ignored(monkeypatch, tmp_path):
 # Instrumentation
 
 
+@pytest.mark.slow
 async def test_stats_count_what_happened():
     async def provider() -> Token:
         return Token("t", 3600)
@@ -136,6 +137,7 @@ async def test_stats_are_frozen():
         ITwinSession(PROVIDER).stats.requests = 7
 
 
+@pytest.mark.slow
 async def test_events_tell_the_same_as_the_counts():
     events = []
     answers = (answer(status="500 No"), answer(b"", "Retry-After: 0", status="429 Slow"), OK)

@@ -84,6 +84,7 @@ async def test_the_port_is_free_again_as_soon_as_the_browser_came_back(host):
         assert can_listen(provider.redirect_uris[0])
 
 
+@pytest.mark.slow
 async def test_nobody_comes_back_and_the_port_is_free_again(host):
     provider = person()
     opened = []
@@ -459,6 +460,7 @@ async def test_a_notebook_shows_a_link_where_no_browser_opens(host, monkeypatch,
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 async def test_a_browser_may_be_opened_by_a_future_which_is_not_cancelled(host):
     provider, opened = person(), asyncio.get_running_loop().create_future()
     visits = []

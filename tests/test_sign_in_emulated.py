@@ -76,6 +76,7 @@ async def test_two_programs_that_share_a_store_do_not_end_the_sign_in(
             assert {user.email for user in found} == {"owner@example.com"}
 
 
+@pytest.mark.slow
 async def test_a_sign_in_host_that_is_troubled_is_asked_again(emulator: Emulator) -> None:
     async with session(emulator, UserSignIn(emulator.user_client_id)) as itwin:
         emulator.faults.add("token", Status(502))

@@ -79,6 +79,7 @@ async def test_an_operation_is_a_span_with_its_numbers(itwin, traced):
     assert span.instrumentation_scope.name == "itwin_async"
 
 
+@pytest.mark.slow
 async def test_attempts_and_pauses_are_in_the_span_of_their_operation(emulator, itwin, traced):
     emulator.faults.add("get_imodel", Reset())
     emulator.faults.add("get_imodel", Throttle(1))

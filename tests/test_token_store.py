@@ -347,6 +347,7 @@ PROCESS = textwrap.dedent(
 )
 
 
+@pytest.mark.slow
 async def test_processes_that_share_a_store_renew_in_turn(host, path):
     store = FileTokenStore(path)
     await asyncio.to_thread(store.save, key_at(host), host.refresh_token())

@@ -237,6 +237,7 @@ async def test_a_page_that_is_cut_short_is_not_noticed_downstream(client, emulat
     assert [entry["index"] for entry in found if entry["kind"] == "files"] == list(range(1, 26))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["waiting", "ready"])
 @pytest.mark.parametrize("path", ["/api/itwins", CHANGES], ids=["json", "stream"])
 async def test_a_handler_that_is_cancelled_at_any_await_leaves_nothing(
@@ -301,6 +302,7 @@ async def stalled(
         writer.close()
 
 
+@pytest.mark.slow
 async def test_a_slow_client_slows_the_requests_upstream(stalled):
     emulator, reader, _ = stalled
     assert emulator.count("list_extended_data") < 30  # of 60: the rest waits for the client

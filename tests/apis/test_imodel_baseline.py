@@ -98,6 +98,7 @@ async def test_google_storage_gets_the_file_in_one_request(path, monkeypatch):
         assert "x-ms-blob-type" not in sent.headers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [Status(503), Reset(), Status(429)])
 async def test_an_upload_that_fails_is_sent_again(emulator, itwin, path, fault):
     emulator.faults.add("upload", fault)
@@ -136,6 +137,7 @@ async def test_a_file_that_cannot_be_used_is_told(emulator, itwin, path, state):
     assert f"iModel {created.id} was created" in str(caught.value)
 
 
+@pytest.mark.slow
 async def test_a_wait_that_takes_too_long_is_told(path):
     async with (
         Emulator(imodels=1, creation_time=3_600) as emulator,
@@ -158,6 +160,7 @@ async def test_what_the_storage_refuses_is_told_without_the_signature(emulator, 
     assert created.id in str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [None, Status(503), Reset(), Delay(9)])
 @pytest.mark.unmeasured
 async def test_no_frame_of_an_upload_shows_the_signature(emulator, path, fault):

@@ -166,6 +166,7 @@ async def test_a_creation_that_waits_for_its_file_goes_on(slow, itwin_of_slow, p
     assert (await itwin_of_slow.imodels.create_imodel(ITWIN, "Bridge")).state == "initialized"
 
 
+@pytest.mark.slow
 async def test_a_creation_that_takes_too_long_is_told_with_its_state(slow, itwin_of_slow):
     waiting = itwin_of_slow.imodels.clone_imodel(IMODEL, ITWIN, name="Copy", timeout=60)
     with pytest.raises(TimeoutError, match="was not created in 60 s: its state is scheduled"):

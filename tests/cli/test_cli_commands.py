@@ -183,6 +183,7 @@ def test_request_prints_the_items_of_all_pages(lines, items):
     assert len(found) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("items", [[], ["--items", "a"]])
 def test_no_page_of_a_list_is_requested_twice(command, monkeypatch, items):
     pages = {
@@ -197,6 +198,7 @@ def test_no_page_of_a_list_is_requested_twice(command, monkeypatch, items):
     assert asked == list(pages)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("href", ['"https://elsewhere.example/x"', "3", '{"href": []}'])
 def test_a_next_link_that_leads_elsewhere_is_refused_after_its_page(command, monkeypatch, href):
     body = b'{"a": [1], "_links": {"next": {"href": %s}}}' % href.encode()
@@ -205,6 +207,7 @@ def test_a_next_link_that_leads_elsewhere_is_refused_after_its_page(command, mon
     assert "next link" in err
 
 
+@pytest.mark.slow
 def test_the_items_of_a_request_are_lines_digit_for_digit(command, monkeypatch):
     body = b'{"a": [{"n": 1.10,\n "x": 123456789012345678901234567890}], "_links": {}, "b": 1}'
     code, out, err = _requested(command, monkeypatch, body, "--paginate")
@@ -212,6 +215,7 @@ def test_the_items_of_a_request_are_lines_digit_for_digit(command, monkeypatch):
     assert out == b'{"n":1.10,"x":123456789012345678901234567890}\n'
 
 
+@pytest.mark.slow
 def test_a_request_with_several_lists_asks_for_the_key(command, monkeypatch):
     body = b'{"a": [1], "b": [2, 3]}'
     code, out, err = _requested(command, monkeypatch, body, "--paginate")
@@ -256,6 +260,7 @@ def test_request_writes_bytes_to_a_file(command, tmp_path):
     assert len(json.loads(output.read_bytes())["iTwins"]) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_knows_commands_and_options(command, shell):
     code, out, _ = command("completion", shell)
@@ -301,6 +306,7 @@ def test_emulator_takes_the_emulators_options(command):
     assert err == "itwin-async emulator: itwins must be at least 3, not 0\n"
 
 
+@pytest.mark.slow
 def test_terminal_shows_tables_with_whole_ids():
     code, screen = in_terminal("imodels", "list", ITWIN, "--emulator")
     assert code == 0
@@ -309,6 +315,7 @@ def test_terminal_shows_tables_with_whole_ids():
     assert "{" not in screen
 
 
+@pytest.mark.slow
 def test_terminal_shows_no_signature_of_a_url():
     code, screen = in_terminal("extensions", "show", EXTENSION, "2.0.0", "--emulator")
     assert code == 0
@@ -322,6 +329,7 @@ def test_terminal_shows_lines_where_they_are_asked_for():
     assert next(json.loads(line)["id"] for line in screen.splitlines()) == ITWIN
 
 
+@pytest.mark.slow
 def test_terminal_cuts_extended_data_and_no_id():
     code, screen = in_terminal("extended-data", "list", IMODEL, "--emulator", "--limit", "1")
     assert code == 0

@@ -25,6 +25,7 @@ def demo(capsys) -> tuple[int, str]:
     return ended.value.code, capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_demo_ends_well_where_every_entry_came_once(small, capsys):
     code, out = demo(capsys)
     assert code == 0

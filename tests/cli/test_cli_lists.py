@@ -45,6 +45,7 @@ def test_signed_links_do_not_go_into_csv(capsysbinary):
     assert "sig=" not in printed(capsysbinary, *CHANGESETS, "--output", "csv")
 
 
+@pytest.mark.slow
 def test_extended_data_as_csv_has_its_payload_digit_for_digit(capsysbinary):
     arguments = ("extended-data", "list", IMODEL, "--limit", "3")
     rows = list(csv.reader(io.StringIO(printed(capsysbinary, *arguments, "--output", "csv"))))

@@ -11,6 +11,7 @@ from itwin_async.cli import main
 ID = "5e19bee0-3aea-4355-a9f0-c6df9989ee7d"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False])
 async def test_every_request_goes_through_the_proxy(emulator, before):
     async with HttpProxy(password=True) as proxy:

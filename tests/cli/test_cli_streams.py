@@ -114,6 +114,7 @@ def test_a_full_disk_is_no_success(unbuffered, arguments):
     assert (process.returncode, err) == (1, NO_SPACE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", BUFFERED, ids=BUFFERED.get)
 @pytest.mark.unmeasured
 def test_a_file_that_may_not_grow_is_no_success(unbuffered, tmp_path):

@@ -216,6 +216,7 @@ _HOSTILE = st.one_of(
 _counted = {"followed": 0, "refused": 0}
 
 
+@pytest.mark.slow
 @settings(max_examples=3_200)
 @given(base=st.sampled_from(BASES), href=_HOSTILE)
 @example(PROD, "https://api.bentley.com/\u2028")
@@ -452,6 +453,7 @@ async def test_a_circle_of_pages_is_a_loop(emulator, itwin):
     assert emulator.count("list_extensions") == 3
 
 
+@pytest.mark.slow
 async def test_empty_pages_without_end_are_a_loop():
     async with Emulator(itwins=3, imodels=0, extensions=3, packages=3) as emulator:
         numbers = iter(range(1, 3_000))

@@ -25,6 +25,7 @@ async def test_the_watch_sees_a_token_in_an_error(canaries, monkeypatch):
     canaries.leaks.clear()
 
 
+@pytest.mark.slow
 async def test_the_watch_sees_a_token_in_a_frame(canaries, monkeypatch):
     """In those of a call, and in those of an error that a test catches from somewhere else."""
     monkeypatch.setattr(SecretStr, "__repr__", str.__repr__)

@@ -37,6 +37,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 async def test_a_job_that_is_killed_again_and_again_misses_and_doubles_nothing(tmp_path):
     path = tmp_path / "kept.json"
 

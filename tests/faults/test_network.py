@@ -52,6 +52,7 @@ LINES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ahead", [0, 4])
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)
 async def test_a_poor_line_delivers_everything_at_the_first_attempt(platform, proxy, line, ahead):
@@ -103,6 +104,7 @@ async def test_idle_connections_that_were_ended_are_replaced_within_the_attempts
         await until(lambda: proxy.open == 1)
 
 
+@pytest.mark.slow
 async def test_a_black_hole_ends_at_the_timeout_and_says_so(platform, proxy):
     async with through(proxy, platform, timeout=0.3, retry=Retry(2, base=0.001)) as itwin:
         await itwin.itwins.get_primary_account()
@@ -115,6 +117,7 @@ async def test_a_black_hole_ends_at_the_timeout_and_says_so(platform, proxy):
         assert (await itwin.itwins.get_primary_account()).id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ahead", [0, 4])
 async def test_a_black_hole_in_the_middle_of_a_list_is_got_over(platform, proxy, ahead):
     async with through(proxy, platform, timeout=0.2) as itwin:
@@ -176,6 +179,7 @@ async def test_a_slow_line_is_no_timeout_as_long_as_each_wait_is_short_enough(pl
         assert itwin.stats.retries == 0
 
 
+@pytest.mark.slow
 async def test_sixty_lists_over_a_line_that_breaks_all_the_time(platform, proxy):
     limiter = Limiter(8)
     async with through(
@@ -207,6 +211,7 @@ THIN = Line(rate=300_000.0, slice=2_000)  # a page of 285 kB takes about a secon
 SHORT = 0.5  # seconds of timeout: the time between two pieces, on a busy machine too
 
 
+@pytest.mark.slow
 async def test_a_page_that_takes_longer_than_the_timeout_arrives_at_the_first_attempt(
     platform, proxy
 ):
@@ -217,6 +222,7 @@ async def test_a_page_that_takes_longer_than_the_timeout_arrives_at_the_first_at
         assert itwin.stats.retries == 0
 
 
+@pytest.mark.slow
 async def test_an_export_over_a_slow_line_is_finished(platform, proxy, tmp_path):
     output = tmp_path / "changes.jsonl"
     async with through(proxy, platform, timeout=SHORT, retry=Retry(1)) as itwin:

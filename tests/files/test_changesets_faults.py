@@ -42,6 +42,7 @@ def session(server, **options):
 # Cut connections
 
 
+@pytest.mark.slow
 async def test_every_file_that_is_cut_goes_on_where_it_was(tmp_path):
     async with ChangesetServer(contents(40), page=15) as server, session(server) as itwin:
         server.broken = lambda index, got, before: (
@@ -143,6 +144,7 @@ async def test_a_storage_without_entity_tags_and_ranges_does(tmp_path):
     assert on_disk(tmp_path) == server.expected()
 
 
+@pytest.mark.slow
 async def test_a_storage_that_fails_now_and_then(tmp_path):
     async with ChangesetServer(contents(20)) as server, session(server) as itwin:
         server.broken = lambda index, got, before: {
@@ -290,6 +292,7 @@ async def test_leftovers_of_a_killed_process_beside_a_whole_file_are_removed(tmp
 # Cancellation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["waiting", "ready"])
 async def test_a_download_that_is_cancelled_at_any_await_leaves_what_can_be_resumed(
     cancel_kind, when, tmp_path
@@ -340,6 +343,7 @@ async def test_closing_the_session_ends_a_download(tmp_path):
 # Several at once
 
 
+@pytest.mark.slow
 async def test_two_downloads_to_one_directory_share_the_work(tmp_path):
     async with (
         ChangesetServer(contents(60), page=25) as server,

@@ -45,6 +45,7 @@ async def test_a_cut_connection_is_survived(emulator, itwin, tmp_path, reset):
     assert itwin.stats.retries >= 1
 
 
+@pytest.mark.slow
 async def test_a_reset_before_the_answer_and_a_bad_day_of_the_storage_are_survived(
     emulator, itwin, tmp_path
 ):

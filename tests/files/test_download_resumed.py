@@ -330,6 +330,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 async def test_a_process_goes_on_with_what_a_killed_one_left(emulator, tmp_path):
     emulator.publish(EXTENSION, NUMBER, {"a.bin": CONTENT * 10})
     emulator.faults.add("download", Slow(500_000, chunk=10_000))

@@ -65,6 +65,7 @@ async def test_files_of_a_version_that_still_waits_for_its_upload_do_not_count(e
         await itwin.extensions.wait_until_ready(EXTENSION, "8.0.0", timeout=0.05)
 
 
+@pytest.mark.slow
 async def test_a_version_that_is_not_ready_in_time_is_reported_with_its_status(emulator, itwin):
     emulator.publish(EXTENSION, "8.0.0", {}, status="Failed", status_message="bad zip")
     message = r"8\.0\.0 was not ready in 60 s: its status is Failed \(bad zip\)"

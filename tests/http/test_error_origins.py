@@ -227,6 +227,7 @@ def test_an_error_with_data_outside_of_its_dict_is_not_copied(error):
 # The right origin
 
 
+@pytest.mark.slow
 async def test_a_429_of_the_sign_in_host_after_one_of_the_platform_is_the_sign_in_hosts(emulator):
     emulator.faults.add("get_primary_account", Throttle(0))
     retry = Retry(base=0.001, cap=0.001)

@@ -161,6 +161,7 @@ async def test_a_deadline_before_the_next_probe_is_an_error_at_once():
             task.cancel()
 
 
+@pytest.mark.slow
 async def test_a_write_that_was_not_sent_waits_and_probes_last():
     async with Origin() as origin, session_at(origin, retry=PATIENT) as itwin:
         calls = await break_down(itwin, origin)
@@ -194,6 +195,7 @@ async def test_an_error_of_an_outage_leads_to_no_frame():
         assert breaker(itwin)._failure.__context__ is None
 
 
+@pytest.mark.slow
 async def test_calls_that_come_after_an_outage_do_not_queue_behind_those_that_waited():
     async with Origin() as origin, session_at(origin, retry=PATIENT) as itwin:
         calls = await break_down(itwin, origin, calls=4)

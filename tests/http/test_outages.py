@@ -46,6 +46,7 @@ def test_an_outage_is_two_targets_without_a_success_between():
     assert not state.fault("/b", 6.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("down", ["reset", refused(503)], ids=["reset", "503"])
 async def test_two_hundred_calls_outlive_an_outage_that_sees_probes_and_no_storm(down):
     events = []
@@ -72,6 +73,7 @@ async def test_two_hundred_calls_outlive_an_outage_that_sees_probes_and_no_storm
     assert (stats.outages, ended.seconds > 0) == (1, True)
 
 
+@pytest.mark.slow
 async def test_two_hundred_lists_of_the_emulator_outlive_its_faults_whole(emulator):
     retry = Retry(12, base=0.005, cap=0.02)
     async with ITwinSession(emulator.credentials, base_url=emulator.url, retry=retry) as itwin:
@@ -246,6 +248,7 @@ async def test_closing_the_session_ends_the_waiting_calls():
         assert {type(error) for error in errors} == {RuntimeError}
 
 
+@pytest.mark.slow
 async def test_the_log_has_the_beginning_and_the_end(caplog):
     caplog.set_level(logging.INFO)
     async with Origin() as origin, session_at(origin, retry=PATIENT) as itwin:
@@ -262,6 +265,7 @@ async def test_the_log_has_the_beginning_and_the_end(caplog):
     assert "answers again after" in lines[1][1]
 
 
+@pytest.mark.slow
 async def test_signed_urls_have_outages_of_their_own_host():
     events = []
 

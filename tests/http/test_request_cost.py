@@ -42,6 +42,7 @@ async def calls_of(itwin: ITwinSession) -> Counter[str]:
     return counted
 
 
+@pytest.mark.slow
 async def test_a_page_takes_few_calls() -> None:
     async with PageServer(listing(PAGES, 1)) as server, client(server) as itwin:
         await calls_of(itwin)

@@ -127,6 +127,7 @@ BREAKS = (
 SEEDS = st.integers(0, 2**64)
 
 
+@pytest.mark.slow
 @settings(max_examples=2_000)
 @given(SEEDS)
 def test_pieces_give_what_the_whole_gives(seed):
@@ -144,6 +145,7 @@ def test_single_bytes_give_what_the_whole_gives(seed):
     assert (entries, links) == whole(text)
 
 
+@pytest.mark.slow
 @settings(max_examples=3_000)
 @given(SEEDS)
 def test_what_the_whole_rejects_is_rejected_in_pieces_and_nothing_else(seed):

@@ -56,6 +56,7 @@ async def test_no_more_lists_run_at_once_than_there_are_workers():
         assert server.most <= 3
 
 
+@pytest.mark.slow
 async def test_a_slow_consumer_slows_the_requests():
     async with (
         PageServer(listing(40, 1)) as server,

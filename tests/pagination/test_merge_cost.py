@@ -44,6 +44,7 @@ async def wake_ups(workers: int, monkeypatch: pytest.MonkeyPatch) -> float:
     return turns / count
 
 
+@pytest.mark.slow
 async def test_wake_ups_for_an_item_do_not_grow_with_the_workers(monkeypatch):
     few = await wake_ups(8, monkeypatch)
     many = await wake_ups(200, monkeypatch)

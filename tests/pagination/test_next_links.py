@@ -195,6 +195,7 @@ async def test_a_loop_ends_after_its_items(pages, seen, ahead):
         assert len(server.targets) == len(set(server.targets))
 
 
+@pytest.mark.slow
 @AHEAD
 async def test_endless_empty_pages_end(ahead):
     async def answer(call) -> None:

@@ -123,6 +123,7 @@ async def test_nothing_is_prefetched_while_anyone_waits():
         await items.aclose()
 
 
+@pytest.mark.slow
 async def test_two_hundred_lists_at_once_waste_no_request():
     async with (
         Emulator(imodels=200, changesets=30, latency=0.01) as emulator,
@@ -189,6 +190,7 @@ async def same_with_any_window(make, expected, **options):
             await settled(itwin.limiter)
 
 
+@pytest.mark.slow
 async def test_order_holds_whatever_comes_first():
     chance = random.Random(7)
 

@@ -169,6 +169,7 @@ async def test_a_throttled_prefetch_pauses_requests_and_ends_prefetching_for_a_w
         assert itwin.stats.throttled == 1
 
 
+@pytest.mark.slow
 async def test_a_throttle_in_the_middle_loses_nothing():
     async with (
         Emulator(imodels=1, changesets=200) as emulator,

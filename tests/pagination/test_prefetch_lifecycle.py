@@ -24,6 +24,7 @@ from itwin_async import Limiter
 # Room
 
 
+@pytest.mark.slow
 async def test_prefetches_fit_in_buffer_bytes():
     async with (
         PageServer(listing(300, 5, 3_000)) as server,

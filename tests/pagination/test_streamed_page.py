@@ -163,6 +163,7 @@ async def test_reading_on_waits_for_a_slot():
         assert await reading == list(range(1, 20))
 
 
+@pytest.mark.slow
 async def test_a_slow_consumer_pauses_the_server():
     text = page(entries(0, 100, 150_000))
     async with PageServer(lambda call: call.body(text)) as server, client(server) as itwin:
@@ -198,6 +199,7 @@ async def test_memory_stays_a_fraction_of_the_page():
     assert peak < len(text) / 4
 
 
+@pytest.mark.slow
 async def test_the_consumers_own_time_is_no_timeout():
     text = page(entries(0, 60, 100_000))
     async with (

@@ -58,6 +58,7 @@ async def test_a_cut_page_gives_each_entry_once_wherever_it_was_cut(chunked, res
             await settled(itwin.limiter)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reset", [False, True])
 async def test_a_cut_page_gives_each_entry_once_to_a_consumer_that_pauses(reset):
     for at in [end + near for end in ENDS for near in (-1, 0, 1)]:
@@ -131,6 +132,7 @@ async def test_a_page_cut_while_the_consumer_paused_is_then_read_to_its_end():
         assert seen == list(range(60))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "stall"), [(0.2, False), (0.9, False), (0.2, True)])
 async def test_memory_stays_a_fraction_of_a_page_that_is_cut_or_stalls(share, stall):
     text = page(entries(0, 100, 150_000))

@@ -54,6 +54,8 @@ def big(home: Path) -> Happened:
         def disturb() -> None:
             platform.wait_for(6)
             platform.ask("throttle one", seconds=2)  # the next one, whenever it comes
+            # A worker that is killed before its 429 has left the server is not throttled.
+            until(lambda: any(item.status == 429 for item in platform.arrived()))
             platform.wait_for(14)
             for pid in pids(client)[:2]:
                 os.kill(pid, signal.SIGKILL)

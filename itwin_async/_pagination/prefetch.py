@@ -197,7 +197,7 @@ class Prefetcher:
         self._known_pages += 1
         self._page_size = max(size, 1)
         self._link = current, next_target
-        if self._prefetched or self._has_idle_share():  # in a crowd, nothing more is worked out
+        if self._prefetched or self._has_idle_share():  # not while many lists run
             self._fill_window(next_target, most)
 
     def prefetch_speculatively(self, current: str, most: int | None) -> None:

@@ -207,7 +207,11 @@ class PageReader(Generic[T]):
         async def read(body: Body) -> tuple[PageProtocol[Any], int] | None:
             return await self._read_page(body, request, attempts)
 
-        prefetched = self._prefetcher.take(target) if self._prefetcher is not None else None
+        prefetched = (
+            None
+            if self._prefetcher is None
+            else self._prefetcher.take(target, self._pages_behind_arriving(target))
+        )
         if prefetched is not None:
             with self._executor.lifecycle.scope():
                 body = await prefetched.body()
@@ -234,8 +238,7 @@ class PageReader(Generic[T]):
             self._pending = page.entries()
             self._complete_page(page, target, size)
         elif self._prefetcher is not None:
-            length = max(self._longest_page, top_of(target) or 0)
-            self._prefetcher.prefetch_speculatively(target, self._pages_behind(length, target))
+            self._prefetcher.prefetch_speculatively(target, self._pages_behind_arriving(target))
 
     async def _read_page(
         self, body: Body, request: Request[Any], attempts: RetryState
@@ -274,6 +277,12 @@ class PageReader(Generic[T]):
             self._longest_page = max(self._longest_page, entries, self.delivered)
             most = self._pages_behind(max(0, entries - self._skip), target)
             self._prefetcher.prefetch_next(target, next_target, size, most)
+
+    def _pages_behind_arriving(self, target: str) -> int | None:
+        """How many pages the limit still needs behind a page of which nothing has arrived."""
+        if self._left is None:
+            return None
+        return self._pages_behind(max(self._longest_page, top_of(target) or 0), target)
 
     def _pages_behind(self, arriving: int, target: str) -> int | None:
         """How many pages the limit still needs behind the one at ``target``; None without a limit.

@@ -85,9 +85,9 @@ class Pager(Generic[T]):
         The window grows 1, 3, 4, 5, 7 … ``pages``, with the pages that the list is known to have.
         Later pages are predicted from the links seen so far and used only when the page before
         names exactly that link, so order and content are as without. Only idle slots of the limiter
-        are used, and none while ``pages`` or more requests are in flight. Past the end of a list of
-        three pages or more, up to as many requests may be sent in vain as it has pages, and at most
-        ``pages``; they count against the rate limit.
+        are used, and none while ``pages`` or more other requests are in flight. Past the end of a
+        list of three pages or more, up to as many requests may be sent in vain as it has pages, and
+        at most ``pages``; they count against the rate limit.
 
         Example::
 

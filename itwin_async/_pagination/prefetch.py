@@ -130,6 +130,11 @@ class PrefetchedPage:
         body, self._body = self._body, None
         return body
 
+    @property
+    def arriving(self) -> bool:
+        """Whether its request is still in flight."""
+        return not self._finished.is_set()
+
     def count_unused(self) -> None:
         """Count a request that was sent and whose page is not used, once."""
         if self._sent:
@@ -166,12 +171,19 @@ class Prefetcher:
         self._page_size = 1  # of the last page, in bytes
         self._prefetched: deque[PrefetchedPage] = deque()
 
-    def take(self, target: str) -> PrefetchedPage | None:
-        """The prefetched page for a target that a link has just named, if there is one."""
+    def take(self, target: str, most: int | None) -> PrefetchedPage | None:
+        """The prefetched page for a target that a link has just named, if there is one.
+
+        While it is waited for it is no longer ahead: a full window has room for one more page. Not
+        behind the second page, since lists of up to two pages waste nothing.
+        """
         if not self._prefetched:
             return None
         page = self._prefetched.popleft()
         if page.target == target:
+            full = self._known_pages >= max(self._max_pages, 3)
+            if page.arriving and full and self._max_pages > 1:
+                self.prefetch_speculatively(target, most, waiting=1)
             return page
         page.cancel()
         self.cancel()
@@ -200,11 +212,14 @@ class Prefetcher:
         if self._prefetched or self._has_idle_share():  # not while many lists run
             self._fill_window(next_target, most)
 
-    def prefetch_speculatively(self, current: str, most: int | None) -> None:
-        """Request what will follow a large page that is still arriving, by the last step."""
+    def prefetch_speculatively(self, current: str, most: int | None, *, waiting: int = 0) -> None:
+        """Request what will follow a page that is still arriving, by the last step.
+
+        ``waiting`` counts the prefetched pages in flight that are no longer ahead.
+        """
         skip, step = skip_of(current), self._step()
         if step and skip is not None:
-            self._fill_window(with_skip(current, skip + step), most)
+            self._fill_window(with_skip(current, skip + step), most, waiting)
 
     def _step(self) -> int:
         """By how much `$skip` grew with the last link; 0 where it is not how pages are named."""
@@ -213,7 +228,7 @@ class Prefetcher:
         before, after = map(skip_of, self._link)
         return 0 if after is None else max(0, after - (before or 0))
 
-    def _fill_window(self, next_target: str, most: int | None) -> None:
+    def _fill_window(self, next_target: str, most: int | None, waiting: int = 0) -> None:
         executor, prefetched, size = self._executor, self._prefetched, self._page_size
         if not executor.breaker.clear:
             return  # during an outage only probes are sent
@@ -225,7 +240,7 @@ class Prefetcher:
         window = min(self._window() if predictable else 1, self._max_pages)
         if most is not None:
             window = min(window, most)
-        while token is not None and len(prefetched) < window and self._has_idle_share():
+        while token is not None and len(prefetched) < window and self._has_idle_share(waiting):
             target = next_target
             if prefetched and skip is not None:
                 target = with_skip(next_target, skip + len(prefetched) * step)
@@ -250,13 +265,13 @@ class Prefetcher:
         known = self._known_pages
         return 1 if known <= 2 else known + (known > 5)
 
-    def _has_idle_share(self) -> bool:
-        """Whether fewer requests are in flight than read-ahead is allowed.
+    def _has_idle_share(self, waiting: int = 0) -> bool:
+        """Whether fewer requests are in flight than read-ahead is allowed, besides ``waiting``.
 
         The bound is for the limiter, not for each list: 200 lists keep it busy without read-ahead,
         and would waste a third of their requests past their ends.
         """
-        return self._executor.limiter.in_use < self._max_pages
+        return self._executor.limiter.in_use - waiting < self._max_pages
 
     def cancel(self) -> None:
         """Cancel every prefetched page, now, and restart with a small window."""

@@ -35,7 +35,8 @@ async def walked(pages: int, ahead: int) -> tuple[float, int]:
 @pytest.mark.parametrize(
     ("pages", "ahead", "trips", "in_vain"),
     [(1, 8, 1, 0), (2, 8, 2, 0), (3, 8, 3, 2), (5, 8, 3, 5), (7, 16, 4, 7), (12, 8, 4, 7),
-     (60, 0, 60, 0), (60, 8, 10, 7), (200, 8, 28, 7), (200, 16, 16, 15)],
+     (60, 0, 60, 0), (60, 1, 60, 0), (60, 2, 22, 2), (60, 8, 10, 8), (100, 8, 14, 8),
+     (200, 4, 42, 4), (200, 8, 25, 8), (200, 16, 16, 16)],
 )  # fmt: skip
 def test_a_list_takes_few_round_trips_and_wastes_few_requests(pages, ahead, trips, in_vain):
     taken, wasted = run(walked(pages, ahead), debug=False)

@@ -30,12 +30,16 @@ async def estimate_export(
     imodel_ids: AsyncIterator[str],
     *,
     since: int | datetime | None,
+    adds: bool,
     changesets: bool,
     workers: int,
     page_size: int,
     on_error: Callable[[str, ITwinError], None] | None,
 ) -> Estimate:
-    """Count the changesets of iModels, each of which has at most one entry in its list."""
+    """Count the changesets of iModels, each of which has at most one entry in its list.
+
+    With ``adds`` the export adds to an earlier one, whose entries it does not read again.
+    """
     found = Estimate()
     before = session.stats.requests
     meter = Meter("changesets", parts="iModels")
@@ -69,7 +73,7 @@ async def estimate_export(
                 return 0, 0
             if isinstance(since, int | None):
                 count = max(0, newest.index - (since or 0))
-                return count, count
+                return count, count if adds else newest.index
             first = await first_index_since(session.imodels, imodel_id, since)
             count = 0 if first is None else newest.index - first + 1
             found.requests += max(1, -(-count // 1_000))  # the newest changesets

@@ -189,6 +189,7 @@ def export(
             session,
             _imodels(session, imodel or (), itwin or ()),
             since=since,
+            adds=output.exists(),
             changesets=changesets,
             workers=workers,
             page_size=page_size,

@@ -238,6 +238,11 @@ async def test_dry_run_says_what_an_export_would_cost(tmp_path):
         assert json.loads(ended.out) == {
             "imodels": 2, "changesets": 101, "requests": 7, "asked": 3,
         }  # fmt: skip
+        # Where there is no earlier export to add to, the whole lists are read for what is wanted.
+        since = await run(*words, "--since", "45", variables=emulator.environment)
+        assert json.loads(since.out) == {
+            "imodels": 2, "changesets": 11, "requests": 7, "asked": 3,
+        }  # fmt: skip
         assert not list(tmp_path.iterdir())
         before = len(emulator.requests)
         ended = await run(*words[:-1], variables=emulator.environment)

@@ -184,12 +184,14 @@ def export(
         skipped.append(imodel_id)
         print_error(f"iModel {imodel_id} is left out: {error}")
 
+    adds = output.exists()
+
     async def estimate(session: CommandSession) -> Estimate:
         return await estimate_export(
             session,
             _imodels(session, imodel or (), itwin or ()),
             since=since,
-            adds=output.exists(),
+            adds=adds,
             changesets=changesets,
             workers=workers,
             page_size=page_size,

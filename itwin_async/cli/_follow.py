@@ -45,7 +45,7 @@ def follow(
     """Print extended data as it is stored, as lines of JSON, until stopped. Like tail -f.
 
     It begins with what is there. With --checkpoint it goes on where it was stopped; killed
-    outright, or stopped while it wrote a line, it prints at most those of the last second again.
+    outright, or while nobody read its output, it prints at most those of the last second again.
 
     Example: itwin-async extended-data follow --imodel
     5e19bee0-3aea-4355-a9f0-c6df9989ee7d --once --emulator

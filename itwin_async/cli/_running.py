@@ -1,14 +1,15 @@
 """Run a command's coroutine, which SIGINT and SIGTERM end at once."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from types import FrameType
 from typing import Any, Final, NoReturn, TypeVar
 
-from itwin_async.cli._stdio import Stderr, is_writing
+from itwin_async.cli._stdio import Stderr, interruptible_writes
 
 T = TypeVar("T")
 _MESSAGES: Final = {signal.SIGINT: "Interrupted.", signal.SIGTERM: "Terminated."}
@@ -37,25 +38,34 @@ async def _run_until_signal(work: Callable[[], Coroutine[Any, Any, T]], advice: 
     def stop(number: int, _: FrameType | None) -> None:
         nonlocal received
         is_second, received = received is not None, number
-        if is_second or is_writing():
+        if is_second:
             raise KeyboardInterrupt
+        interrupt_writes()
         if task is not None:
             loop.call_soon_threadsafe(task.cancel)
 
+    with interruptible_writes() as interrupt_writes, _handlers(stop):
+        try:
+            return await work()
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            if received is None:
+                raise
+    return exit_by_signal(received, advice)
+
+
+@contextlib.contextmanager
+def _handlers(handler: Callable[[int, FrameType | None], None]) -> Generator[None]:
+    """Handle SIGINT and SIGTERM, but for one that the process was started to ignore."""
     # Shells start background jobs with SIGINT ignored, which has to stay. None is a handler that
     # was not set in Python and could not be restored.
     unchanged = (signal.SIG_IGN, None)
     handled = [number for number in _MESSAGES if signal.getsignal(number) not in unchanged]
-    previous = {number: signal.signal(number, stop) for number in handled}
+    previous = {number: signal.signal(number, handler) for number in handled}
     try:
-        return await work()
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        if received is not None:
-            exit_by_signal(received, advice)
-        raise
+        yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, former in previous.items():
+            signal.signal(number, former)
 
 
 def _is_in_a_loop() -> bool:

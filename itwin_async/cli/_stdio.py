@@ -4,10 +4,11 @@ import codecs
 import contextlib
 import io
 import os
+import select
 import selectors
 import sys
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Final, TextIO, cast
 
@@ -18,16 +19,35 @@ _UTF_8: Final = "utf-8"
 _MAX_STDERR_WAIT: Final = 1.0  # seconds that a message waits until standard error takes a byte
 
 
+# So much goes into a pipe at once when it is writable.
+_UNBLOCKED_BYTES: Final[int] = getattr(select, "PIPE_BUF", 512)
+
+
 class _ThreadState(threading.local):
-    writing: bool = False
+    writing_to: io.IOBase | TextIO | None = None
+    interrupted: bool = False
 
 
 _thread: Final = _ThreadState()
 
 
-def is_writing() -> bool:
-    """Whether this thread is blocked in a write: cancelling its task would not interrupt that."""
-    return _thread.writing
+@contextlib.contextmanager
+def interruptible_writes() -> Generator[Callable[[], None]]:
+    """Gives what a signal handler calls, so that no write of this thread waits from then on.
+
+    Cancelling a task does not interrupt a write that waits: that raises `KeyboardInterrupt`. Any
+    other is completed, so that who wrote knows what was written.
+    """
+
+    def interrupt() -> None:
+        _thread.interrupted = True
+        if _thread.writing_to is not None and _waits(_thread.writing_to):
+            raise KeyboardInterrupt
+
+    try:
+        yield interrupt
+    finally:
+        _thread.interrupted = False
 
 
 class Stdout:
@@ -176,31 +196,50 @@ def open_streams() -> Generator[None]:
 
 def _write(stream: TextIO, data: bytes, max_wait: float | None) -> None:
     """Write all of ``data``; a wait for a non-blocking stream ends after ``max_wait`` seconds."""
-    before, _thread.writing = _thread.writing, True
+    raw = _raw_file(stream)
+    before, _thread.writing_to = _thread.writing_to, stream if raw is None else raw
     try:
         stream.flush()  # what was written past this class comes first
-        if not _has_buffer(stream):  # of a notebook, a progress bar or a host program
+        if raw is None:  # of a notebook, a progress bar or a host program
             stream.write(data.decode(_encoding(stream), "replace"))
             stream.flush()
             return
-        raw = cast("io.RawIOBase", getattr(stream.buffer, "raw", stream.buffer))
         remaining = memoryview(data)
         while remaining:
-            written = raw.write(remaining)
+            if _thread.interrupted and _waits(raw):
+                raise KeyboardInterrupt
+            most = _UNBLOCKED_BYTES if _thread.interrupted else None
+            written = raw.write(remaining[:most])
             if written is not None:
                 remaining = remaining[written:]
             elif not _wait_until(selectors.EVENT_WRITE, raw, max_wait):
                 raise BlockingIOError
         raw.flush()
     finally:
-        _thread.writing = before
+        _thread.writing_to = before
+
+
+def _raw_file(stream: TextIO) -> io.RawIOBase | None:
+    """What is below the buffers; None for a stream that the host program put there."""
+    buffer = stream.buffer if _has_buffer(stream) else None
+    return cast("io.RawIOBase | None", getattr(buffer, "raw", buffer))
 
 
 def _has_buffer(stream: TextIO) -> bool:
     return isinstance(stream, io.TextIOWrapper)
 
 
-def _wait_until(event: int, file: io.RawIOBase, seconds: float | None) -> bool:
+def _waits(file: io.IOBase | TextIO) -> bool:
+    """Whether a write would wait, or nobody can tell."""
+    try:
+        return not _wait_until(selectors.EVENT_WRITE, file, 0)
+    except PermissionError:  # the system selects no regular files, which never wait
+        return False
+    except (OSError, ValueError):
+        return True
+
+
+def _wait_until(event: int, file: io.IOBase | TextIO, seconds: float | None) -> bool:
     with selectors.DefaultSelector() as selector:
         selector.register(file, event)
         return bool(selector.select(seconds))

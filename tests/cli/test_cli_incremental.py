@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -188,3 +189,43 @@ async def test_wrong_usage_is_a_line(emulator, arguments, message, tmp_path, mon
     assert ended.err.count("\n") == 1
     assert (tmp_path / "no-checkpoint").read_text() == "rubbish\n"
     assert not (tmp_path / "changes").exists()
+
+
+# Sends itself a signal when a line is in the pipe, and its write has not returned yet.
+STOPS_IN_A_WRITE = """
+import io, os, signal, sys
+from itwin_async.cli import main
+
+class Output(io.FileIO):
+    lines = 0
+
+    def write(self, data):
+        written = super().write(data)
+        self.lines += 1
+        if self.lines == 7:
+            os.kill(os.getpid(), signal.{number})
+        return written
+
+sys.stdout = io.TextIOWrapper(io.BufferedWriter(Output(1, "wb", closefd=False)))
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_follow_repeats_no_line_when_it_is_stopped_while_it_prints_one(
+    number, emulator, scope, imodels, tmp_path
+):
+    script = tmp_path / "stops.py"
+    script.write_text(STOPS_IN_A_WRITE.format(number=number.name))
+    arguments = ("follow", "--itwin", scope, "--checkpoint", str(tmp_path / "at"), "--once")
+    stopped = await run(
+        "extended-data", *arguments,
+        variables=emulator.environment,
+        command=[sys.executable, str(script)],
+    )  # fmt: skip
+    assert (stopped.code, stopped.err) == (128 + number, "")
+    emulator.push_changeset(imodels[0], {"n": 6})
+    before, after = lines(stopped.out), lines((await call(emulator, *arguments)).out)
+    assert len(before) >= 7
+    every = [(item, n) for item in imodels for n in range(1, 6)] + [(imodels[0], 6)]
+    assert sorted(before + after) == sorted(every)

@@ -3,11 +3,12 @@
 import csv
 import io
 import json
+from datetime import UTC, datetime
 
 import pytest
 from terminal import run
 
-from itwin_async.cli import main
+from itwin_async.cli import _emulated, main
 from itwin_async.cli._cells import csv_line
 from itwin_async.emulator import Edit, Emulator
 
@@ -25,7 +26,9 @@ def printed(capsysbinary, *arguments, code=0):
     return out.decode() if code == 0 else err.decode()
 
 
-def test_a_list_as_csv_has_all_fields_but_links(capsysbinary):
+def test_a_list_as_csv_has_all_fields_but_links(capsysbinary, monkeypatch):
+    now = datetime(2026, 6, 1, tzinfo=UTC)  # of each command's own emulator, so that dates agree
+    monkeypatch.setattr(_emulated, "emulator", lambda: Emulator(changesets=20, now=now))
     rows = list(csv.DictReader(io.StringIO(printed(capsysbinary, *CHANGESETS, "--output", "csv"))))
     lines = [json.loads(line) for line in printed(capsysbinary, *CHANGESETS).splitlines()]
     assert list(rows[0])[:4] == ["index", "id", "pushDateTime", "description"]

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from itwin_async._core.jitter import jitter
 from itwin_async._core.validation import check_count, check_seconds
 from itwin_async.errors import (
@@ -64,8 +66,7 @@ class Retry:
         return jitter(0.5, 1.0) * min(self.cap, self.base * 2.0 ** min(fault - 1, 60))
 
 
-@dataclass(slots=True)
-class RetryState:
+class RetryState(msgspec.Struct):
     """The faults and waits of one call so far, which decide whether it is sent again."""
 
     retry: Retry

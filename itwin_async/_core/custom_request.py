@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final, get_args
 
 import msgspec
@@ -48,10 +47,12 @@ def custom_request(  # noqa: PLR0917 - the arguments of `ITwinSession.request`
     request = operation.request(query=query or {}, body=msgspec.UNSET if body is None else body)
     own_headers = merge_headers(session_headers, check_headers(headers))
     if own_headers:
-        request = replace(request, headers=merge_headers(request.headers, own_headers))
+        request = msgspec.structs.replace(
+            request, headers=merge_headers(request.headers, own_headers)
+        )
     if own_query:
         separator = "&" if "?" in request.target else "?"
-        request = replace(request, target=f"{request.target}{separator}{own_query}")
+        request = msgspec.structs.replace(request, target=f"{request.target}{separator}{own_query}")
     return request
 
 

@@ -111,8 +111,7 @@ class Operation(Generic[T_co]):
         return error
 
 
-@dataclass(frozen=True, slots=True)
-class Request(Generic[T_co]):
+class Request(msgspec.Struct, Generic[T_co], frozen=True):
     """One request: its operation, and path with query, headers and body as they go out.
 
     ``secrets`` are what is secret in its body: no error shows it, even if the answer repeats it.
@@ -121,8 +120,11 @@ class Request(Generic[T_co]):
     operation: Operation[T_co]
     target: str
     headers: Mapping[str, str]
-    body: bytes | None = field(default=None, repr=False)
+    body: bytes | None = None
     secrets: SecretStrs = _NO_SECRETS
+
+    def __repr__(self) -> str:
+        return f"Request({self.operation}, {self.target})"
 
 
 def without_none(**values: object) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """Checks of arguments: one sentence that names what was wrong and what would be right."""
 
-import functools
 import math
 import os
 import re
@@ -16,6 +15,7 @@ Id: TypeAlias = str | UUID
 # A path may be made of a URL, which then has one slash.
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _GUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_UNQUOTED: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
 _NOT_IN_A_SEGMENT: Final = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 
@@ -31,19 +31,16 @@ def quote_segment(name: str, value: object) -> str:
         return str(value)
     if not isinstance(value, str):
         raise TypeError(not_text(name, value))
+    if _UNQUOTED.fullmatch(value):
+        return value  # as nearly all are
     if not value.strip():
         raise ValueError(f"{name} must not be empty")
     if value in {".", ".."} or _NOT_IN_A_SEGMENT.search(value):
         raise ValueError(f"{name} must be one path segment without slashes or control characters")
     try:
-        return _segment(value)
+        return quote(value, safe="-._~")
     except UnicodeEncodeError:
         raise ValueError(f"{name} must be text that can be encoded as UTF-8") from None
-
-
-@functools.lru_cache(maxsize=1_024)  # the same few ids, over and over
-def _segment(value: str) -> str:
-    return quote(value, safe="-._~")
 
 
 def not_text(name: str, value: object, kind: str = "a str") -> str:

@@ -5,8 +5,9 @@ What counts as an outage, and why: docs/adr/0007.
 
 import asyncio
 import math
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from itwin_async._aio.timeouts import visible_deadline
 from itwin_async._http.instrumentation import Instrumentation
@@ -27,8 +28,7 @@ def is_fault(failure: ITwinError) -> bool:
     return isinstance(failure, ResponseError) and failure.status >= 500
 
 
-@dataclass(slots=True)
-class OutageState:
+class OutageState(msgspec.Struct):
     """Whether an origin is out of service: from faults on two targets until its next response."""
 
     since: float | None = None  # when the outage began
@@ -62,8 +62,7 @@ class Probe:
         self._breaker.release(self)
 
 
-@dataclass(slots=True, eq=False)
-class _Waiter:
+class _Waiter(msgspec.Struct, eq=False):
     retry_state: RetryState
     deadline: float  # of an anyio scope around the call
     future: "asyncio.Future[Probe | None]"

@@ -1,8 +1,9 @@
 """Pause that a 429 asks for, and the restart of requests after it, one after another."""
 
 import math
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from itwin_async._core.jitter import jitter
 from itwin_async.errors import RateLimitError
@@ -10,8 +11,7 @@ from itwin_async.errors import RateLimitError
 _RAMP: Final = 1.0  # seconds over which `concurrency` requests are spread after a pause
 
 
-@dataclass(slots=True, eq=False)
-class WaitLimits:
+class WaitLimits(msgspec.Struct, eq=False):
     """How long a request may wait for pauses to end."""
 
     max_wait: float

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
 
 from itwin_async._aio.timeouts import visible_deadline
@@ -41,8 +40,7 @@ class Slot:
             self._limiter.release_slot()
 
 
-@dataclass(slots=True, eq=False)
-class _Waiter(WaitLimits):
+class _Waiter(WaitLimits, eq=False):
     ticket: int
     future: "asyncio.Future[Slot]"
 

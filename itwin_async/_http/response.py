@@ -110,6 +110,6 @@ class _TimedBody(AsyncIterator[bytes]):
 
 def timed_body(body: object, timeout: ResponseTimeout) -> object:
     """The body of a request; one in pieces as one whose pieces have the whole time each."""
-    if not isinstance(body, AsyncIterator):
+    if body is None or not isinstance(body, AsyncIterator):
         return body
     return _TimedBody(cast("AsyncIterator[bytes]", body), timeout)

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-from dataclasses import dataclass
 from typing import Final, Self
 
 import msgspec
@@ -23,8 +22,7 @@ class _Fields(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     fingerprint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(msgspec.Struct, frozen=True):
     """A place in a list: the page at ``target``, None after the end, behind ``count`` entries.
 
     ``digest`` identifies the list. ``fingerprint`` is that of the last entry of a list that ended

@@ -1,7 +1,8 @@
 """What the lists of a session share: how requests are sent, and the budget for read-ahead."""
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from itwin_async._http.executor import RequestExecutor
 
@@ -48,8 +49,7 @@ class Reservation:
         self.release()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class ListContext:
+class ListContext(msgspec.Struct, frozen=True):
     """What the lists of a session share."""
 
     executor: RequestExecutor

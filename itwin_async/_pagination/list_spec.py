@@ -3,7 +3,6 @@
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_args
 
 import msgspec
@@ -15,8 +14,7 @@ T = TypeVar("T")
 E = TypeVar("E")
 
 
-@dataclass(frozen=True, slots=True)
-class StreamFormat(Generic[E]):
+class StreamFormat(msgspec.Struct, Generic[E], frozen=True):
     """How the entries of a page are decoded while it arrives.
 
     ``list_start`` matches the key of the page's list and its ``[``; ``decode_page`` and
@@ -30,8 +28,7 @@ class StreamFormat(Generic[E]):
     entry_key: Callable[[E], object]
 
 
-@dataclass(frozen=True, slots=True)
-class ListSpec(Generic[E, T]):
+class ListSpec(msgspec.Struct, Generic[E, T], frozen=True):
     """A list: its first request, how entries become items, and whether large pages are streamed.
 
     ``age_key`` identifies an entry of a list in order of age, whose new entries come last.

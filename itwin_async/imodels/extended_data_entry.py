@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 
@@ -19,34 +19,37 @@ _PREVIEW_SIZE: Final = 400  # bytes of a payload that a notebook shows
 T = TypeVar("T")
 
 
-# msgspec's error for an entry that it should encode names this type, and so says what to do.
-_NotEncodable = type("ExtendedData (encode entry.to_dict() instead)", (), {"__slots__": ()})
-_NOT_ENCODABLE: Final = _NotEncodable()
-
-
-class Source(NamedTuple):
+class Source:
     """What the entries of a page share: their iModel, and how their payloads are decoded.
 
     ``decode`` is a field of its own because each entry calls it. Looking it up on the decoder, and
     asking each payload for its size, took a fifth of the time of ``data`` for small payloads.
     """
 
-    not_encodable: object
-    imodel_id: str
-    decoder: PayloadDecoder[Any]
-    decode: Callable[[bytes], Any]
+    __slots__ = ("decode", "decoder", "imodel_id")
+
+    def __init__(
+        self, imodel_id: str, decoder: PayloadDecoder[Any], decode: Callable[[bytes], Any]
+    ) -> None:
+        self.imodel_id = imodel_id
+        self.decoder = decoder
+        self.decode = decode
 
     def for_small_payloads(self) -> "Source":
         """The same without pauses of the collector, which small payloads do not need."""
-        return self._replace(decode=self.decoder.decode)
+        return Source(self.imodel_id, self.decoder, self.decoder.decode)
+
+
+# msgspec's error for an entry that it should encode names this type, and so says what to do.
+Source.__name__ = "ExtendedData (encode entry.to_dict() instead)"
 
 
 def payload_source(imodel_id: str, decoder: PayloadDecoder[Any]) -> Source:
     """The source of entries with payloads of any size."""
-    return Source(_NOT_ENCODABLE, imodel_id, decoder, partial(decode_uncollected, decoder.decode))
+    return Source(imodel_id, decoder, partial(decode_uncollected, decoder.decode))
 
 
-_NO_SOURCE: Final = Source(_NOT_ENCODABLE, "", DICT_DECODER, DICT_DECODER.decode)
+_NO_SOURCE: Final = Source("", DICT_DECODER, DICT_DECODER.decode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,8 @@ class ExtendedData(msgspec.Struct, Generic[T], frozen=True, eq=False, gc=False):
         data: Any = self._data
         if data is _NOT_DECODED_YET:
             try:
-                data = self._source.decode(self._payload)
+                decode = self._source.decode
+                data = decode(self._payload)
             except (*NOT_DECODED, TypeError) as error:
                 _ = self.payload  # raises where it is bad
                 raise self._bad(f"its payload does not decode: {why_not_decoded(error)}") from None

@@ -1,9 +1,11 @@
 """Thumbnails of iModels."""
 
 import base64
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import NoneType
 from typing import Final, Literal, cast
+
+import msgspec
 
 from itwin_async._core.operation import Operation
 from itwin_async._core.validation import Id, check_choice
@@ -70,7 +72,7 @@ class ThumbnailOperations(OperationGroup):
             raise ValueError("image must be the bytes of a PNG or JPEG file")
         request = UPLOAD_THUMBNAIL.request(imodel_id=imodel_id)
         headers = {**request.headers, "Content-Type": media_type}
-        await self._call(replace(request, headers=headers, body=image))
+        await self._call(msgspec.structs.replace(request, headers=headers, body=image))
 
 
 def _media_type(image: bytes) -> str | None:

@@ -179,7 +179,7 @@ class PackageOperations(OperationGroup):
             body["variables"] = name_value_pairs(variables)
         request = EXECUTE_PACKAGE.request(itwin_id=itwin_id, unique_name=unique_name, body=body)
         operation: Operation[Any] = replace(EXECUTE_PACKAGE, returns=kind)
-        return await self._call(replace(request, operation=operation))
+        return await self._call(msgspec.structs.replace(request, operation=operation))
 
     def list_entity_sets(self, itwin_id: Id, unique_name: str) -> Pager[EntitySet]:
         """The sets of rows that a package offers by OData, in one page.

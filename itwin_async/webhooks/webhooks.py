@@ -1,10 +1,11 @@
 """Webhooks: the events that the platform sends to an address of yours."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from types import NoneType
 from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
+
+import msgspec
 
 from itwin_async._core.html import fields_table
 from itwin_async._core.operation import Operation
@@ -129,7 +130,7 @@ class Webhooks(OperationGroup):
         if scope_id is not None:
             body["scopeId"] = scope_id
         request = CREATE_WEBHOOK.request(body=_with_secret(body, secret_value))
-        return await self._call(replace(request, secrets=_secrets(secret_value)))
+        return await self._call(msgspec.structs.replace(request, secrets=_secrets(secret_value)))
 
     async def update_webhook(
         self,
@@ -167,7 +168,7 @@ class Webhooks(OperationGroup):
         if not body:
             raise ValueError("give at least one of active, callback_url, secret and event_types")
         request = UPDATE_WEBHOOK.request(webhook_id=webhook_id, body=body)
-        return await self._call(replace(request, secrets=_secrets(secret_value)))
+        return await self._call(msgspec.structs.replace(request, secrets=_secrets(secret_value)))
 
     async def delete_webhook(self, webhook_id: Id) -> None:
         """Delete a webhook. Raises `NotFoundError` for an unknown one.

@@ -25,7 +25,7 @@ from itwin_async import (
     Stats,
 )
 from itwin_async._core.records import Record
-from itwin_async.imodels.extended_data_entry import extended_data
+from itwin_async.imodels.extended_data_entry import Source, extended_data
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>\u202e\x00\ud800"
 SIGNED = "https://blob.example/f?sv=1&sig=canary-signature"
@@ -184,7 +184,7 @@ def test_extended_data_is_shown_undecoded():
         raise AssertionError("a payload was decoded to be shown")
 
     entry = extended_data("c1", 7, b'{"data": {"taskId": "t1"}}', "i1")
-    msgspec.structs.force_setattr(entry, "_source", entry._source._replace(decode=never))
+    msgspec.structs.force_setattr(entry, "_source", Source("i1", entry._source.decoder, never))
     assert "t1" in html.unescape(html_of(entry))
     assert "26 bytes" in html_of(page([entry]))
     assert ("changeset_index", 7) in entry.__rich_repr__()

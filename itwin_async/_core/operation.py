@@ -13,7 +13,7 @@ from itwin_async._core.collector import decode_uncollected
 from itwin_async._core.dates import with_lenient_dates
 from itwin_async._core.json import NOT_DECODED, decoder, why_not_decoded
 from itwin_async._core.secrets import SecretStrs, SecretValue
-from itwin_async._core.validation import quote_segment
+from itwin_async._core.validation import as_sent, quote_segment
 from itwin_async.errors import DecodeError
 
 T_co = TypeVar("T_co", covariant=True)
@@ -136,11 +136,9 @@ def _encoded(value: object) -> str:
     """A name or value of a query. `$` stays as it is, which is how the platform writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if not isinstance(value, str | float | UUID):
+    if not isinstance(value, str | int | float | UUID):
         raise TypeError(f"a query has str, int, float and bool, not {type(value).__name__}")
     try:
-        return quote(str(value), safe="$-._~:,'()")
+        return quote(as_sent(value), safe="$-._~:,'()")
     except UnicodeEncodeError:
         raise ValueError("a query must be text that can be encoded as UTF-8") from None

@@ -19,9 +19,21 @@ _UNQUOTED: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
 _NOT_IN_A_SEGMENT: Final = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 
+def as_sent(value: str | float | UUID) -> str:
+    """The text of an id or a value. Of a member of an enumeration ``str`` would give its name."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, float):
+        return float.__repr__(value)
+    return str(value)
+
+
 def normalize_id(imodel_id: Id) -> str:
     """The id in the platform's spelling, so that an iModel in two spellings is one."""
-    text = imodel_id if isinstance(imodel_id, str) else quote_segment("imodel_id", imodel_id)
+    is_text = isinstance(imodel_id, str)
+    text = as_sent(imodel_id) if is_text else quote_segment("imodel_id", imodel_id)
     return text.lower() if _GUID.fullmatch(text) else text
 
 
@@ -32,7 +44,7 @@ def quote_segment(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(not_text(name, value))
     if _UNQUOTED.fullmatch(value):
-        return value  # as nearly all are
+        return as_sent(value)  # as nearly all are
     if not value.strip():
         raise ValueError(f"{name} must not be empty")
     if value in {".", ".."} or _NOT_IN_A_SEGMENT.search(value):

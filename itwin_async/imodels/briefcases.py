@@ -8,7 +8,7 @@ import msgspec
 
 from itwin_async._core.operation import Operation, without_none
 from itwin_async._core.records import Link, Record, assume_utc
-from itwin_async._core.validation import Id, check_id, check_text
+from itwin_async._core.validation import Id, as_sent, check_id, check_text
 from itwin_async._pagination.operation_group import OperationGroup
 from itwin_async._pagination.page_types import LinkedPage
 from itwin_async._pagination.pager import Pager
@@ -156,5 +156,6 @@ class BriefcaseOperations(OperationGroup):
 
 def _segment(briefcase_id: object) -> object:
     """A briefcase's id or number as a segment of a path."""
-    is_number = isinstance(briefcase_id, int) and not isinstance(briefcase_id, bool)
-    return str(briefcase_id) if is_number else briefcase_id
+    if isinstance(briefcase_id, int) and not isinstance(briefcase_id, bool):
+        return as_sent(briefcase_id)
+    return briefcase_id

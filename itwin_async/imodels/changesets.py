@@ -7,7 +7,7 @@ import msgspec
 
 from itwin_async._core.operation import Operation
 from itwin_async._core.records import Link, Record, assume_utc
-from itwin_async._core.validation import Id, check_choice, check_count, not_text
+from itwin_async._core.validation import Id, as_sent, check_choice, check_count, not_text
 from itwin_async._pagination.operation_group import OperationGroup
 from itwin_async._pagination.page_types import LinkedPage
 from itwin_async._pagination.pager import Pager
@@ -164,4 +164,4 @@ def id_or_index(changeset: object) -> str:
         raise ValueError(f"changeset must be an id or an index of at least 0, not {changeset}")
     if not isinstance(changeset, str | int) or isinstance(changeset, bool):
         raise TypeError(not_text("changeset", changeset, "a str or an int"))
-    return str(changeset)
+    return as_sent(changeset)

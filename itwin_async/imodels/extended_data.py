@@ -6,7 +6,7 @@ from types import UnionType
 from typing import Any, Final, TypeVar, overload
 
 from itwin_async._core.operation import Operation
-from itwin_async._core.validation import Id, check_count
+from itwin_async._core.validation import Id, as_sent, check_count
 from itwin_async._pagination.operation_group import OperationGroup
 from itwin_async._pagination.pager import Pager
 from itwin_async.errors import ITwinError
@@ -88,7 +88,7 @@ class ExtendedDataOperations(OperationGroup):
         """
         check_count("skip", skip, least=0)
         check_page_size(page_size)
-        source = payload_source(str(imodel_id), payload_decoder(data_type))
+        source = payload_source(as_sent(imodel_id), payload_decoder(data_type))
         query = {"$skip": skip or None, "$top": page_size}
         request = LIST_EXTENDED_DATA.request(imodel_id=imodel_id, query=query)
         return self._list(
@@ -127,7 +127,7 @@ class ExtendedDataOperations(OperationGroup):
         decoder = payload_decoder(data_type)
         request = GET_EXTENDED_DATA.request(imodel_id=imodel_id, changeset=id_or_index(changeset))
         body = await self._call(request)
-        return _entry(GET_EXTENDED_DATA, body, payload_source(str(imodel_id), decoder))
+        return _entry(GET_EXTENDED_DATA, body, payload_source(as_sent(imodel_id), decoder))
 
     async def create_extended_data(
         self, imodel_id: Id, changeset: str | int, data: object
@@ -145,7 +145,7 @@ class ExtendedDataOperations(OperationGroup):
         request = CREATE_EXTENDED_DATA.request(
             imodel_id=imodel_id, changeset=id_or_index(changeset), body={"data": text}
         )
-        source = payload_source(str(imodel_id), payload_decoder(None))
+        source = payload_source(as_sent(imodel_id), payload_decoder(None))
         try:
             return _entry(CREATE_EXTENDED_DATA, await self._call(request), source)
         except ITwinError as error:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
-from itwin_async._core.validation import Id, normalize_id, quote_segment
+from itwin_async._core.validation import Id, as_sent, normalize_id, quote_segment
 from itwin_async.sync._checkpoint import scope_of
 
 
@@ -27,7 +27,7 @@ class Scope:
         for imodel_id in ids:
             quote_segment("imodel_ids", imodel_id)
         return cls(
-            None if itwin_id is None else str(itwin_id),
+            None if itwin_id is None else as_sent(itwin_id),
             tuple(dict.fromkeys(map(normalize_id, ids))),
         )
 

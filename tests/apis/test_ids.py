@@ -1,7 +1,8 @@
-"""Ids: text or a UUID; of a record, the error says which attribute to pass."""
+"""Ids: text, a member of an enumeration, or a UUID; of a record, the error says what to pass."""
 
 import contextlib
 import re
+from enum import Enum
 from uuid import UUID
 
 import pytest
@@ -10,6 +11,18 @@ from declared import OPERATIONS
 from known import ACCOUNT, IMODEL, ITWIN, UNKNOWN, every, first
 
 from itwin_async import ExtendedData, ITwinError, Pager
+from itwin_async.sync import ChangeFeed
+
+
+class Known(str, Enum):  # noqa: UP042 - `str` of a `StrEnum` is its value
+    NOTHING = UNKNOWN
+    ITWIN = ITWIN
+    IMODEL = IMODEL
+
+
+class First(int, Enum):
+    ONE = 1
+
 
 PLACES = [
     (name, place)
@@ -24,6 +37,28 @@ async def test_each_id_in_a_path_may_be_a_uuid(emulator, itwin, name, place):
     with contextlib.suppress(ITwinError, StopAsyncIteration):
         await (first(value) if isinstance(value, Pager) else value)
     assert f"/{UNKNOWN}" in emulator.requests[-1].target
+
+
+@pytest.mark.parametrize(("name", "place"), PLACES)
+async def test_each_id_in_a_path_may_be_a_member_of_an_enumeration(emulator, itwin, name, place):
+    value = call(itwin, name, **{place: Known.NOTHING})
+    with contextlib.suppress(ITwinError, StopAsyncIteration):
+        await (first(value) if isinstance(value, Pager) else value)
+    assert f"/{UNKNOWN}" in emulator.requests[-1].target
+
+
+async def test_values_elsewhere_may_be_members_of_enumerations(emulator, itwin):
+    assert await every(itwin.imodels.list_imodels(Known.ITWIN, page_size=First.ONE))
+    assert emulator.requests[-1].query["iTwinId"] == ITWIN
+    assert emulator.requests[-1].query["$top"] == "1"
+    assert (await itwin.imodels.get_changeset(IMODEL, First.ONE)).index == 1
+    entry = await first(itwin.imodels.list_extended_data(Known.IMODEL))
+    assert type(entry.imodel_id) is str
+    assert entry.imodel_id == IMODEL
+    async with ChangeFeed(itwin, itwin_id=Known.ITWIN, every=None) as feed:
+        assert [entry async for entry in feed]
+    async with ChangeFeed(itwin, itwin_id=ITWIN, every=None, checkpoint=feed.checkpoint) as again:
+        assert [entry async for entry in again] == []
 
 
 async def test_an_id_in_a_query_or_a_body_may_be_a_uuid(emulator, itwin):

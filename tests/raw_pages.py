@@ -184,6 +184,16 @@ async def collect(pager: Pager[Any]) -> list[int]:
     return [item.changeset_index async for item in pager]
 
 
+async def at_rest(server: PageServer) -> int:
+    """How many requests there are once no more come for many turns of the loop."""
+    before, turns = -1, 0
+    while turns < 20:  # one wait of as long would be over, where the machine pauses this process
+        turns = turns + 1 if before == len(server.calls) else 0
+        before = len(server.calls)
+        await asyncio.sleep(0.001)
+    return before
+
+
 async def settled(limiter: Limiter) -> None:
     """A few turns of the loop, then no slot may be taken."""
     for _ in range(5):

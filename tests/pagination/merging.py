@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from raw_pages import Call, PageServer
+from raw_pages import Call
 
 from itwin_async import ITwinSession
 
@@ -20,15 +20,6 @@ def name_of(call: Call) -> int:
 
 def pairs(items: Iterable[Any]) -> list[tuple[int, int]]:
     return [(int(item.imodel_id), item.changeset_index) for item in items]
-
-
-async def at_rest(server: PageServer) -> int:
-    """How many requests there are once no more come."""
-    before = -1
-    while before != len(server.calls):
-        before = len(server.calls)
-        await asyncio.sleep(0.02)
-    return before
 
 
 def own_tasks() -> list[asyncio.Task]:

@@ -1,4 +1,4 @@
-"""Lists of which pages are asked for ahead, and their platform at rest."""
+"""Lists of which pages are asked for ahead."""
 
 import asyncio
 
@@ -23,15 +23,6 @@ class Held:
         if call.skip >= self._first:
             await call.until(self.open)
         await self._answer(call)
-
-
-async def at_rest(server: PageServer) -> int:
-    """How many requests there are once no more come."""
-    before = -1
-    while before != len(server.calls):
-        before = len(server.calls)
-        await asyncio.sleep(0.02)
-    return before
 
 
 def past(server: PageServer, total: int) -> int:

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from merging import at_rest, lists, name_of, pairs
-from raw_pages import IMODEL, PageServer, client, listing
+from merging import lists, name_of, pairs
+from raw_pages import IMODEL, PageServer, at_rest, client, listing
 from support import until
 
 from itwin_async import Limiter, Retry, merged

@@ -5,8 +5,8 @@ import gc
 
 import anyio
 import pytest
-from merging import at_rest, lists, name_of, own_tasks, pairs
-from raw_pages import PageServer, client, entries, listing, page, settled
+from merging import lists, name_of, own_tasks, pairs
+from raw_pages import PageServer, at_rest, client, entries, listing, page, settled
 from support import cancelled_at_each_await, until
 
 from itwin_async import NotFoundError, Retry, ServerError, merged

@@ -5,11 +5,12 @@ import itertools
 import random
 
 import pytest
-from prefetching import LIST, Held, at_rest, past
+from prefetching import LIST, Held, past
 from raw_pages import (
     IMODEL,
     PATH,
     PageServer,
+    at_rest,
     client,
     collect,
     entries,

@@ -3,10 +3,11 @@
 import asyncio
 
 import pytest
-from prefetching import LIST, at_rest
+from prefetching import LIST
 from raw_pages import (
     IMODEL,
     PageServer,
+    at_rest,
     client,
     collect,
     entries,

@@ -5,11 +5,12 @@ import gc
 import weakref
 
 import pytest
-from prefetching import Held, at_rest
+from prefetching import Held
 from raw_pages import (
     IMODEL,
     PATH,
     PageServer,
+    at_rest,
     client,
     collect,
     entries,

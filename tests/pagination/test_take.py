@@ -2,10 +2,11 @@
 
 import pytest
 from large_pages import LARGE
-from prefetching import LIST, at_rest
+from prefetching import LIST
 from raw_pages import (
     IMODEL,
     PageServer,
+    at_rest,
     client,
     collect,
     listing,

@@ -46,7 +46,7 @@ def provider_of_environment(base_url: str | None) -> tuple[TokenSource, str | No
         return StaticToken(environment("ITWIN_ACCESS_TOKEN") or ""), base_url
     name = environment("ITWIN_PROFILE") or profiles.DEFAULT
     store = profiles.store_of(name)
-    if os.path.lexists(store.path):
+    if os.access(store.path, os.F_OK):
         profile = profiles.load(name) or profiles.Profile()
         client_id = (
             environment("ITWIN_CLIENT_ID")

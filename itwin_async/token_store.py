@@ -78,11 +78,11 @@ class FileTokenStore:
     """Keeps refresh tokens in a file that only its owner may read, and nothing else in it.
 
     Without ``path`` the file is ``tokens.json`` in the user's directory for configuration, such as
-    ``~/.config/itwin-async``. It is replaced as a whole; the lock is on a file beside it, so that
-    processes share a rotating token. A file that others
-    may read is mended, with a warning in the log; one that belongs to somebody else is a
-    `PermissionError`; a damaged one counts as empty, with a warning. Raises `OSError` where the
-    file cannot be read or written, and `TimeoutError` where another process keeps the lock.
+    ``~/.config/itwin-async``. It is replaced as a whole, and a link to it stays one; the lock is on
+    a file beside it, so that processes share a rotating token. A file that others may read is
+    mended, with a warning in the log; one that belongs to somebody else is a `PermissionError`; a
+    damaged one counts as empty, with a warning. Raises `OSError` where the file cannot be read or
+    written, and `TimeoutError` where another process keeps the lock.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -120,7 +120,7 @@ class FileTokenStore:
             if tokens:
                 self._write(tokens)
             else:
-                self.path.unlink(missing_ok=True)
+                Path(os.path.realpath(self.path)).unlink(missing_ok=True)
 
     def lock(self, key: str, /) -> AbstractContextManager[object]:
         """Held by one process, and one thread in it, at a time."""

@@ -124,6 +124,15 @@ def test_profiles_that_are_damaged_are_told_in_one_sentence(environ, tmp_path):
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_link_without_a_store_behind_it_is_no_login(environ, tmp_path):
+    environ.setenv("ITWIN_CLIENT_ID", "native")
+    path = FileTokenStore().path
+    path.parent.mkdir(parents=True)
+    path.symlink_to(tmp_path / "tokens-that-went-with-the-sign-out.json")
+    with pytest.raises(ValueError, match="nobody is signed in"):
+        ITwinSession.from_env()
+
+
 def test_a_store_without_a_client_id_signs_nobody_in(environ):
     FileTokenStore().save("key", SECRET)
     with pytest.raises(ValueError, match="ITWIN_CLIENT_ID is not set, and nobody is signed in"):

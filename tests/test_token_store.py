@@ -167,6 +167,11 @@ def test_a_link_stays_one(tmp_path):
     store.save(KEY, TOKEN)
     assert link.is_symlink()
     assert store.load(KEY) == TOKEN
+    store.clear(KEY)
+    assert link.is_symlink()
+    assert not link.exists()  # with the token in it
+    store.save(KEY, TOKEN)
+    assert store.load(KEY) == TOKEN
 
 
 def test_the_lock_is_one_at_a_time_for_a_key(path):

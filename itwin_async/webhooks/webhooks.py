@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from itwin_async._core.html import fields_table
 from itwin_async._core.operation import Operation
 from itwin_async._core.records import Record, assume_utc
 from itwin_async._core.secrets import SecretDict, SecretStrs, SecretValue
@@ -44,10 +43,6 @@ class Webhook(Record, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         assume_utc(self, "created", "modified")
-
-    def _repr_html_(self) -> str:
-        names = (name for name in self.__struct_fields__ if name != "secret")
-        return fields_table("Webhook", ((name, getattr(self, name)) for name in names))
 
 
 class WebhookPage(SinglePage[Webhook]):

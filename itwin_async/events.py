@@ -1,14 +1,15 @@
 """Statistics and events of a session."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from typing import TypeAlias
 
+import msgspec
+
+from itwin_async._core.dataclass_fields import DataclassStruct
 from itwin_async._core.html import fields_table
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
+class Stats(DataclassStruct, frozen=True):
     """What a session has done so far: counts, and ``bytes_received`` of bodies as decompressed.
 
     ``requests`` counts what was sent to the API, ``retries`` those sent again after a fault,
@@ -30,13 +31,10 @@ class Stats:
     prefetched_in_vain: int = 0
 
     def _repr_html_(self) -> str:
-        return fields_table(
-            "Stats", ((field.name, getattr(self, field.name)) for field in fields(self))
-        )
+        return fields_table("Stats", msgspec.structs.asdict(self).items())
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseReceived:
+class ResponseReceived(DataclassStruct, frozen=True):
     """The headers of a response came, or none did: then ``status`` is 0.
 
     ``seconds`` is the time since the request was sent.
@@ -48,8 +46,7 @@ class ResponseReceived:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class RetryScheduled:
+class RetryScheduled(DataclassStruct, frozen=True):
     """A request will be sent again in ``delay`` seconds; ``attempt`` counts the faults so far."""
 
     operation: str
@@ -59,8 +56,7 @@ class RetryScheduled:
     request_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimited:
+class RateLimited(DataclassStruct, frozen=True):
     """A 429 paused all requests of the limiter for ``seconds`` from now."""
 
     operation: str
@@ -68,15 +64,13 @@ class RateLimited:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRenewed:
+class TokenRenewed(DataclassStruct, frozen=True):
     """A token was fetched; ``expires_in`` is its life in seconds, None where it has no end."""
 
     expires_in: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationFinished:
+class OperationFinished(DataclassStruct, frozen=True, kw_only=True):
     """An operation is over: a page of a list counts as one, and so do a file and a token.
 
     ``seconds`` is the time it took, ``waited`` of them for a slot, a rate window or the end of a
@@ -97,8 +91,7 @@ class OperationFinished:
     request_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class OutageStarted:
+class OutageStarted(DataclassStruct, frozen=True):
     """An origin gave no response, or 5xx, to two targets: calls wait, and one at a time probes.
 
     ``origin`` is such as ``https://api.bentley.com``, the platform, a sign-in host or the host of a
@@ -110,8 +103,7 @@ class OutageStarted:
     request_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class OutageEnded:
+class OutageEnded(DataclassStruct, frozen=True):
     """An origin responds again, and the calls that waited start one after another.
 
     ``seconds`` is how long the outage lasted, ``failed_probes`` the number of
@@ -123,8 +115,7 @@ class OutageEnded:
     failed_probes: int
 
 
-@dataclass(frozen=True, slots=True)
-class IModelGone:
+class IModelGone(DataclassStruct, frozen=True):
     """An iModel that was followed, by a `ChangeFeed` or a sync, was deleted, or hidden from us."""
 
     imodel_id: str

@@ -7,9 +7,10 @@ RFC 6749 (the code), 7636 (PKCE, always S256), 7009 (revocation), 8252 (loopback
 import base64
 import hashlib
 import secrets
-from dataclasses import dataclass, field
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, quote, urlencode
+
+import msgspec
 
 from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretDict, SecretStr, SecretStrs
@@ -55,16 +56,15 @@ def _check_secure(name: str, origin: Origin) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class AuthorizationRequest:
+class AuthorizationRequest(msgspec.Struct, frozen=True):
     """A sign-in that was begun: the address for the browser, and what its answer is checked by."""
 
     authority: str
     client_id: str
     redirect_uri: str
     scope: str
-    state: SecretStr = field(repr=False)
-    verifier: SecretStr = field(repr=False)
+    state: SecretStr
+    verifier: SecretStr
 
     @property
     def url(self) -> str:

@@ -1,12 +1,12 @@
 """How far a download or an upload is, as ``on_progress`` is told."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from itwin_async._core.dataclass_fields import DataclassStruct
 
-@dataclass(frozen=True, slots=True)
-class DownloadProgress:
+
+class DownloadProgress(DataclassStruct, frozen=True):
     """How far a download is: ``files_done`` of the ``files`` are complete.
 
     ``bytes_done`` are on the disk, of all files; they become fewer where a file begins again.
@@ -22,8 +22,7 @@ class DownloadProgress:
 OnDownloadProgress: TypeAlias = Callable[[DownloadProgress], object]
 
 
-@dataclass(frozen=True, slots=True)
-class UploadProgress:
+class UploadProgress(DataclassStruct, frozen=True):
     """How far an upload is: ``bytes_done`` of ``bytes_total`` were sent.
 
     They become fewer where a request has to be sent again.

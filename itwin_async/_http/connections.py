@@ -5,9 +5,10 @@ import re
 import ssl
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
+
+import msgspec
 
 from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretStr, SecretValue
@@ -17,8 +18,7 @@ _EXAMPLE: Final = "http://proxy.example:8080"
 _DELIMITER: Final = re.compile(r"[/?#\s]")  # in a user or password they are percent-encoded
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(msgspec.Struct, frozen=True):
     """A proxy: its URL without credentials, and the header that has them."""
 
     url: str

@@ -14,10 +14,13 @@ from serving import SUN_CITY, serving
 
 from itwin_async import (
     Changeset,
+    DownloadProgress,
     ExtensionVersion,
     IModel,
     Link,
     PayloadError,
+    RateLimited,
+    Stats,
     Webhook,
     plain,
 )
@@ -123,6 +126,19 @@ def test_a_dataclass_has_no_signed_link_and_no_secret():
         assert "canary" not in repr(dataclasses.asdict(record))
         assert "canary" not in json.dumps(record, default=plain)
     assert dataclasses.asdict(version)["files"][0]["relative_path"] == "a.js"
+
+
+@pytest.mark.parametrize(
+    ("value", "fields"),
+    [(RateLimited("GET /", 2.0, "r"), {"operation": "GET /", "seconds": 2.0, "request_id": "r"}),
+     (DownloadProgress(2, 1, 9, None),
+      {"files": 2, "files_done": 1, "bytes_done": 9, "bytes_total": None})],
+    ids=["event", "progress"],
+)  # fmt: skip
+def test_events_and_progress_are_dataclasses_as_well(value, fields):
+    assert dataclasses.asdict(value) == fields
+    assert dataclasses.replace(value, **fields) == value
+    assert dataclasses.asdict(Stats(requests=3))["requests"] == 3
 
 
 def test_json_takes_records_and_entries_by_plain():

@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import math
+import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -34,13 +36,21 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_login(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def config_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A developer's own login is not the tests': neither here nor in processes that they start."""
     with pytest.MonkeyPatch.context() as patch:
-        home = str(tmp_path_factory.mktemp("config"))
-        patch.setenv("XDG_CONFIG_HOME", home)
-        patch.setenv("APPDATA", home)
-        yield
+        home = tmp_path_factory.mktemp("config")
+        patch.setenv("XDG_CONFIG_HOME", str(home))
+        patch.setenv("APPDATA", str(home))
+        yield home
+
+
+@pytest.fixture(autouse=True)
+def no_login(config_home: Path) -> Iterator[None]:
+    """A test's login is no other test's."""
+    yield
+    for left in config_home.iterdir():
+        shutil.rmtree(left)
 
 
 @pytest.fixture(autouse=True)

@@ -84,6 +84,8 @@ def follow(
                 async for _ in old:
                     pass
             start = old.checkpoint
+            # Else what comes while it is down would be taken for what was there.
+            await _store(checkpoint, start)
         async with (
             feed(session, start, once=once) as running,
             _saving(running, checkpoint) as save,
@@ -120,26 +122,49 @@ def _print(entry: ExtendedData[msgspec.Raw]) -> bool:
 async def _saving(
     feed: ChangeFeed[Any], path: Path | None
 ) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
-    """Gives a function that saves the checkpoint now and then, and saves it at the end."""
-    saved_at, saved = time.monotonic(), ""
+    """Gives a function to call behind each line; saves the checkpoint now and then, and at the end.
+
+    Also where no other line follows, for a feed may be quiet for days.
+    """
+    saved_at, saved, behind = time.monotonic(), "", False
+    writing = asyncio.Lock()
 
     async def write() -> None:
-        nonlocal saved_at, saved
-        if path is not None and feed.checkpoint != saved:
-            saved = feed.checkpoint
-            await in_thread(write_file, path, f"{saved}\n".encode())
-        saved_at = time.monotonic()
+        nonlocal saved_at, saved, behind
+        async with writing:
+            behind = False
+            if path is not None and (checkpoint := feed.checkpoint) != saved:
+                await _store(path, checkpoint)
+                saved = checkpoint
+            saved_at = time.monotonic()
 
     async def save() -> None:
+        nonlocal behind
+        behind = True
         if time.monotonic() >= saved_at + _SAVE_SECONDS:
             await write()
 
+    async def save_while_quiet() -> None:
+        while True:
+            await asyncio.sleep(_SAVE_SECONDS)
+            if behind:
+                with contextlib.suppress(OSError):  # the next line's, or the end's, is raised
+                    await write()
+
+    quiet = asyncio.create_task(save_while_quiet())
     try:
         yield save
     except (ITwinError, asyncio.CancelledError):
         await write()
         raise  # after any other error the last line may not have been printed
+    finally:
+        quiet.cancel()
     await write()
+
+
+async def _store(path: Path | None, checkpoint: str) -> None:
+    if path is not None:
+        await in_thread(write_file, path, f"{checkpoint}\n".encode())
 
 
 @asynccontextmanager

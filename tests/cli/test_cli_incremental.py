@@ -139,6 +139,31 @@ async def test_follow_prints_each_line_at_once_and_goes_on_where_it_was_stopped(
     assert lines((await call(emulator, *arguments, "--once")).out) == [(imodels[0], 8)]
 
 
+async def test_follow_saves_where_it_is_while_nothing_comes(emulator, scope, imodels, tmp_path):
+    stored = tmp_path / "at"
+    arguments = ("follow", "--itwin", scope, "--checkpoint", str(stored))
+    async with started(*arguments, emulator=emulator) as process:
+        for _ in range(20):
+            await line_of(process)
+        async with asyncio.timeout(60):
+            while not stored.exists():
+                await asyncio.sleep(0.05)
+        process.kill()
+    emulator.push_changeset(imodels[0], {"n": 6})
+    assert lines((await call(emulator, *arguments, "--once")).out) == [(imodels[0], 6)]
+
+
+async def test_follow_new_finds_what_came_after_it_was_killed(emulator, scope, imodels, tmp_path):
+    arguments = ("follow", "--itwin", scope, "--new", "--checkpoint", str(tmp_path / "at"))
+    async with started(*arguments, "--every", "0.1", emulator=emulator) as process:
+        async with asyncio.timeout(60):
+            while emulator.count("list_imodels") < 3:
+                await asyncio.sleep(0.01)
+        process.kill()
+    emulator.push_changeset(imodels[2], {"n": 1})
+    assert lines((await call(emulator, *arguments, "--once")).out) == [(imodels[2], 6)]
+
+
 async def test_follow_new_leaves_out_what_is_there(emulator, scope, imodels):
     arguments = ("follow", "--itwin", scope, "--new", "--every", "0.1")
     async with started(*arguments, emulator=emulator) as process:

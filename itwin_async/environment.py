@@ -43,7 +43,10 @@ def provider_of_environment(base_url: str | None) -> tuple[TokenSource, str | No
     if has_id and environment("ITWIN_CLIENT_SECRET") is not None:
         return ClientCredentials.from_env(), base_url
     if environment("ITWIN_ACCESS_TOKEN") is not None:
-        return StaticToken(environment("ITWIN_ACCESS_TOKEN") or ""), base_url
+        try:
+            return StaticToken(environment("ITWIN_ACCESS_TOKEN") or ""), base_url
+        except ValueError as error:
+            raise ValueError(f"ITWIN_ACCESS_TOKEN: {error}") from None
     name = environment("ITWIN_PROFILE") or profiles.DEFAULT
     store = profiles.store_of(name)
     if os.access(store.path, os.F_OK):

@@ -18,6 +18,7 @@ from typing import Final, Protocol, runtime_checkable
 import msgspec
 
 from itwin_async._core.secrets import SecretBytes, SecretDict, SecretStr
+from itwin_async._core.validation import check_no_tilde
 from itwin_async._files.locks import try_lock
 
 _logger = logging.getLogger("itwin_async")
@@ -90,6 +91,7 @@ class FileTokenStore:
         if given is not None and not isinstance(given, str | os.PathLike):
             raise TypeError(f"path must be a str or a path, not {type(given).__name__}")
         chosen = config_directory() / "tokens.json" if path is None else Path(path)
+        check_no_tilde("path", str(chosen))
         if not chosen.name:
             raise ValueError("path must name a file")
         self.path: Final = chosen

@@ -137,3 +137,10 @@ def test_a_store_without_a_client_id_signs_nobody_in(environ):
     FileTokenStore().save("key", SECRET)
     with pytest.raises(ValueError, match="ITWIN_CLIENT_ID is not set, and nobody is signed in"):
         ITwinSession.from_env()
+
+
+def test_a_token_that_is_none_is_named_by_its_variable(environ):
+    environ.setenv("ITWIN_ACCESS_TOKEN", "Bearer canary")
+    with pytest.raises(ValueError, match="ITWIN_ACCESS_TOKEN: a token must be") as caught:
+        ITwinSession.from_env()
+    assert "canary" not in str(caught.value)

@@ -29,13 +29,18 @@ def for_sign_in_host(origin: Origin, base_url: str) -> str:
 
 
 def explain_refusal(error: ITwinError, host: str, form: Mapping[str, str]) -> None:
-    """Let the error of a sign-in host say so, and what to check where it does not know the client.
+    """Let the error of a sign-in host say so, and what to check: the client, or the address.
 
     ``form`` is what it was asked.
     """
     error.message = f"the sign-in host {host} refused: {error.message}"
     if isinstance(error, ResponseError) and error.code == "invalid_client":
         error.message = f"{error.message.rstrip('.')}: {_client_advice(form)}"
+    elif isinstance(error, ResponseError) and error.status in {404, 405}:
+        error.message = (
+            f"{error.message.rstrip('.')}: check the token URL or the authority (ITWIN_TOKEN_URL, "
+            "ITWIN_AUTHORITY)"
+        )
     error.args = (error.message,)
 
 

@@ -48,6 +48,6 @@ def why_not_connected(error: OSError) -> str:
     message = getattr(error, "verify_message", None) or error.strerror
     why = one_line(str(message), longest=120) if message else type(error).__name__
     if getattr(error, "reason", None) == "WRONG_VERSION_NUMBER":  # what a server of http answers
-        return f"{why} (is its address http:// rather than https://?)"
+        return f"{why} (does this server speak http, and not https?)"
     unknown = getattr(error, "verify_code", None) in _UNKNOWN_AUTHORITY
     return f"{why} (trust its authority with SSL_CERT_FILE or ca_file)" if unknown else why

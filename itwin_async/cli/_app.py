@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Annotated, Any, Final, Literal, TextIO, cast
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from itwin_async import __version__
 from itwin_async.cli._errors import (
@@ -155,8 +155,7 @@ def run(arguments: Sequence[str]) -> int:
         except BrokenPipeError:
             return 141
         except CycloptsError as error:
-            error.verbose = False
-            print_error(f"{without_secrets(str(error), arguments)} See --help.")
+            print_error(f"{without_secrets(_usage(error), arguments)} See --help.")
             return USAGE
         except KeyboardInterrupt:
             if Stderr().isatty():
@@ -168,6 +167,15 @@ def run(arguments: Sequence[str]) -> int:
                 raise
             print_error(format_error(error))
             return code
+
+
+def _usage(error: CycloptsError) -> str:
+    """One sentence about a command line that the parser refuses."""
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"Unexpected argument: {error.unused_tokens[0]}."
+    error.verbose = False
+    message = str(error)
+    return message if message.endswith((".", "?")) else f"{message}."
 
 
 class _LazyScreen:

@@ -6,6 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from itwin_async import StaticToken
 from itwin_async.cli._errors import CredentialsError
 from itwin_async.cli._stdio import Stderr, read_stdin
 
@@ -45,3 +46,13 @@ def prompt_secret(label: str) -> str:
         raise CredentialsError(
             f"{label} was not given: type it on a terminal, or name a file that holds it"
         ) from None
+
+
+def static_token(source: str, value: str) -> StaticToken:
+    """A token from this source, which the error names where it cannot be one."""
+    try:
+        return StaticToken(value)
+    except ValueError as error:
+        raise CredentialsError(f"{source}: {error}") from None
+    finally:
+        del value  # error reports show the locals of frames

@@ -42,6 +42,7 @@ for _name in ("sync", "follow"):
 _RESUME_ADVICE: Final = "Run the same command again to go on."
 # Errors that concern one iModel; any other would end the export of the next one as well.
 _SKIPPABLE: Final = (ForbiddenError, NotFoundError, InvalidRequestError, LinkError, DecodeError)
+_LIST_IMODELS: Final = "GET /imodels/"  # fails for an iTwin, which --keep-going does not leave out
 
 
 @app.command
@@ -169,7 +170,7 @@ def export(
     )
 
     if not imodel and not itwin:
-        raise ValueError("give --imodel or --itwin, and what to export of it")
+        raise ValueError("give --imodel or --itwin, whose extended data to export")
     meter = Meter("rows", parts="iModels")
 
     def update(now: ExportProgress) -> None:
@@ -224,7 +225,8 @@ def export(
         error.add_note(_RESUME_ADVICE)
         raise
     except _SKIPPABLE as error:
-        if not keep_going and (itwin or len(imodel or ()) > 1):
+        several = itwin or len(imodel or ()) > 1
+        if not keep_going and several and error.operation != _LIST_IMODELS:
             error.add_note("--keep-going leaves out such an iModel.")
         raise
     record = {

@@ -62,20 +62,27 @@ def follow(
         options: See `Options`.
     """
     check_scope(itwin, imodel)
-    start = checkpoint.read_text().strip() if checkpoint and checkpoint.exists() else None
+    start = None
+    if checkpoint and checkpoint.exists():
+        start = checkpoint.read_text(errors="replace").strip()
     bad = 0
 
     def feed(session: ITwinSession, start: str | None, *, once: bool) -> ChangeFeed[msgspec.Raw]:
-        return ChangeFeed(
-            session,
-            itwin_id=itwin,
-            imodel_ids=imodel or (),
-            data_type=msgspec.Raw,
-            checkpoint=start or None,
-            every=None if once else every,
-            look_back=look_back,
-            settle=settle,
-        )
+        try:
+            return ChangeFeed(
+                session,
+                itwin_id=itwin,
+                imodel_ids=imodel or (),
+                data_type=msgspec.Raw,
+                checkpoint=start or None,
+                every=None if once else every,
+                look_back=look_back,
+                settle=settle,
+            )
+        except ValueError as error:
+            if not str(error).startswith("checkpoint "):
+                raise
+            raise ValueError(f"--checkpoint {checkpoint}: {error}") from None
 
     async def work(session: CommandSession) -> None:
         nonlocal bad, start

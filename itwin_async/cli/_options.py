@@ -9,8 +9,13 @@ from typing import Annotated, Final, Literal, TypeAlias
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from itwin_async import ClientCredentials, StaticToken, TokenProvider
-from itwin_async.cli._credentials import from_environment, prompt_secret, read_secret
+from itwin_async import ClientCredentials, TokenProvider
+from itwin_async.cli._credentials import (
+    from_environment,
+    prompt_secret,
+    read_secret,
+    static_token,
+)
 from itwin_async.cli._errors import CredentialsError
 from itwin_async.cli._login import RUN_LOGIN, Login, find_login
 
@@ -84,9 +89,16 @@ class Options:
         if sum(map(bool, (self.client_secret_file, self.ask_secret, self.token_file))) > 1:
             raise ValueError("give one of --client-secret-file, --ask-secret and --token-file")
         if self.token_file:
-            return StaticToken(read_secret("--token-file", self.token_file, "Token"))
+            source = f"--token-file {self.token_file}"
+            return static_token(source, read_secret("--token-file", self.token_file, "Token"))
         if self.profile:
-            return find_login(self.profile, self.client_id, self.base_url).provider()
+            login = self.stored_login()
+            if login is None:
+                raise CredentialsError(
+                    f"nobody is signed in with --profile {self.profile}: {RUN_LOGIN} --profile "
+                    f"{self.profile}"
+                )
+            return login.provider()
         client_id = self.client_id or from_environment("ITWIN_CLIENT_ID")
         if self.client_secret_file:
             secret = read_secret("--client-secret-file", self.client_secret_file, "Client secret")
@@ -97,7 +109,7 @@ class Options:
         if not client_id or not secret:
             access_token = from_environment("ITWIN_ACCESS_TOKEN")
             if access_token:
-                return StaticToken(access_token)
+                return static_token("ITWIN_ACCESS_TOKEN", access_token)
             login = self.stored_login()
             if login is not None:
                 return login.provider()

@@ -187,7 +187,8 @@ def _format_of(output: Path, requested: str | None) -> FileFormat:
         found = _SUFFIXES.get(output.suffix.lower())
         if found is None:
             raise ValueError(
-                f"output must end in {', '.join(_SUFFIXES)}, or format be given, not {output.name}"
+                f"output must end in {', '.join(_SUFFIXES)}, or format be given, not "
+                f"{output.name or output}"
             )
         return found
     for known in get_args(FileFormat):

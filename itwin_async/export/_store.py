@@ -93,7 +93,8 @@ class Store:
         if header.spec != self._spec:
             raise ValueError(
                 f"{self._path} holds an unfinished export that was not asked for in this way "
-                f"({difference(header.spec, self._spec)}): finish that one, or do not resume it"
+                f"({difference(header.spec, self._spec)}): finish that one, or start over with "
+                "resume=False (--no-resume)"
             )
         self._add_to(header)
         for name, expected in (("base", header.base), ("base.bad", header.base_bad)):
@@ -222,7 +223,8 @@ class Store:
         if strays := sorted(self._started_ids - imodel_ids):
             raise ValueError(
                 f"{self._path} also holds rows of other iModels ({', '.join(strays[:3])}), which "
-                "was not asked for now: ask for the same as before, or do not resume"
+                "are not asked for now: ask for the same as before, or start over with "
+                "resume=False (--no-resume)"
             )
 
     def _part(self, stored: StoredPart) -> Path:

@@ -60,7 +60,10 @@ def _checked_decoder(kind: Any) -> PayloadDecoder[Any]:
     kinds = tuple(_unwrap_annotated(member) for member in kinds)
     if not any(isinstance(member, _OBJECTS) for member in kinds):
         name = getattr(kind, "__name__", None) or repr(kind)
-        raise TypeError(f"data_type must be a type that a JSON object decodes to, not {name}")
+        raise TypeError(
+            "data_type must be a type that a JSON object decodes to, such as a msgspec.Struct or a "
+            f"dataclass, not {name}"
+        )
     array_like = isinstance(info, msgspec.inspect.StructType) and info.array_like
     return (
         type_decoder if isinstance(info, _ONLY_OBJECTS) and not array_like else _ObjectDecoder(kind)

@@ -16,6 +16,7 @@ from itwin_async._core.validation import (
     check_type,
 )
 from itwin_async.sync._candidates import CandidateFinder
+from itwin_async.sync._checkpoint import Checkpoint
 from itwin_async.sync._list_state import ListState
 from itwin_async.sync._progress import Progress
 from itwin_async.sync._scan import ScanStep
@@ -119,6 +120,11 @@ async def sync_extended_data(
         use_data_type(data_type)  # of a sink with columns, which need it before the first row
     async with sink:
         checkpoint = await sink.checkpoint()
+        if checkpoint is not None and Checkpoint.parse(checkpoint).scope != scope.digest:
+            raise ValueError(
+                "the target belongs to another iTwin, or to other iModels: sync the same ones, or "
+                "choose another target"
+            )
         progress = Progress(itwin, scope.digest, checkpoint)
         finder = CandidateFinder(itwin, scope, progress, settle=settle, workers=workers)
         candidates = await finder.find()

@@ -27,6 +27,55 @@ async def test_an_answer_that_refuses(emulator: Emulator, arguments, code, advic
     assert advice in ended.err
 
 
+EXPORT = ("extended-data", "export", "--output", "a.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (("itwins", "list", "extra"), "Unexpected argument: extra. See --help."),
+        ((*EXPORT, "--imodel", IMODEL, "--since", "today"), "not 'today'. See --help."),
+        (EXPORT, "give --imodel or --itwin, whose extended data to export"),
+    ],
+)
+async def test_a_wrong_argument(arguments, advice):
+    ended = await run(*arguments, "--emulator")
+    assert ended.code == 2
+    assert ended.err.startswith("itwin-async: ")
+    assert ended.err.endswith(f"{advice}\n")
+
+
+async def test_an_itwin_that_is_missing_is_none_that_keep_going_leaves_out(emulator, tmp_path):
+    output = str(tmp_path / "a.jsonl")
+    words = ("extended-data", "export", "--itwin", UNKNOWN, "--output", output)
+    ended = await run(*words, variables=emulator.environment)
+    assert ended.code == 3
+    assert "iTwinNotFound" in ended.err
+    assert "--keep-going" not in ended.err
+
+
+async def test_a_profile_without_a_login_is_named(tmp_path):
+    variables = {"XDG_CONFIG_HOME": str(tmp_path), "ITWIN_CLIENT_ID": "me"}
+    ended = await run("itwins", "list", "--profile", "second", variables=variables)
+    assert ended.code == 4
+    assert ended.err == (
+        "itwin-async: nobody is signed in with --profile second: "
+        "run: itwin-async auth login --profile second\n"
+    )
+
+
+async def test_what_is_no_token_is_named_by_where_it_comes_from(tmp_path):
+    ended = await run("itwins", "list", variables={"ITWIN_ACCESS_TOKEN": "Bearer canary"})
+    assert ended.code == 4
+    assert ended.err.startswith("itwin-async: ITWIN_ACCESS_TOKEN: a token must be ")
+    assert "canary" not in ended.err
+    (tmp_path / "token").write_text("canary\xe9", encoding="utf-8")
+    ended = await run("itwins", "list", "--token-file", str(tmp_path / "token"))
+    assert ended.code == 4
+    assert ended.err.startswith(f"itwin-async: --token-file {tmp_path / 'token'}: a token must be ")
+    assert "canary" not in ended.err
+
+
 async def test_a_client_that_is_not_known(emulator: Emulator):
     wrong = {**emulator.environment, "ITWIN_CLIENT_SECRET": "canary"}
     ended = await run("itwins", "list", variables=wrong)

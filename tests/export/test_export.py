@@ -231,7 +231,7 @@ async def test_a_handler_that_fails_ends_it_with_its_own_error(emulator, itwin, 
         ({"workers": 0}, ValueError, "workers"),
         ({"imodel_ids": ["a", 3]}, TypeError, "imodel_id must be a str"),
         ({"imodel_ids": [""]}, ValueError, "imodel_id"),
-        ({"data_type": list[int]}, TypeError, "data_type"),
+        ({"data_type": list[int]}, TypeError, "such as a msgspec.Struct or a dataclass, not list"),
     ],
 )
 async def test_what_cannot_be_is_refused_before_anything_is_sent(
@@ -250,6 +250,8 @@ async def test_a_directory_is_no_output(itwin, tmp_path):
         await export_extended_data(itwin, [], tmp_path / "a.jsonl")
     with pytest.raises(FileNotFoundError):
         await export_extended_data(itwin, [], tmp_path / "missing" / "a.jsonl")
+    with pytest.raises(ValueError, match=r"output must end in .*, not \.$"):
+        await export_extended_data(itwin, [], ".")
 
 
 async def test_a_platform_that_is_away_is_its_own_error(tmp_path):

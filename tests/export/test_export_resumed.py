@@ -127,7 +127,7 @@ async def test_parts_of_what_is_not_asked_for_do_not_slip_in(itwin, tmp_path, sm
 
     output = tmp_path / "a.jsonl"
     await stopped_after(20, itwin, found(imodels[:3]), output)
-    with pytest.raises(ValueError, match=r"also holds rows of .*, which was not asked for now"):
+    with pytest.raises(ValueError, match=r"also holds rows of .*, which are not asked for now"):
         await export_extended_data(itwin, found(imodels[3:]), output)
     await export_extended_data(itwin, found(imodels), output)
     assert rows_of(output) == await held(itwin, imodels)

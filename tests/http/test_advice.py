@@ -175,6 +175,16 @@ async def test_what_a_sign_in_host_says_is_kept_beside_the_advice():
                 await itwin.imodels.get_imodel(IMODEL)
 
 
+async def test_a_wrong_path_at_a_sign_in_host_names_the_variables(emulator):
+    provider = ClientCredentials("id", "secret", token_url=f"{emulator.url}/connect/tokens")
+    async with ITwinSession(provider, base_url=emulator.url, retry=ONCE) as itwin:
+        with pytest.raises(ResponseError) as caught:
+            await itwin.imodels.get_imodel(IMODEL)
+    assert str(caught.value).endswith(
+        ": check the token URL or the authority (ITWIN_TOKEN_URL, ITWIN_AUTHORITY)"
+    )
+
+
 async def test_another_refusal_of_a_sign_in_host_advises_nothing(emulator):
     refusal = b'{"error":"invalid_scope","error_description":"No such scope."}'
     async with RawServer(answer(refusal, status="400 X")) as server:

@@ -276,7 +276,7 @@ async def test_a_sink_of_another_scope_is_refused():
         await sync_extended_data(itwin, sink, imodel_ids=first)
         rows = list(sink.rows)
         sent(emulator)
-        with pytest.raises(ValueError, match="belongs to another iTwin"):
+        with pytest.raises(ValueError, match="the target belongs to another iTwin"):
             await sync_extended_data(itwin, sink, itwin_id=scope)
         assert (sink.rows, sink.open, emulator.requests) == (rows, False, [])
 

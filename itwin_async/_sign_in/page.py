@@ -38,7 +38,7 @@ class SignInPage:
             return None
         except (UnauthorizedError, ValueError) as error:
             self._outcome = error.with_traceback(None)
-            return "Not signed in", f"{error}. You can close this page.".replace("..", ".")
+            return "Not signed in", f"{str(error).rstrip('.')}. You can close this page."
         return "Signed in", "You can close this page and go back to where you came from."
 
     async def receive_code(self, open_browser: OpenBrowser) -> SecretStr:

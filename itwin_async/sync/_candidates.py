@@ -84,7 +84,7 @@ class CandidateFinder:
         return candidates
 
     def _judge(self, imodel: IModel, date: datetime | None, candidates: list[Candidate]) -> None:
-        """Add the iModel to the targets if it may have something new."""
+        """Add the iModel to the candidates if it may have something new."""
         last_push = imodel.last_changeset_push_date_time
         pushed, settled = None, True
         if last_push is not None:

@@ -10,7 +10,6 @@ from msgspec.inspect import (
     DictType,
     Field,
     ListType,
-    Metadata,
     NoneType,
     StructType,
     Type,
@@ -18,6 +17,8 @@ from msgspec.inspect import (
     VarTupleType,
     type_info,
 )
+
+from itwin_async._core.json import unwrap_annotated
 
 _PACKAGE: Final = __name__.partition(".")[0]
 
@@ -73,8 +74,7 @@ def _differ(one: object, other: object) -> bool:
 
 def _unwrap_optional(kind: Type) -> Type:
     """A type without annotations, and without None where it is optional."""
-    while isinstance(kind, Metadata):
-        kind = kind.type
+    kind = unwrap_annotated(kind)
     if isinstance(kind, UnionType):
         others = [member for member in kind.types if not isinstance(member, NoneType)]
         return _unwrap_optional(others[0]) if len(others) == 1 else kind

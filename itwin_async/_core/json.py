@@ -1,4 +1,4 @@
-"""JSON through msgspec: cached decoders, and why a body does not decode."""
+"""JSON through msgspec: cached decoders, what they decode to, and why a body does not decode."""
 
 import functools
 import re
@@ -27,6 +27,13 @@ def decoder(kind: type[T]) -> "msgspec.json.Decoder[T]":
     except (TypeError, NameError) as error:
         name = getattr(kind, "__name__", None) or repr(kind)
         raise TypeError(f"msgspec cannot decode to {name}: {one_line(str(error))}") from None
+
+
+def unwrap_annotated(info: msgspec.inspect.Type) -> msgspec.inspect.Type:
+    """A type, as msgspec describes it, without its `Annotated`."""
+    while isinstance(info, msgspec.inspect.Metadata):
+        info = info.type
+    return info
 
 
 def why_not_decoded(error: Exception) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
+from itwin_async._core.json import unwrap_annotated
 from itwin_async._rows.columns import (
     KEPT,
     OBJECTS,
@@ -16,7 +17,6 @@ from itwin_async._rows.columns import (
     column,
     is_array_like,
     misfit,
-    unwrap_annotated,
 )
 from itwin_async._rows.entries import Row, changeset_values, one_line_json, unfit
 from itwin_async._rows.types import schema_digest

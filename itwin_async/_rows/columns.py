@@ -10,6 +10,8 @@ import msgspec
 import pyarrow as pa
 from msgspec import inspect
 
+from itwin_async._core.json import unwrap_annotated
+
 PA: Final[Any] = pa  # pyarrow has no types
 Convert: TypeAlias = Callable[[Any], Any]
 Column: TypeAlias = tuple[Any, Convert | None]
@@ -107,13 +109,6 @@ DOCUMENTS: Final = (
     inspect.CustomType,
     inspect.ExtType,
 )
-
-
-def unwrap_annotated(info: inspect.Type) -> inspect.Type:
-    """A type without its `Annotated`."""
-    while isinstance(info, inspect.Metadata):
-        info = info.type
-    return info
 
 
 def is_array_like(info: inspect.Type) -> bool:

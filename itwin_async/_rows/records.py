@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 import msgspec
 from msgspec import inspect
 
+from itwin_async._core.json import unwrap_annotated
 from itwin_async._core.records import Record
 from itwin_async._rows.columns import (
     KEPT,
@@ -16,7 +17,6 @@ from itwin_async._rows.columns import (
     column,
     is_array_like,
     misfit,
-    unwrap_annotated,
 )
 
 _VALUE: Final = "value"  # the one column of items that have no fields

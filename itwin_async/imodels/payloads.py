@@ -5,7 +5,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from itwin_async._core.json import NOT_DECODED, decoder
+from itwin_async._core.json import NOT_DECODED, decoder, unwrap_annotated
 from itwin_async._core.redaction import one_line
 
 T_co = TypeVar("T_co", covariant=True)
@@ -55,9 +55,9 @@ def payload_decoder(kind: Any) -> PayloadDecoder[Any]:
 @lru_cache(maxsize=256)  # looking into a struct took 50 µs of each single entry that was read
 def _checked_decoder(kind: Any) -> PayloadDecoder[Any]:
     type_decoder = decoder(kind)
-    info = _unwrap_annotated(msgspec.inspect.type_info(kind))
+    info = unwrap_annotated(msgspec.inspect.type_info(kind))
     kinds = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
-    kinds = tuple(_unwrap_annotated(member) for member in kinds)
+    kinds = tuple(unwrap_annotated(member) for member in kinds)
     if not any(isinstance(member, _OBJECTS) for member in kinds):
         name = getattr(kind, "__name__", None) or repr(kind)
         raise TypeError(
@@ -68,13 +68,6 @@ def _checked_decoder(kind: Any) -> PayloadDecoder[Any]:
     return (
         type_decoder if isinstance(info, _ONLY_OBJECTS) and not array_like else _ObjectDecoder(kind)
     )
-
-
-def _unwrap_annotated(info: msgspec.inspect.Type) -> msgspec.inspect.Type:
-    """The type inside `Annotated`."""
-    while isinstance(info, msgspec.inspect.Metadata):
-        info = info.type
-    return info
 
 
 _ONLY_OBJECTS: Final = (

@@ -7,12 +7,11 @@ of what they hold in the same form.
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any, Final, Self, cast, get_args, get_origin
 
-import msgspec
-
 from itwin_async import ExtendedData, Pager, PayloadError
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.validation import check_count, check_flag
 from itwin_async._rows.entries import BadRow, Row, bad_row, unfit, unfit_row
+from itwin_async._rows.types import AS_IT_CAME
 
 try:
     from itwin_async._rows.arrow import ExtendedDataColumns
@@ -27,7 +26,6 @@ __all__ = ["BadRow", "Batches", "batches", "table"]
 
 _ROWS: Final = 65_536
 _MAX_BYTES: Final = 64 << 20  # of payloads in a batch
-_AS_IT_CAME: Final = (dict, msgspec.Raw, Any)  # payloads that stay JSON text
 
 
 def batches(
@@ -222,4 +220,4 @@ class Batches(AsyncIterator[Any]):
 
 
 def _entry_columns(data_type: Any) -> ExtendedDataColumns:
-    return ExtendedDataColumns(None if data_type in _AS_IT_CAME else data_type)
+    return ExtendedDataColumns(None if data_type in AS_IT_CAME else data_type)

@@ -1,10 +1,14 @@
-"""Names and schema digests of types: a type of the same name may have other fields by now."""
+"""Types of payloads: those that stay JSON text, and the names and schema digests of others.
+
+A type of the same name may have other fields by now, which its digest tells.
+"""
 
 import hashlib
 from typing import Any, Final, cast
 
 import msgspec
 
+AS_IT_CAME: Final = (dict, msgspec.Raw, Any)  # payloads that stay JSON text
 # Text for readers: a type stays the same when its docstring changes.
 _TEXTS: Final = ("title", "description")
 

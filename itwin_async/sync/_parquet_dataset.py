@@ -11,12 +11,12 @@ from typing import Any, Final, Protocol, Self
 from urllib.parse import unquote, urlsplit
 
 import anyio
-import msgspec
 
 from itwin_async._aio.threads import in_thread
 from itwin_async._core.redaction import unsigned
 from itwin_async._core.secrets import SecretDict, SecretStr
 from itwin_async._core.validation import check_no_tilde
+from itwin_async._rows.types import AS_IT_CAME
 from itwin_async.sync._sink import Row
 from itwin_async.sync._storage import LocalStorage, Storage
 
@@ -24,7 +24,6 @@ _logger = logging.getLogger("itwin_async")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 _POLL_SECONDS: Final = 0.5
 _RENEW_SECONDS: Final = 4.0
-_AS_IT_CAME: Final = (dict, msgspec.Raw, Any)  # payloads that stay JSON text
 
 
 class CommittedParts(Protocol):
@@ -121,8 +120,8 @@ class ParquetDataset:
         """
         if self._data_type is None:
             self._data_type = data_type
-        elif self._data_type not in _AS_IT_CAME and data_type not in (
-            None, *_AS_IT_CAME, self._data_type
+        elif self._data_type not in AS_IT_CAME and data_type not in (
+            None, *AS_IT_CAME, self._data_type
         ):  # fmt: skip
             raise ValueError(
                 "data_type must be the same for the data set and for its sync, or given to one of "
@@ -132,7 +131,7 @@ class ParquetDataset:
     async def __aenter__(self) -> Self:
         if self._storage is not None:
             raise RuntimeError("this data set is open already: make one for each sync")
-        data_type = None if self._data_type in _AS_IT_CAME else self._data_type
+        data_type = None if self._data_type in AS_IT_CAME else self._data_type
         try:
             self._storage = storage = await in_thread(self._make_storage)
             while not await in_thread(storage.claim):  # noqa: ASYNC110 - of another process

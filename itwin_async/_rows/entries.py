@@ -1,6 +1,5 @@
 """Entries of extended data as rows, and those that cannot be one."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,8 +9,7 @@ from itwin_async.errors import PayloadError
 from itwin_async.imodels import Changeset, ExtendedData
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """An entry to be written; ``size`` in bytes is what it occupies in memory until then."""
 
     imodel_id: str

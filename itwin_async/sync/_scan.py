@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from itwin_async import (
     Changeset,
@@ -21,8 +22,7 @@ _PAGE_SIZE: Final = 1_000
 _FIRST_STEP: Final = 100  # entries, where a list is shorter than it was
 
 
-@dataclass(frozen=True, slots=True)
-class ScanStep:
+class ScanStep(msgspec.Struct, frozen=True):
     """An entry that is new, and the state of its list once it was handed over.
 
     The last step of a scan has no entry. Its state is None where the iModel was not read: it is

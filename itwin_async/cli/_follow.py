@@ -91,8 +91,6 @@ def follow(
                 async for _ in old:
                     pass
             start = old.checkpoint
-            # Else what comes while it is down would be taken for what was there.
-            await _store(checkpoint, start)
         async with (
             feed(session, start, once=once) as running,
             _saving(running, checkpoint) as save,
@@ -141,7 +139,7 @@ async def _saving(
         async with writing:
             behind = False
             if path is not None and (checkpoint := feed.checkpoint) != saved:
-                await _store(path, checkpoint)
+                await in_thread(write_file, path, f"{checkpoint}\n".encode())
                 saved = checkpoint
             saved_at = time.monotonic()
 
@@ -158,6 +156,9 @@ async def _saving(
                 with contextlib.suppress(OSError):  # the next line's, or the end's, is raised
                     await write()
 
+    # Before the first line, so that what comes while a killed `--new` is down is not taken for
+    # what was there, and a file that cannot be written costs nobody their lines.
+    await write()
     quiet = asyncio.create_task(save_while_quiet())
     try:
         yield save
@@ -167,11 +168,6 @@ async def _saving(
     finally:
         quiet.cancel()
     await write()
-
-
-async def _store(path: Path | None, checkpoint: str) -> None:
-    if path is not None:
-        await in_thread(write_file, path, f"{checkpoint}\n".encode())
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from terminal import QUICK, environment, run
 
 from itwin_async import ITwinSession
 from itwin_async.emulator import Emulator, Status
+from itwin_async.sync import ChangeFeed
 
 pytestmark = pytest.mark.slow  # a process for each test
 
@@ -142,12 +143,21 @@ async def test_follow_prints_each_line_at_once_and_goes_on_where_it_was_stopped(
 async def test_follow_saves_where_it_is_while_nothing_comes(emulator, scope, imodels, tmp_path):
     stored = tmp_path / "at"
     arguments = ("follow", "--itwin", scope, "--checkpoint", str(stored))
-    async with started(*arguments, emulator=emulator) as process:
+
+    async def count_unsaved(itwin: ITwinSession) -> int:
+        checkpoint = stored.read_text().strip()
+        async with ChangeFeed(itwin, itwin_id=scope, checkpoint=checkpoint, every=None) as feed:
+            return len([entry async for entry in feed])
+
+    async with (
+        started(*arguments, emulator=emulator) as process,
+        ITwinSession(emulator.credentials, base_url=emulator.url) as itwin,
+        asyncio.timeout(60),
+    ):
         for _ in range(20):
             await line_of(process)
-        async with asyncio.timeout(60):
-            while not stored.exists():
-                await asyncio.sleep(0.05)
+        while await count_unsaved(itwin):
+            await asyncio.sleep(0.05)
         process.kill()
     emulator.push_changeset(imodels[0], {"n": 6})
     assert lines((await call(emulator, *arguments, "--once")).out) == [(imodels[0], 6)]
@@ -162,6 +172,13 @@ async def test_follow_new_finds_what_came_after_it_was_killed(emulator, scope, i
         process.kill()
     emulator.push_changeset(imodels[2], {"n": 1})
     assert lines((await call(emulator, *arguments, "--once")).out) == [(imodels[2], 6)]
+
+
+async def test_follow_prints_nothing_where_it_cannot_save_its_place(emulator, scope, tmp_path):
+    stored = tmp_path / "absent" / "at"
+    ended = await call(emulator, "follow", "--itwin", scope, "--once", "--checkpoint", str(stored))
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == f"itwin-async: {stored}: No such file or directory\n"
 
 
 async def test_follow_new_leaves_out_what_is_there(emulator, scope, imodels):

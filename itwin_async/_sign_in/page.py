@@ -88,7 +88,7 @@ async def listen(requests: Sequence[AuthorizationRequest]) -> SignInPage:
     if not reasons:
         raise ValueError(
             "none of redirect_uris is http on loopback, where sign_in could listen: use "
-            "begin_sign_in"
+            "begin_sign_in, or auth login --no-browser"
         )
     raise OSError(
         errno.EADDRINUSE,
@@ -126,7 +126,7 @@ class SharedSignIn:
             if not self._task.done() and not self.answered.is_set():
                 raise TransportError(
                     f"nobody signed in within {seconds:g} s: where the browser runs on another "
-                    "machine, use `flow = itwin.begin_sign_in()`",
+                    "machine, use `flow = itwin.begin_sign_in()`, or auth login --no-browser",
                     "timeout",
                 )
             await asyncio.wait([self._task])

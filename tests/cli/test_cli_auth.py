@@ -208,6 +208,10 @@ async def test_two_commands_at_once_share_a_rotating_token(platform):
             ("auth", "login", "--client-id", "x", "--redirect-uri", "http://app.example/"),
             2, "must be https",
         ),
+        (
+            ("auth", "login", "--client-id", "x", "--redirect-uri", "https://app.example/"),
+            2, "auth login --no-browser",
+        ),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_is_one_line(tmp_path, arguments, code, message):

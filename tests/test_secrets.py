@@ -5,6 +5,7 @@ import gc
 import logging
 import pickle
 import ssl
+from collections.abc import Awaitable
 
 import pytest
 import secrecy
@@ -237,12 +238,31 @@ async def test_no_frame_of_a_refused_address_holds_it(itwin):
     assert "canary" not in secrecy.frames(caught.value)
 
 
-async def test_no_frame_of_a_provider_that_gives_no_token_holds_what_it_gave():
-    async def provider() -> str:
-        return TOKEN + "\n"
+class Waitless:
+    def get_token(self, requester: object) -> Token:
+        return Token(TOKEN)
 
+
+def with_line_end() -> Awaitable[str]:
+    return asyncio.sleep(0, TOKEN + "\n")
+
+
+def as_bytes() -> Awaitable[bytes]:
+    return asyncio.sleep(0, TOKEN.encode())
+
+
+@pytest.mark.parametrize(
+    ("provider", "message"),
+    [
+        (with_line_end, "visible ASCII"),
+        (as_bytes, "must give a Token, not bytes"),
+        (lambda: TOKEN, "must be an async callable"),
+        (Waitless(), "must be an async callable"),
+    ],
+)
+async def test_no_frame_of_a_provider_that_gives_no_token_holds_what_it_gave(provider, message):
     async with RawServer(b"") as server, ITwinSession(provider, base_url=server.url) as itwin:
-        with pytest.raises(ValueError, match="visible ASCII") as caught:
+        with pytest.raises((TypeError, ValueError), match=message) as caught:
             await itwin.packages.get_package("P")
     assert "canary" not in secrecy.frames(caught.value)
 

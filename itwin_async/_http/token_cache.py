@@ -153,12 +153,12 @@ class TokenCache:
 
     def _call_source(self, requester: TokenRequester) -> Awaitable[object]:
         source = self._source
-        if isinstance(source, TokenProvider):
-            return source.get_token(requester)
-        result: object = source()
-        if not inspect.isawaitable(result):
-            raise TypeError("a token provider must be an async callable or have get_token()")
-        return result
+        result = SecretValue(
+            source.get_token(requester) if isinstance(source, TokenProvider) else source()
+        )
+        if not inspect.isawaitable(result.value):
+            raise TypeError("a token provider must be an async callable, or have async get_token()")
+        return result.value
 
     async def _try(self, requester: TokenRequester) -> "Token | _Failure":
         try:
@@ -173,9 +173,10 @@ class TokenCache:
                 result = SecretValue(await self._call_source(_BoundedRequester(requester, timeout)))
             finally:
                 timeout.cancel()
-        token = Token(result.value) if isinstance(result.value, str) else result.value
-        if not isinstance(token, Token):
-            raise TypeError(f"a token provider must give a Token, not {type(token).__name__}")
+        if not isinstance(result.value, str | Token):
+            kind = type(result.value).__name__
+            raise TypeError(f"a token provider must give a Token, not {kind}")
+        token = result.value if isinstance(result.value, Token) else Token(result.value)
         if replaced == self._replaced:
             self._keep(token)
         self._on_renewed(token)

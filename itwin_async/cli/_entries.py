@@ -2,7 +2,8 @@
 
 import msgspec
 
-from itwin_async import ExtendedData, PayloadError
+from itwin_async import ExtendedData
+from itwin_async._rows.entries import json_text
 
 
 class EntryRow(msgspec.Struct):
@@ -16,15 +17,5 @@ class EntryRow(msgspec.Struct):
 
 def entry_row(entry: ExtendedData[msgspec.Raw]) -> EntryRow:
     """A row whose payload is what the platform sent, in one line; `PayloadError` if it is bad."""
-    payload = bytes(entry.data)
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        raise PayloadError(
-            f"extended data of changeset {entry.changeset_index} ({entry.changeset_id}) "
-            f"of iModel {entry.imodel_id}: its payload is not UTF-8"
-        ) from None
-    if b"\n" in payload or b"\r" in payload:
-        payload = msgspec.json.format(payload, indent=-1)
-    data = msgspec.Raw(payload)
+    data = msgspec.Raw(json_text(entry).encode())
     return EntryRow(entry.imodel_id, entry.changeset_index, entry.changeset_id, data)

@@ -10,6 +10,7 @@ from itwin_async._core.urls import Origin
 from itwin_async._files.part_file import STRONG_TAG, PartFile
 from itwin_async._http.body import FileBody
 from itwin_async._http.executor import RequestExecutor
+from itwin_async._http.external import SignedRequest
 from itwin_async._http.response import PROGRESS
 from itwin_async.errors import DecodeError, ResponseError, TransportError
 from itwin_async.retries import RetryState
@@ -62,16 +63,12 @@ class FileDownload:
 
     async def fetch(self, executor: RequestExecutor, url: tuple[Origin, str]) -> None:
         """Get what is missing from a signed URL, again after faults."""
+        request = SignedRequest(
+            *url, self.range_headers, timeout=executor.timeout, max_body=self._size or 0
+        )
         while True:
             try:
-                return await executor.external.fetch(
-                    url,
-                    self.receive,
-                    self.attempts,
-                    self.range_headers,
-                    seconds=executor.timeout,
-                    max_body=self._size,
-                )
+                return await executor.external.fetch(request, self.receive, self.attempts)
             except ResponseError as error:
                 if error.status != 416 or not self.range_headers():
                     raise

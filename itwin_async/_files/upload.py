@@ -18,6 +18,7 @@ from itwin_async._files.progress import OnUploadProgress, UploadProgress
 from itwin_async._files.remote_files import check_signed_url
 from itwin_async._http.body import FileBody
 from itwin_async._http.executor import RequestExecutor
+from itwin_async._http.external import SignedRequest
 from itwin_async.errors import DecodeError, TransportError
 from itwin_async.retries import RetryState
 
@@ -147,16 +148,16 @@ class Upload:
             target = SecretStr(f"{target}{'&' if '?' in target else '?'}{query}")
         all_headers = {**(headers or {}), "Content-Length": str(size)}
         executor = self._executor
+        request = SignedRequest(
+            origin,
+            target,
+            lambda: all_headers,
+            method="PUT",
+            make_body=self._checked(make_body),
+            timeout=executor.timeout,
+        )
         try:
-            await executor.external.fetch(
-                (origin, target),
-                _ignore,
-                RetryState(executor.retry, "PUT"),
-                lambda: all_headers,
-                seconds=executor.timeout,
-                method="PUT",
-                make_body=self._checked(make_body),
-            )
+            await executor.external.fetch(request, _ignore, RetryState(executor.retry, "PUT"))
         except TransportError:
             if self._source.failure is not None:
                 raise self._source.failure from None

@@ -36,6 +36,28 @@ Method: TypeAlias = Literal["GET", "PUT"]
 _NOT_SECRET: Final = {"grant_type", "scope", "client_id", "redirect_uri"}  # fields of a form
 
 
+class SignedRequest(msgspec.Struct, frozen=True):
+    """A request for a signed URL, ``origin`` and ``target``, which is sent without the token.
+
+    ``headers`` gives the headers of the next attempt, such as those that ask for the part of a file
+    that is missing; ``make_body`` what it sends: bytes or an async iterator of them. ``timeout`` is
+    in seconds, the session's where None, and a response of ``max_body`` bytes is not too large.
+    """
+
+    origin: Origin
+    target: str
+    headers: Callable[[], Mapping[str, str]]
+    method: Method = "GET"
+    make_body: Callable[[], object] | None = None
+    timeout: float | None = None
+    max_body: int = 0
+
+    @property
+    def operation(self) -> str:
+        """What errors, events and the log call it."""
+        return f"{self.method} (signed URL)"
+
+
 class ExternalClient:
     """Sends requests to other hosts, for token providers and downloads.
 
@@ -170,28 +192,18 @@ class ExternalClient:
 
     async def fetch(
         self,
-        url: tuple[Origin, str],
+        request: SignedRequest,
         handle: Callable[[FileBody], Awaitable[R]],
         retry_state: RetryState,
-        range_headers: Callable[[], Mapping[str, str]],
-        *,
-        seconds: float | None = None,
-        max_body: int | None = None,
-        method: Method = "GET",
-        make_body: Callable[[], object] | None = None,
     ) -> R:
-        """Get a signed URL, without the token, until ``handle`` returns what it read of the body.
+        """Send a request, again after faults, until ``handle`` returns what it read of the body.
 
-        Or put to it what ``make_body`` makes for each attempt: bytes or an async iterator of them.
-
-        ``range_headers`` returns the headers of the next attempt, which ask for the part that is
-        missing; ``retry_state`` goes on counting where an earlier fetch of the same file stopped;
-        ``seconds`` is another timeout than the session's, and a body of ``max_body`` bytes is not
-        too large. Each attempt has a slot of the limiter, whose rate windows and pauses are the
-        platform's and do not concern another host.
+        ``retry_state`` goes on counting where an earlier fetch of the same file stopped. Each
+        attempt has a slot of the limiter, whose rate windows and pauses are the platform's and do
+        not concern another host.
         """
-        origin, target = url
-        breaker, operation = self._outages.of(str(origin)), f"{method} (signed URL)"
+        origin, operation = request.origin, request.operation
+        breaker = self._outages.of(str(origin))
         with self._span(operation) as span:
             while True:
                 with self._lifecycle.scope():
@@ -206,9 +218,8 @@ class ExternalClient:
                         if probe is None and breaker.open:
                             continue  # an outage began meanwhile: it is waited for without a slot
                         response = await self._open_signed(
-                            origin, target, range_headers(), span, breaker, retry_state, probe,
-                            seconds, max_body, method, make_body,
-                        )  # fmt: skip
+                            request, span, breaker, retry_state, probe
+                        )
                         try:
                             return await handle(FileBody(response, self._instrumentation, span))
                         finally:
@@ -224,37 +235,36 @@ class ExternalClient:
                             probe.release()
                     await self._wait_before_retry(origin, retry_state, failure, span, breaker)
 
-    async def _open_signed(  # noqa: PLR0917 - the parts of an attempt
+    async def _open_signed(
         self,
-        origin: Origin,
-        target: str,
-        range_headers: Mapping[str, str],
+        request: SignedRequest,
         span: OperationSpan | None,
         breaker: CircuitBreaker,
         retry_state: RetryState,
         probe: Probe | None,
-        seconds: float | None,
-        max_body: int | None,
-        method: Method,
-        make_body: Callable[[], object] | None,
     ) -> Response:
-        """Send a request for a signed URL once; the response, if it is a success."""
+        """Send a request once; the response, if it is a success."""
+        origin, operation = request.origin, request.operation
         request_id = retry_state.request_id = self._headers.next_correlation_id()
         headers = {
-            **range_headers,
+            **request.headers(),
             "Accept-Encoding": "identity",  # a checksum is one of the stored bytes
             "User-Agent": self._headers.user_agent,
             "X-Correlation-Id": request_id,
         }
-        body = None if make_body is None else make_body()
-        operation = f"{method} (signed URL)"
+        body = None if request.make_body is None else request.make_body()
         since = self._instrumentation.request_sent(span)
         try:
             try:
                 response = await self._transport.open(
-                    method, origin.host, SecretStr(f"{origin}{target}"), headers, body,
-                    seconds=seconds, max_body=max(self.max_body, max_body or 0),
-                )  # fmt: skip
+                    request.method,
+                    origin.host,
+                    SecretStr(f"{origin}{request.target}"),
+                    headers,
+                    body,
+                    seconds=request.timeout,
+                    max_body=max(self.max_body, request.max_body),
+                )
             except TransportError:
                 self._instrumentation.response_received(operation, 0, since, request_id, span)
                 raise
@@ -264,12 +274,12 @@ class ExternalClient:
             breaker.on_response(response.status)
             if 200 <= response.status < 300:
                 return response
-            raise await read_error(
-                response, origin, secrets=_secrets_in(target), proxy=self._transport.proxy
-            )
+            secrets = _secrets_in(request.target)
+            raise await read_error(response, origin, secrets=secrets, proxy=self._transport.proxy)
         except ITwinError as error:
             error.request_id = request_id
-            breaker.on_failure(error, target.partition("?")[0], retry_state, probe)
+            path = request.target.partition("?")[0]
+            breaker.on_failure(error, path, retry_state, probe)
             raise
 
 

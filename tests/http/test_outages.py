@@ -28,6 +28,7 @@ from itwin_async import (
     TransportError,
 )
 from itwin_async._core.urls import split
+from itwin_async._http.external import SignedRequest
 from itwin_async._http.outages import OutageState
 from itwin_async.emulator import Reset
 from itwin_async.retries import RetryState
@@ -284,7 +285,9 @@ async def test_signed_urls_have_outages_of_their_own_host():
         fetches = [
             asyncio.ensure_future(
                 itwin._executor.external.fetch(
-                    split(f"{storage.url}/f{n}?sig=hidden"), whole, RetryState(PATIENT, "GET"), dict
+                    SignedRequest(*split(f"{storage.url}/f{n}?sig=hidden"), dict),
+                    whole,
+                    RetryState(PATIENT, "GET"),
                 )
             )
             for n in range(30)
@@ -321,8 +324,8 @@ async def test_a_429_of_another_host_pauses_all_requests_to_that_host_and_no_oth
             return await body.pull()
 
         async def fetch(number: int) -> bytes:
-            url = split(f"{storage.url}/f{number}?sig=hidden")
-            return await itwin._executor.external.fetch(url, whole, RetryState(retry, "GET"), dict)
+            request = SignedRequest(*split(f"{storage.url}/f{number}?sig=hidden"), dict)
+            return await itwin._executor.external.fetch(request, whole, RetryState(retry, "GET"))
 
         with Clock() as clock:
             storage.down = refused(429, "Retry-After: 60")

@@ -12,10 +12,10 @@ from itwin_async._core.html import fields_table
 class Stats(DataclassStruct, frozen=True):
     """What a session has done so far: counts, and ``bytes_received`` of bodies as decompressed.
 
-    ``requests`` counts what was sent to the API, ``retries`` those sent again after a fault,
-    ``throttled`` the responses of status 429, ``pauses`` how often they paused the limiter,
-    ``renewals`` the tokens fetched, ``outages`` how often an origin went out of service, ``probes``
-    the requests that found it still so. ``prefetched`` counts the pages requested ahead of their
+    ``requests`` counts what was sent to the API and for files, but not for tokens, ``retries``
+    those sent again after a fault, ``throttled`` the responses of status 429, ``pauses`` how often
+    they paused the limiter, ``renewals`` the tokens fetched, ``outages`` how often an origin went
+    out of service, ``probes`` the requests that found it still so. ``prefetched`` counts the pages requested ahead of their
     turn, which are among ``requests``, and ``prefetched_in_vain`` those that were not used.
     """
 

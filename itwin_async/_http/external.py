@@ -150,7 +150,7 @@ class ExternalClient:
     ) -> object:
         origin, target = parts
         if span is not None:
-            span.attempts += 1  # `stats.requests` counts those to the API alone
+            span.attempts += 1  # `stats.requests` counts none for tokens
         headers = {"Accept": "application/json", "User-Agent": self._headers.user_agent}
         response = await self._transport.open(
             "POST",

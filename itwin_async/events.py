@@ -15,8 +15,9 @@ class Stats(DataclassStruct, frozen=True):
     ``requests`` counts what was sent to the API and for files, but not for tokens, ``retries``
     those sent again after a fault, ``throttled`` the responses of status 429, ``pauses`` how often
     they paused the limiter, ``renewals`` the tokens fetched, ``outages`` how often an origin went
-    out of service, ``probes`` the requests that found it still so. ``prefetched`` counts the pages requested ahead of their
-    turn, which are among ``requests``, and ``prefetched_in_vain`` those that were not used.
+    out of service, ``probes`` the requests that found it still so. ``prefetched`` counts the pages
+    requested ahead of their turn, which are among ``requests``, and ``prefetched_in_vain`` those
+    that were not used.
     """
 
     requests: int = 0

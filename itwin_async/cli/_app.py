@@ -102,9 +102,9 @@ def common_options(
 
     Example: itwin-async options
     """
-    from itwin_async.cli._screen import Screen  # noqa: PLC0415 - rich, for people only
+    from itwin_async.cli._screen import HelpScreen  # noqa: PLC0415 - rich, for people only
 
-    app.help_print("options", console=Screen())
+    app.help_print("options", console=HelpScreen())
 
 
 @app.command
@@ -179,12 +179,12 @@ def _usage(error: CycloptsError) -> str:
 
 
 class _LazyScreen:
-    """A `Screen` that is created when something is printed on it: most commands print no help."""
+    """A screen that is created when something is printed on it: most commands print no help."""
 
     def __getattr__(self, name: str) -> object:
-        from itwin_async.cli._screen import Screen  # noqa: PLC0415 - rich, for people only
+        from itwin_async.cli._screen import HelpScreen  # noqa: PLC0415 - rich, for people only
 
-        return getattr(Screen(), name)
+        return getattr(HelpScreen(), name)
 
 
 def _move_options_last(arguments: Sequence[str]) -> list[str]:

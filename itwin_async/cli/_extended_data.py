@@ -136,7 +136,7 @@ def export(
     format: Literal["jsonl", "parquet", "arrow"] | None = None,
     since: Annotated[int | datetime | None, Parameter(converter=_since)] = None,
     resume: Annotated[bool, Parameter(negative="--no-resume", name="--resume")] = True,
-    keep_going: Annotated[bool, Parameter(negative="")] = False,
+    keep_going: Flag = False,
     changesets: Flag = False,
     dry_run: Flag = False,
     workers: Annotated[int, Parameter(validator=Number(gte=1))] = 8,

@@ -1,14 +1,19 @@
 """Standard output for people: rich's console on our own stream. Imported where it is needed."""
 
-from collections.abc import Mapping, Sequence
-from typing import NoReturn
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NoReturn
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.highlighter import JSONHighlighter
+from rich.segment import Segment
+from rich.text import Text
 
 from itwin_async.cli._stdio import Stdout, as_file
 from itwin_async.cli._tables import list_table, record_table
 from itwin_async.cli._text import escaped
+
+_LINE_END: Final = re.compile(r"(?<=\S)\n(?=\S)")
 
 
 class Screen(Console):
@@ -20,6 +25,19 @@ class Screen(Console):
     def on_broken_pipe(self) -> NoReturn:
         """Raise instead of ending the process, as rich would, with a code of its own."""
         raise BrokenPipeError
+
+
+class HelpScreen(Screen):
+    """A screen for help, whose paragraphs fold at its width, and not where lines of code ended."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render a text with its lines joined; blank lines stay."""
+        if isinstance(renderable, Text):
+            renderable = renderable.copy()
+            renderable.plain = _LINE_END.sub(" ", renderable.plain)
+        return super().render(renderable, options)
 
 
 def print_json(text: str) -> None:

@@ -12,7 +12,7 @@ from itwin_async import ITwinError, RateLimitError, ServerError, TransportError
 from itwin_async._core.redaction import unsigned
 from itwin_async.cli._errors import INCOMPLETE, format_error
 from itwin_async.cli._meter import CommandSession, Meter
-from itwin_async.cli._options import AT_LEAST_ONE, DEFAULTS, Options
+from itwin_async.cli._options import AT_LEAST_ONE, DEFAULTS, Flag, Options
 from itwin_async.cli._output import write_record
 from itwin_async.cli._progress import progress
 from itwin_async.cli._scope import LASTING, LookBack, RepeatedIds, Seconds, check_scope
@@ -40,7 +40,7 @@ def sync(
     every: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     look_back: LookBack = 20,
     settle: Seconds = 300.0,
-    changesets: Annotated[bool, Parameter(negative="")] = False,
+    changesets: Flag = False,
     workers: Annotated[int, AT_LEAST_ONE] = 8,
     options: Options = DEFAULTS,
 ) -> int:
@@ -56,7 +56,7 @@ def sync(
         target: The directory, or a URL such as s3://bucket/changes.
         itwin: Id of the iTwin, all of whose iModels are synced.
         imodel: Id of an iModel instead; may be repeated.
-        every: Seconds from the end of one sync to the next; only one without.
+        every: Seconds from the end of one sync to the next; without it, sync once.
         look_back: Find data that was stored late for so many of an iModel's last changesets.
         settle: Look at an iModel again until its last push is so many seconds ago.
         changesets: Add columns for push date, task and changed files; a request more an iModel.

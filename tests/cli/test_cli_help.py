@@ -67,6 +67,24 @@ def test_most_examples_need_no_account():
     }  # fmt: skip
 
 
+def test_a_paragraph_of_help_folds_at_the_width_alone(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main(["extended-data", "sync", "--help"])
+    text = capsys.readouterr().out
+    assert "stored once.\nUnchanged iModels cost nothing but their share of a list.\n\n" in text
+
+
+def test_help_of_a_flag_names_no_default():
+    flags = {
+        f"{name} --{parameter.name}"
+        for name, function in COMMANDS.items()
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.default is False and "show_default=False" not in repr(parameter.annotation)
+    }
+    assert not flags
+
+
 @pytest.mark.parametrize("name", ["changesets list", "request"])
 def test_help_names_the_common_options_at_its_end_and_explains_its_own(name, capsys):
     with pytest.raises(SystemExit):

@@ -75,8 +75,8 @@ def _one_of(info: inspect.EnumType | inspect.LiteralType) -> Column:
     return PA.string(), None if types == {str} else as_text
 
 
-def _always(kind: Any, convert: Convert | None = None) -> Callable[[Any], Column]:
-    return lambda _: (kind, convert)
+def _always(kind: Any) -> Callable[[Any], Column]:
+    return lambda _: (kind, None)
 
 
 # Types whose values are values of a column, and never JSON.

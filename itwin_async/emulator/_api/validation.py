@@ -8,6 +8,7 @@ from itwin_async.emulator._response import error_detail, read_object, refuse
 from itwin_async.emulator._state.seed import JSON
 
 T = TypeVar("T")
+_LONGEST_TEXT: Final = 255  # characters
 _KINDS: Final[dict[type, str]] = {
     str: "a string",
     bool: "a boolean",
@@ -60,17 +61,17 @@ def optional_property(body: JSON, name: str, kind: type[T], invalid: InvalidRequ
 
 
 def text_property(
-    body: JSON, name: str, invalid: InvalidRequest, *, is_required: bool = False, most: int = 255
+    body: JSON, name: str, invalid: InvalidRequest, *, is_required: bool = False
 ) -> str | None:
-    """Text of at most so many characters, not blank where it is required, or None."""
+    """Text of at most 255 characters, not blank where it is required, or None."""
     value = optional_property(body, name, str, invalid)
     if is_required and value is None:
         required_property(body, name, str, invalid)
     problem = f"Provided '{name}' value is not valid."
     if is_required and value is not None and not value.strip():
         invalid(name, f"{problem} The value is empty.")
-    if value is not None and len(value) > most:
-        invalid(name, f"{problem} The value exceeds allowed {most} characters.")
+    if value is not None and len(value) > _LONGEST_TEXT:
+        invalid(name, f"{problem} The value exceeds allowed {_LONGEST_TEXT} characters.")
     return value
 
 

@@ -31,9 +31,9 @@ class Source:
     def __init__(
         self, imodel_id: str, decoder: PayloadDecoder[Any], decode: Callable[[bytes], Any]
     ) -> None:
-        self.imodel_id = imodel_id
-        self.decoder = decoder
-        self.decode = decode
+        self.imodel_id: str = imodel_id
+        self.decoder: PayloadDecoder[Any] = decoder
+        self.decode: Callable[[bytes], Any] = decode
 
     def for_small_payloads(self) -> "Source":
         """The same without pauses of the collector, which small payloads do not need."""

@@ -18,7 +18,7 @@ from typing import Final, Protocol, runtime_checkable
 import msgspec
 
 from itwin_async._core.secrets import SecretBytes, SecretDict, SecretStr
-from itwin_async._core.validation import check_no_tilde
+from itwin_async._core.validation import check_no_tilde, path_text
 from itwin_async._files.locks import try_lock
 
 _logger = logging.getLogger("itwin_async")
@@ -87,10 +87,10 @@ class FileTokenStore:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        given: object = path
-        if given is not None and not isinstance(given, str | os.PathLike):
-            raise TypeError(f"path must be a str or a path, not {type(given).__name__}")
-        chosen = config_directory() / "tokens.json" if path is None else Path(path)
+        if path is None:
+            chosen = config_directory() / "tokens.json"
+        else:
+            chosen = Path(path_text("path", path))
         check_no_tilde("path", str(chosen))
         if not chosen.name:
             raise ValueError("path must name a file")

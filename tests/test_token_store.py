@@ -222,6 +222,8 @@ def test_a_path_that_is_none_is_told_at_once(bad):
         FileTokenStore(bad)
     with pytest.raises(ValueError, match="name a file"):
         FileTokenStore("")
+    with pytest.raises(ValueError, match="path must be a path, without a null character"):
+        FileTokenStore("tokens\0.json")
     with pytest.raises(ValueError, match="path begins with ~"):
         FileTokenStore("~/tokens.json")
 

@@ -165,14 +165,20 @@ def check_file(name: str, path: object) -> None:
     _check_path(name, path, "", "; download the file first")
 
 
-def _check_path(name: str, value: object, hint_of_empty: str, hint_of_url: str) -> None:
+def path_text(name: str, value: object) -> str:
+    """The text of a path; `TypeError` or `ValueError` for what is none."""
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"{name} must be a path, not {type(value).__name__}")
-    path = os.fsdecode(cast("str | os.PathLike[str]", value))
+    text = os.fsdecode(cast("str | os.PathLike[str]", value))
+    if "\0" in text:
+        raise ValueError(f"{name} must be a path, without a null character")
+    return text
+
+
+def _check_path(name: str, value: object, hint_of_empty: str, hint_of_url: str) -> None:
+    path = path_text(name, value)
     if not path:
         raise ValueError(f"{name} must not be empty{hint_of_empty}")
-    if "\0" in path:
-        raise ValueError(f"{name} must be a path, without a null character")
     if _URL.match(path):
         raise ValueError(
             f"{name} must be a path of this machine, not a URL: {one_line(path)!r}{hint_of_url}"

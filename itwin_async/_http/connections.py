@@ -13,6 +13,7 @@ import msgspec
 from itwin_async._core.redaction import one_line
 from itwin_async._core.secrets import SecretStr, SecretValue
 from itwin_async._core.urls import split
+from itwin_async._core.validation import path_text
 
 _EXAMPLE: Final = "http://proxy.example:8080"
 _DELIMITER: Final = re.compile(r"[/?#\s]")  # in a user or password they are percent-encoded
@@ -68,10 +69,8 @@ def trusting(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
 
     Reads the file at once; `TypeError` or `ValueError` that names it where it cannot be used.
     """
-    path: object = ca_file
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"ca_file must be a path, not {type(path).__name__}")
-    shown = one_line(os.fsencode(ca_file).decode(errors="backslashreplace"))
+    path = path_text("ca_file", ca_file)
+    shown = one_line(os.fsencode(path).decode(errors="backslashreplace"))
     context = ssl.create_default_context()
     try:
         context.load_verify_locations(ca_file)

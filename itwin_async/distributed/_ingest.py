@@ -14,6 +14,7 @@ from distributed import Client
 from itwin_async import TokenProvider
 from itwin_async._core.validation import (
     Id,
+    as_sent,
     check_callback,
     check_count,
     check_no_tilde,
@@ -157,7 +158,7 @@ def _ids(name: str, values: Iterable[Id]) -> list[str]:
     ids = list(values)
     for id in ids:
         quote_segment(name, id)
-    return list(map(str, ids))
+    return list(map(as_sent, ids))
 
 
 def _root(destination: str | os.PathLike[str]) -> str:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from itwin_async._core.validation import path_text
 from itwin_async._files.atomic import PIECE_BYTES, naming_errors, sync_file
 
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[\\/]")  # a drive of Windows is one letter
@@ -19,10 +20,11 @@ _NO_RENAME: Final = {errno.EXDEV, errno.EBUSY, errno.EPERM, errno.EACCES, errno.
 
 def check_local(output: str | os.PathLike[str]) -> Path:
     """The path of an output; `ValueError` for a URL."""
-    path = Path(output)
-    if _URL.match(os.fspath(output)) or _URL.match(str(path)):
+    text = path_text("output", output)
+    path = Path(text)
+    if _URL.match(text) or _URL.match(str(path)):
         raise ValueError(
-            f"output must be a path of this machine, not a URL: {os.fspath(output)!r}; "
+            f"output must be a path of this machine, not a URL: {text!r}; "
             "export to a local file, and copy it there"
         )
     return path

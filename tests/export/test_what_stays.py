@@ -298,6 +298,21 @@ def spoil(body):
     return body
 
 
+@pytest.mark.parametrize(
+    ("output", "kind", "message"),
+    [
+        (b"a.jsonl", TypeError, "output must be a path, not bytes"),
+        (None, TypeError, "output must be a path, not NoneType"),
+        ("a\0.jsonl", ValueError, "output must be a path, without a null character"),
+    ],
+)
+async def test_what_is_no_path_is_no_output(output, kind, message, emulator, itwin):
+    with pytest.raises(kind) as caught:
+        await export_extended_data(itwin, ID, output)
+    assert str(caught.value) == message
+    assert not emulator.requests
+
+
 @pytest.mark.parametrize("kind", [str, Path])
 @pytest.mark.parametrize(
     "output", ["s3://bucket/a.jsonl", "gs://bucket/a", "https://example.com/a.parquet", "file:///a"]

@@ -205,6 +205,8 @@ def test_types_are_checked():
         ITwinSession(StaticToken("t"), proxy=8080)
     with pytest.raises(TypeError, match="ca_file must be a path, not int"):
         ITwinSession(StaticToken("t"), ca_file=3)
+    with pytest.raises(ValueError, match="ca_file must be a path, without a null character"):
+        ITwinSession(StaticToken("t"), ca_file="a\0.pem")
 
 
 @pytest.mark.parametrize(

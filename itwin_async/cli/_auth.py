@@ -69,6 +69,9 @@ def logout(*, options: Options = DEFAULTS) -> None:
         print_error("signed out")
 
     found = _find(options)
+    if not found.is_stored:
+        print_error("nobody is signed in")
+        return
     with_session(options, sign_out, login=found)
 
 

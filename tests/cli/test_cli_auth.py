@@ -171,6 +171,15 @@ async def test_a_service_comes_before_a_login_and_nothing_opens(platform):
     assert b"client_credentials" in record.body
 
 
+async def test_who_is_not_signed_in_is_not_signed_out(platform):
+    _, variables, _ = platform
+    await log_in(platform)
+    ended = await run("auth", "logout", "--profile", "second", variables=variables)
+    assert (ended.code, ended.out) == (0, "")
+    assert ended.err == "itwin-async: nobody is signed in\n"
+    assert (await run("itwins", "list", variables=variables)).code == 0
+
+
 @pytest.mark.parametrize("command", [("itwins", "list"), ("auth", "whoami"), ("auth", "token")])
 async def test_without_a_login_a_job_fails_in_one_line(tmp_path, command):
     opened = tmp_path / "opened"

@@ -34,4 +34,6 @@ async def main(callback_url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    if len(sys.argv) != 2 or "ITWIN_WEBHOOK_SECRET" not in os.environ:
+        sys.exit(__doc__)
+    asyncio.run(main(sys.argv[1]))

@@ -4,7 +4,7 @@ One session serves the app for its whole life. When a client disconnects, the ap
 requests it sent on its behalf; when a client reads slowly, the app reads the platform's responses
 slowly, and buffers nothing. When a webhook says that there are new changesets, the page shows them.
 
-    python -m itwin_async.emulator --port 8080     # in another terminal; export what it prints
+    python -m itwin_async.emulator --port 8080 --export  # elsewhere; paste what it prints
     uvicorn --app-dir examples fastapi_app:app     # then open http://127.0.0.1:8000
 
 ``ITWIN_WEBHOOK_SECRET`` is the secret of the webhook whose callback is ``/webhook`` here.

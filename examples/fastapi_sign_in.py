@@ -4,7 +4,7 @@ A user has a session on the server, and in the browser a cookie that scripts can
 holds nothing but a random id. A caller that already has a token of its own may send that instead.
 All sessions share one limiter and one pool of connections, and none of them a token.
 
-    python -m itwin_async.emulator --port 8080     # in another terminal; export what it prints
+    python -m itwin_async.emulator --port 8080 --export  # elsewhere; paste what it prints
     uvicorn --app-dir examples fastapi_sign_in:app     # then open http://localhost:8000
 
 On the platform: a client of the type Web App in ``ITWIN_WEB_CLIENT_ID`` and

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import runpy
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -184,6 +186,13 @@ async def test_events_of_other_kinds_and_imodels_ask_nothing(client, emulator):
     async with client.get("/health") as response:
         assert response.ok
     assert len(emulator.requests) == before
+
+
+def test_the_script_says_what_it_needs(monkeypatch):
+    monkeypatch.setenv("ITWIN_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setattr(sys, "argv", [create_webhook.__file__])
+    with pytest.raises(SystemExit, match=r"create_webhook\.py https://example\.com/webhook"):
+        runpy.run_path(create_webhook.__file__, run_name="__main__")
 
 
 async def test_the_webhook_is_created_once_and_activated_again(client, itwin, emulator, capsys):

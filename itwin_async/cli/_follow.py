@@ -63,7 +63,7 @@ def follow(
     """
     check_scope(itwin, imodel)
     start = None
-    if checkpoint and checkpoint.exists():
+    if checkpoint and checkpoint.is_file():  # a device such as /dev/full may have no end
         start = checkpoint.read_text(errors="replace").strip()
     bad = 0
 

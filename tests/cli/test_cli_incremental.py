@@ -174,11 +174,21 @@ async def test_follow_new_finds_what_came_after_it_was_killed(emulator, scope, i
     assert lines((await call(emulator, *arguments, "--once")).out) == [(imodels[2], 6)]
 
 
-async def test_follow_prints_nothing_where_it_cannot_save_its_place(emulator, scope, tmp_path):
-    stored = tmp_path / "absent" / "at"
-    ended = await call(emulator, "follow", "--itwin", scope, "--once", "--checkpoint", str(stored))
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ("absent/at", "No such file or directory"),
+        (".", "Is a directory"),
+        ("/dev/full", "No space left on device"),
+    ],
+)
+async def test_follow_prints_nothing_where_it_cannot_save_its_place(
+    stored, message, emulator, scope, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    ended = await call(emulator, "follow", "--itwin", scope, "--once", "--checkpoint", stored)
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err == f"itwin-async: {stored}: No such file or directory\n"
+    assert ended.err == f"itwin-async: {stored}: {message}\n"
 
 
 async def test_follow_new_leaves_out_what_is_there(emulator, scope, imodels):

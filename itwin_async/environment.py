@@ -49,7 +49,8 @@ def provider_of_environment(base_url: str | None) -> tuple[TokenSource, str | No
             raise ValueError(f"ITWIN_ACCESS_TOKEN: {error}") from None
     name = environment("ITWIN_PROFILE") or profiles.DEFAULT
     store = profiles.store_of(name)
-    if os.access(store.path, os.F_OK):
+    # A link may lead to nothing; where there is nothing at all, one quick look is enough.
+    if os.path.lexists(store.path) and store.path.exists():
         profile = profiles.load(name) or profiles.Profile()
         client_id = (
             environment("ITWIN_CLIENT_ID")

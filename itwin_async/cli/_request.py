@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias, cast
 import msgspec
 from cyclopts import Parameter
 
-from itwin_async import ITwinSession, LinkError
+from itwin_async import DecodeError, ITwinSession, LinkError
 from itwin_async._core.redaction import one_line
 from itwin_async.cli._meter import CommandSession, Meter
 from itwin_async.cli._options import DEFAULTS, Flag, Options, pairs
@@ -78,6 +78,11 @@ def _print_items(
 ) -> None:
     """Print the items of a list as lines. Its key, where it is not given, is in the first page."""
 
+    async def first_page(session: ITwinSession) -> dict[str, msgspec.Raw]:
+        return await session.request(
+            "GET", path, query=query, version=version, returns=dict[str, msgspec.Raw]
+        )
+
     async def work(session: CommandSession) -> None:
         meter = Meter("items")
 
@@ -88,9 +93,7 @@ def _print_items(
         with progress(session, "items", meter, prints_lines=True):
             items, rest, parameters = key, path, query
             if items is None:
-                page = await session.request(
-                    "GET", path, query=query, version=version, returns=dict[str, msgspec.Raw]
-                )
+                page = await first_page(session)
                 items = _key_of_list(page)
                 for item in msgspec.json.decode(page[items], type=list[msgspec.Raw]):
                     write(item)
@@ -107,21 +110,38 @@ def _print_items(
                     raise
                 raise LinkError(f"the next link of the first page is refused: {error}") from None
             async with aclosing(aiter(pager)) as found:
-                async for item in found:
-                    write(item)
+                try:
+                    async for item in found:
+                        write(item)
+                except DecodeError:
+                    if key is not None and not meter.count:
+                        _check_key(await first_page(session), key)
+                    raise
 
     with_session(options, work)
 
 
 def _key_of_list(page: dict[str, msgspec.Raw]) -> str:
     """The key of the one list of an envelope."""
-    keys = [name for name, value in page.items() if bytes(value).startswith(b"[")]
+    keys = _lists_of(page)
     if len(keys) == 1:
         return keys[0]
     if not keys:
         raise ValueError("--paginate is for lists: the response has none at its top level")
-    names = one_line(", ".join(sorted(keys)))
+    names = one_line(", ".join(keys))
     raise ValueError(f"--paginate needs --items, for the response has several lists: {names}")
+
+
+def _check_key(page: dict[str, msgspec.Raw], key: str) -> None:
+    """`ValueError` where an envelope has no list under this key."""
+    keys = _lists_of(page)
+    if key not in keys:
+        names = one_line(", ".join(keys)) or "none at its top level"
+        raise ValueError(f"--items {key} is no list of the response, which has {names}")
+
+
+def _lists_of(page: dict[str, msgspec.Raw]) -> list[str]:
+    return sorted(name for name, value in page.items() if bytes(value).startswith(b"["))
 
 
 class _Href(msgspec.Struct):

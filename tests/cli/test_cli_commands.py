@@ -223,6 +223,9 @@ def test_a_request_with_several_lists_asks_for_the_key(command, monkeypatch):
     assert "--paginate needs --items, for the response has several lists: a, b" in err
     code, out, _ = _requested(command, monkeypatch, body, "--paginate", "--items", "b")
     assert (code, out) == (0, b"2\n3\n")
+    code, out, err = _requested(command, monkeypatch, body, "--paginate", "--items", "c")
+    assert (code, out) == (2, b"")
+    assert err == "itwin-async: --items c is no list of the response, which has a, b\n"
 
 
 def _requested(command, monkeypatch, answers, *arguments, asked=None):

@@ -50,7 +50,15 @@ class ITwinError(Exception):
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message)
-        self.message = message
+
+    @property
+    def message(self) -> str:
+        """What went wrong, in a sentence."""
+        return str(self.args[0]) if self.args else ""
+
+    @message.setter
+    def message(self, message: str) -> None:
+        self.args = (message,)
 
     def __str__(self) -> str:
         line = self._line()

@@ -97,4 +97,3 @@ class Admission:
 def _add_wait_to_message(error: RateLimitError, seconds: float) -> None:
     if seconds >= 0.05:
         error.message = f"{error.message} (waited {seconds:.1f} s)"
-        error.args = (error.message,)

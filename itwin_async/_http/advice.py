@@ -41,7 +41,6 @@ def explain_refusal(error: ITwinError, host: str, form: Mapping[str, str]) -> No
             f"{error.message.rstrip('.')}: check the token URL or the authority (ITWIN_TOKEN_URL, "
             "ITWIN_AUTHORITY)"
         )
-    error.args = (error.message,)
 
 
 def _client_advice(form: Mapping[str, str]) -> str:
@@ -64,10 +63,8 @@ def advise(error: ResponseError, request: Request[Any]) -> None:
             f"{error.message.rstrip('.')}: get another token, this one has expired, was revoked, "
             "or is of another base URL"
         )
-        error.args = (error.message,)
     elif error.status == 406:
         asked = request.operation.version
         known = _VERSIONS.get(path.split("/")[1], "v1")
         right = f"version {known}" if known != asked else "the version that its page names"
         error.message = f"{error.message.rstrip('.')}: version {asked} was asked for, pass {right}"
-        error.args = (error.message,)

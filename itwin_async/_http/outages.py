@@ -223,7 +223,6 @@ class CircuitBreaker:
         if self._state.since is not None:
             seconds = asyncio.get_running_loop().time() - self._state.since
             error.message = f"{error.message} (an outage for {seconds:.1f} s)"
-            error.args = (error.message,)
         if isinstance(error, ResponseError):
             error.path = None  # which is another call's
         error.operation, error.request_id = operation, retry_state.request_id

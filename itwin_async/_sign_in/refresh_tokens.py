@@ -97,7 +97,6 @@ class RefreshTokens:
                 raise UnauthorizedError(f"nobody is signed in: {_ADVICE}")
             await entry.clear()
             refused.message = f"the sign-in has ended: {_ADVICE} ({refused.message})"
-            refused.args = (refused.message,)
             raise refused
         finally:
             refused = None  # it leads to this frame

@@ -121,7 +121,6 @@ class BaselineOperations(CopyOperations):
             except ITwinError as error:
                 error.operation = error.operation or str(CREATE_IMODEL)
                 error.message += f"; iModel {imodel.id} was created, and is without a usable file"
-                error.args = (error.message,)
                 raise
             except OSError as error:
                 error.add_note(f"iModel {imodel.id} was created, and is without a usable file")

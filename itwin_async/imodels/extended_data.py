@@ -151,7 +151,6 @@ class ExtendedDataOperations(OperationGroup):
         except ITwinError as error:
             if error.outcome_unknown:
                 error.message += "; extended data can be set only once, and may have been stored"
-                error.args = (error.message,)
             raise
 
 

@@ -6,6 +6,7 @@ from typing import Final
 from itwin_async._aio.timeouts import visible_deadline
 from itwin_async._core.jitter import jitter
 from itwin_async._core.urls import Origin
+from itwin_async._http.pause import pause_error
 from itwin_async.errors import RateLimitError
 from itwin_async.retries import RetryState
 
@@ -35,11 +36,8 @@ class HostPauses:
         loop = asyncio.get_running_loop()
         while (left := self._until.get(origin, 0.0) - loop.time()) > 0:
             if not _may_wait(left, retry_state):
-                error = RateLimitError(
-                    f"{origin.host} asked for a pause of which {left:.1f} s are left, longer than "
-                    "max_retry_after, max_throttled or the deadline around this request allow"
-                )
-                error.status, error.retry_after, error.operation = 429, left, operation
+                error = pause_error(origin.host, left)
+                error.operation = operation
                 raise error
             retry_state.throttled += left
             # Jitter, so that the requests do not start together.

@@ -70,10 +70,15 @@ class Pause:
             and self.until - tolerance <= limits.deadline
         ):
             return None
-        error = RateLimitError(
-            f"the platform asked for a pause of which {left:.1f} s are left, longer than "
-            "max_retry_after, max_throttled or the deadline around this request allow"
-        )
-        error.status = 429
-        error.retry_after = left
-        return error
+        return pause_error("the platform", left)
+
+
+def pause_error(who: str, left: float) -> RateLimitError:
+    """The error of a request that may not wait for the seconds that are left of a pause."""
+    error = RateLimitError(
+        f"{who} asked for a pause of which {left:.1f} s are left, longer than "
+        "max_retry_after, max_throttled or the deadline around this request allow"
+    )
+    error.status = 429
+    error.retry_after = left
+    return error

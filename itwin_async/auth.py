@@ -202,7 +202,8 @@ class ClientCredentials:
         host = sign_in_host(base_url)
         if host is None:
             raise ValueError(
-                f"no sign-in host is known for {base_url}: give ClientCredentials a token_url"
+                f"no sign-in host is known for {base_url}: give ClientCredentials a token_url "
+                "(ITWIN_TOKEN_URL)"
             )
         return f"{host}/connect/token"
 

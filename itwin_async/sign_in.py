@@ -104,7 +104,10 @@ class UserSignIn:
         parts = split(base_url)
         if parts is not None and parts[0].is_loopback:
             return base_url
-        raise ValueError(f"no sign-in host is known for {base_url}: give UserSignIn an authority")
+        raise ValueError(
+            f"no sign-in host is known for {base_url}: give UserSignIn an authority "
+            "(ITWIN_AUTHORITY)"
+        )
 
     async def get_token(self, sign_in: TokenRequester, /) -> Token:
         """A new access token for the person who signed in.

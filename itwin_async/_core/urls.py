@@ -9,6 +9,10 @@ from itwin_async._core.secrets import SecretStr, SecretValue
 from itwin_async.errors import LinkError
 
 PRODUCTION: Final = "https://api.bentley.com"
+_EXAMPLES: Final = {
+    "token_url": "https://ims.bentley.com/connect/token",
+    "callback_url": "https://example.com/webhook",
+}
 _PORTS: Final = {"http": 80, "https": 443}
 # Hosts as the platform writes them; whatever needs IDNA, escapes or brackets is compared by value.
 _ABSOLUTE: Final = re.compile(
@@ -80,7 +84,8 @@ def absolute_origin(url: SecretValue, name: str) -> Origin:
         raise TypeError(f"{name} must be a str, not {type(url.value).__name__}")
     parts = split(url.value)
     if parts is None:
-        raise ValueError(f"{name} must be an absolute https URL such as {PRODUCTION}")
+        example = _EXAMPLES.get(name, PRODUCTION)
+        raise ValueError(f"{name} must be an absolute https URL such as {example}")
     return parts[0]
 
 

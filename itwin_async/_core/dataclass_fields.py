@@ -21,10 +21,27 @@ class DataclassFields:
         return _fields_of(owner, self._names)
 
 
+class DataclassParams:
+    """The ``__dataclass_params__`` of a struct's class: without them pprint and pytest fail.
+
+    They say that the repr is the struct's own, which these then print.
+    """
+
+    def __get__(self, struct: object, owner: type) -> object:
+        return _params()
+
+
 class DataclassStruct(msgspec.Struct, frozen=True):
     """A frozen struct that is read as a dataclass; a real one takes 40 times as long to import."""
 
     __dataclass_fields__: ClassVar = DataclassFields()
+    __dataclass_params__: ClassVar = DataclassParams()
+
+
+@functools.cache
+def _params() -> object:
+    built: Any = dataclasses.make_dataclass("Struct", (), frozen=True, repr=False)
+    return built.__dataclass_params__
 
 
 @functools.cache

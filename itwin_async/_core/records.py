@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final, Protocol, cast, runtime_checkable
 
 import msgspec
 
-from itwin_async._core.dataclass_fields import DataclassFields
+from itwin_async._core.dataclass_fields import DataclassFields, DataclassParams
 from itwin_async._core.html import fields_table
 from itwin_async._core.redaction import one_line
 from itwin_async._core.validation import check_flag
@@ -32,6 +32,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     _repr_fields: ClassVar[tuple[str, ...]] = ()
     _signed: ClassVar[tuple[str, ...]] = ()  # fields that are signed links, or secrets
     __dataclass_fields__: ClassVar = DataclassFields()
+    __dataclass_params__: ClassVar = DataclassParams()
 
     def __repr__(self) -> str:
         values = ((name, getattr(self, name)) for name in self._repr_fields)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 import msgspec
 
 from itwin_async._core.collector import decode_uncollected
-from itwin_async._core.dataclass_fields import DataclassFields
+from itwin_async._core.dataclass_fields import DataclassFields, DataclassParams
 from itwin_async._core.html import fields_table
 from itwin_async._core.json import NOT_DECODED, why_not_decoded
 from itwin_async._core.redaction import one_line
@@ -87,6 +87,7 @@ class ExtendedData(msgspec.Struct, Generic[T], frozen=True, eq=False, gc=False):
     __dataclass_fields__: ClassVar = DataclassFields(
         "changeset_id", "changeset_index", "imodel_id", "data"
     )
+    __dataclass_params__: ClassVar = DataclassParams()
 
     @property
     def imodel_id(self) -> str:

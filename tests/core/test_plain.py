@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import pickle
+import pprint
 
 import aiohttp
 import msgspec
@@ -139,6 +140,15 @@ def test_events_and_progress_are_dataclasses_as_well(value, fields):
     assert dataclasses.asdict(value) == fields
     assert dataclasses.replace(value, **fields) == value
     assert dataclasses.asdict(Stats(requests=3))["requests"] == 3
+
+
+@pytest.mark.parametrize(
+    "value",
+    [*(decode(kind, least(kind)) for kind in RECORDS), Stats(), extended_data("c", 7, b"{}", "i")],
+    ids=lambda value: type(value).__name__,
+)
+def test_pprint_prints_the_repr(value):
+    assert pprint.pformat(value, width=1) == repr(value)
 
 
 def test_json_takes_records_and_entries_by_plain():

@@ -20,9 +20,6 @@ from itwin_async import (
     LinkError,
     NotFoundError,
     PayloadError,
-    RateLimitError,
-    ServerError,
-    TransportError,
 )
 from itwin_async.cli._entries import EntryRow, entry_row
 from itwin_async.cli._errors import INCOMPLETE
@@ -32,14 +29,13 @@ from itwin_async.cli._options import DEFAULTS, LIST_DEFAULTS, Count, Flag, ListO
 from itwin_async.cli._output import show_list, write_record
 from itwin_async.cli._progress import progress
 from itwin_async.cli._scope import Ids
-from itwin_async.cli._session import with_session
+from itwin_async.cli._session import with_resumable_session, with_session
 from itwin_async.cli._stdio import print_error
 from itwin_async.cli._text import path_text
 
 app: Final = App(name="extended-data")
 for _name in ("sync", "follow"):
     app.command(f"itwin_async.cli._{_name}:{_name}", name=_name)
-_RESUME_ADVICE: Final = "Run the same command again to go on."
 # Errors that concern one iModel; any other would end the export of the next one as well.
 _SKIPPABLE: Final = (ForbiddenError, NotFoundError, InvalidRequestError, LinkError, DecodeError)
 _LIST_IMODELS: Final = "GET /imodels/"  # fails for an iTwin, which --keep-going does not leave out
@@ -220,10 +216,7 @@ def export(
             )
 
     try:
-        result = with_session(options, work, advice=_RESUME_ADVICE if resume else "")
-    except (TransportError, ServerError, RateLimitError) as error:
-        error.add_note(_RESUME_ADVICE)
-        raise
+        result = (with_resumable_session if resume else with_session)(options, work)
     except _SKIPPABLE as error:
         several = itwin or len(imodel or ()) > 1
         if not keep_going and several and error.operation != _LIST_IMODELS:

@@ -20,7 +20,7 @@ from itwin_async.cli._options import (
 )
 from itwin_async.cli._output import show, show_list, write_record
 from itwin_async.cli._progress import progress
-from itwin_async.cli._session import with_session
+from itwin_async.cli._session import with_resumable_session, with_session
 from itwin_async.cli._text import path_text
 
 imodels: Final = App(name="imodels")
@@ -284,7 +284,7 @@ def download(
                 on_progress=meter.show_download if is_shown else None,
             )
 
-    done = with_session(options, work, advice="Run the same command again to go on.")
+    done = with_resumable_session(options, work)
     write_record(
         options,
         {

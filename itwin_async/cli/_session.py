@@ -3,9 +3,16 @@
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from itwin_async import Limiter, TokenProvider, UserSignIn
+from itwin_async import (
+    Limiter,
+    RateLimitError,
+    ServerError,
+    TokenProvider,
+    TransportError,
+    UserSignIn,
+)
 from itwin_async.cli._login import Login, find_login
 from itwin_async.cli._meter import CommandSession, RateLimitWatch
 from itwin_async.cli._options import Options
@@ -13,6 +20,7 @@ from itwin_async.cli._running import run
 from itwin_async.cli._stdio import Stderr
 
 T = TypeVar("T")
+_RESUME_ADVICE: Final = "Run the same command again to go on."
 
 
 def with_session(
@@ -41,6 +49,20 @@ def with_session(
 
     with _log_on_stderr() if options.verbose else nullcontext():
         return run(in_session, advice=advice)
+
+
+def with_resumable_session(
+    options: Options, work: Callable[[CommandSession], Coroutine[Any, Any, T]]
+) -> T:
+    """`with_session` for work that goes on where it was when the same command is run again.
+
+    It says so after a signal, and of errors that may be over by then.
+    """
+    try:
+        return with_session(options, work, advice=_RESUME_ADVICE)
+    except (TransportError, ServerError, RateLimitError) as error:
+        error.add_note(_RESUME_ADVICE)
+        raise
 
 
 @contextmanager

@@ -2,13 +2,13 @@
 
 import asyncio
 from dataclasses import astuple
-from typing import Annotated, Final
+from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from itwin_async import ITwinError, RateLimitError, ServerError, TransportError
+from itwin_async import ITwinError
 from itwin_async._core.redaction import unsigned
 from itwin_async.cli._errors import INCOMPLETE, format_error
 from itwin_async.cli._meter import CommandSession, Meter
@@ -16,11 +16,9 @@ from itwin_async.cli._options import AT_LEAST_ONE, DEFAULTS, Flag, Options
 from itwin_async.cli._output import write_record
 from itwin_async.cli._progress import progress
 from itwin_async.cli._scope import LASTING, LookBack, RepeatedIds, Seconds, check_scope
-from itwin_async.cli._session import with_session
+from itwin_async.cli._session import with_resumable_session
 from itwin_async.cli._stdio import print_error
 from itwin_async.sync import ParquetDataset, Synced, SyncProgress, sync_extended_data
-
-_ADVICE: Final = "Run the same command again to go on."
 
 
 class _SyncRecord(msgspec.Struct):
@@ -105,11 +103,7 @@ def sync(
                 return
             await asyncio.sleep(every)
 
-    try:
-        with_session(options, work, advice=_ADVICE)
-    except (TransportError, ServerError, RateLimitError) as error:
-        error.add_note(_ADVICE)
-        raise
+    with_resumable_session(options, work)
     if bad:
         print_error(f"bad payloads put aside: {bad:,}, see {target}.sync")
     return INCOMPLETE if bad else 0

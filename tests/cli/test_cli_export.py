@@ -174,6 +174,16 @@ async def test_error_advises_to_go_on_where_that_helps(emulator, tmp_path, fault
     assert ended.err.endswith(". Run the same command again to go on.\n") is advice
 
 
+async def test_no_error_advises_to_run_again_what_would_begin_anew(emulator, tmp_path):
+    emulator.faults.add("list_extended_data", Throttle(3_600), times=None)
+    ended = await run(
+        *EXPORT, "--imodel", IMODEL, "--output", str(tmp_path / "rows.jsonl"), "--no-resume",
+        variables=emulator.environment, command=QUICK,
+    )  # fmt: skip
+    assert ended.code == 5
+    assert "to go on" not in ended.err
+
+
 async def test_stopped_export_goes_on_when_it_is_run_again(tmp_path):
     output = tmp_path / "rows.jsonl"
     command = (*EXPORT, "--imodel", IMODEL, "--output", str(output))

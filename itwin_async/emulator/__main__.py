@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TextIO, cast
 
 from itwin_async.emulator._emulator import Emulator
 
@@ -136,5 +136,19 @@ def main(
         sys.exit(f"{parser.prog}: cannot listen on {where}: {reason}")
 
 
+def _main_of_the_process() -> None:
+    """As `main`; says in one line where its output cannot be written."""
+    prog = "python -m itwin_async.emulator"
+    stdout = cast("TextIO | None", sys.stdout)
+    if stdout is None:
+        sys.exit(f"{prog}: standard output is closed: send it to a file, or to /dev/null")
+    try:
+        main(prog=prog)
+    except OSError as error:
+        # Python would write what is left at its exit, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+        sys.exit(f"{prog}: standard output cannot be written: {error.strerror}")
+
+
 if __name__ == "__main__":
-    main()
+    _main_of_the_process()

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import re
+import shlex
 import signal
 import socket
 import sys
@@ -287,6 +288,25 @@ async def test_a_port_in_use_is_one_sentence(emulator):
     port = str(URL(emulator.url).port)
     sentence = f"cannot listen on 127.0.0.1 port {port}: {os.strerror(errno.EADDRINUSE)}\n"
     assert await run_alone("--port", port) == (1, sentence)
+
+
+@pytest.mark.parametrize(
+    ("redirected", "sentence"),
+    [
+        (">/dev/full", "standard output cannot be written: No space left on device"),
+        (">&-", "standard output is closed: send it to a file, or to /dev/null"),
+    ],
+)
+async def test_variables_that_nobody_gets_are_one_sentence(redirected, sentence):
+    process = await asyncio.create_subprocess_shell(
+        f"{shlex.quote(sys.executable)} -m itwin_async.emulator {redirected}",
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, err.decode()) == (
+        1,
+        f"python -m itwin_async.emulator: {sentence}\n",
+    )
 
 
 async def test_a_host_that_is_no_name_is_one_sentence():

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final, Protocol, cast, runtime_checkable
 
 import msgspec
 
-from itwin_async._core.dataclass_fields import DataclassFields, DataclassParams
+from itwin_async._core.dataclass_fields import DataclassStruct
 from itwin_async._core.html import fields_table
 from itwin_async._core.redaction import one_line
 from itwin_async._core.validation import check_flag
@@ -23,7 +23,7 @@ def wire_name(name: str) -> str:
     return _FIRST.get(first, first) + "".join(_LATER.get(w, w.capitalize()) for w in later)
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
+class Record(DataclassStruct, frozen=True, kw_only=True, rename=wire_name):
     """Base of the platform's objects: frozen, unknown fields ignored, one line of repr.
 
     It is a dataclass to pandas, polars, FastAPI and `dataclasses.asdict`, without signed links.
@@ -31,8 +31,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
 
     _repr_fields: ClassVar[tuple[str, ...]] = ()
     _signed: ClassVar[tuple[str, ...]] = ()  # fields that are signed links, or secrets
-    __dataclass_fields__: ClassVar = DataclassFields()
-    __dataclass_params__: ClassVar = DataclassParams()
 
     def __repr__(self) -> str:
         values = ((name, getattr(self, name)) for name in self._repr_fields)

@@ -58,7 +58,7 @@ class ITwinError(Exception):
 
     @message.setter
     def message(self, message: str) -> None:
-        self.args = (message,)
+        super().__init__(message)  # which sets `args`
 
     def __str__(self) -> str:
         line = self._line()

@@ -35,7 +35,7 @@ class DataclassStruct(msgspec.Struct, frozen=True):
     """A frozen struct that is read as a dataclass; a real one takes 40 times as long to import."""
 
     __dataclass_fields__: ClassVar = DataclassFields()
-    __dataclass_params__: ClassVar = DataclassParams()
+    __dataclass_params__: ClassVar[DataclassParams] = DataclassParams()
 
 
 @functools.cache

@@ -87,7 +87,7 @@ class ExtendedData(msgspec.Struct, Generic[T], frozen=True, eq=False, gc=False):
     __dataclass_fields__: ClassVar = DataclassFields(
         "changeset_id", "changeset_index", "imodel_id", "data"
     )
-    __dataclass_params__: ClassVar = DataclassParams()
+    __dataclass_params__: ClassVar[DataclassParams] = DataclassParams()
 
     @property
     def imodel_id(self) -> str:

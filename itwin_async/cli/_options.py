@@ -34,8 +34,9 @@ class Options:
 
     Attributes:
         profile: Use the login of this name (ITWIN_PROFILE), see itwin-async auth login.
-        client_id: Id of the service application, instead of ITWIN_CLIENT_ID.
-        client_secret_file: File with its secret (-: stdin), instead of ITWIN_CLIENT_SECRET.
+        client_id: Id of the application, instead of ITWIN_CLIENT_ID; for auth login, of one of the
+            type Desktop/Mobile, instead of ITWIN_USER_CLIENT_ID.
+        client_secret_file: File with a service's secret (-: stdin), instead of ITWIN_CLIENT_SECRET.
         ask_secret: Ask for the secret.
         token_file: File with a token (-: stdin), instead of id and secret.
         base_url: URL of the platform, instead of ITWIN_BASE_URL or production.

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from cyclopts import App, Parameter
 
 from itwin_async import ITwinError, ITwinSession
+from itwin_async._aio.threads import in_thread
 from itwin_async.cli._errors import CredentialsError
 from itwin_async.cli._login import Login, find_login
 from itwin_async.cli._options import DEFAULTS, Flag, Options
@@ -40,6 +41,7 @@ def login(
 
     async def sign_in(itwin: ITwinSession) -> None:
         if no_browser:
+            await in_thread(found.check_store)  # before the person does anything, as in `sign_in`
             await _finish(itwin.begin_sign_in())
         else:
             await itwin.sign_in(open_browser=_open)

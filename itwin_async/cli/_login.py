@@ -26,6 +26,11 @@ class Login:
         """Whether its store exists."""
         return self.store.path.exists()
 
+    def check_store(self) -> None:
+        """Raise what its store raises that cannot be used."""
+        with self.store.lock(self.client_id):
+            self.store.load(self.client_id)
+
     def provider(self) -> UserSignIn:
         """The token provider of this login."""
         if self.redirect_uris:

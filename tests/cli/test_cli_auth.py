@@ -129,6 +129,15 @@ async def test_a_refusal_is_code_4_in_one_line(platform):
     assert not (await run("auth", "whoami", variables=variables)).out
 
 
+async def test_a_store_that_cannot_be_used_is_told_before_anybody_signs_in(platform, tmp_path):
+    _, variables, uri = platform
+    (tmp_path / "itwin-async" / "tokens.json").mkdir(parents=True)
+    for options in ((), ("--no-browser",)):
+        ended = await run("auth", "login", "--redirect-uri", uri, *options, variables=variables)
+        assert (ended.code, ended.err.count("\n")) == (1, 1)
+        assert "the token store is not a regular file" in ended.err
+
+
 async def test_a_foreign_address_is_asked_for_again(platform):
     emulator, variables, uri = platform
     process = await start(

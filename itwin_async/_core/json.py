@@ -29,6 +29,15 @@ def decoder(kind: type[T]) -> "msgspec.json.Decoder[T]":
         raise TypeError(f"msgspec cannot decode to {name}: {one_line(str(error))}") from None
 
 
+def encoded(name: str, value: object) -> bytes:
+    """A value as JSON; `TypeError` or `ValueError` that names it where it cannot be that."""
+    try:
+        return msgspec.json.encode(value)
+    except (msgspec.MsgspecError, RecursionError, TypeError, ValueError, OverflowError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} must be what msgspec encodes: {one_line(str(error))}") from None
+
+
 def unwrap_annotated(info: msgspec.inspect.Type) -> msgspec.inspect.Type:
     """A type, as msgspec describes it, without its `Annotated`."""
     while isinstance(info, msgspec.inspect.Metadata):

@@ -11,7 +11,7 @@ import msgspec
 
 from itwin_async._core.collector import decode_uncollected
 from itwin_async._core.dates import with_lenient_dates
-from itwin_async._core.json import NOT_DECODED, decoder, why_not_decoded
+from itwin_async._core.json import NOT_DECODED, decoder, encoded, why_not_decoded
 from itwin_async._core.secrets import SecretStrs, SecretValue
 from itwin_async._core.validation import as_sent, quote_segment
 from itwin_async.errors import DecodeError
@@ -75,7 +75,7 @@ class Operation(Generic[T_co]):
         content: bytes | None = None
         if body is not msgspec.UNSET:
             sent["Content-Type"] = "application/json"
-            content = msgspec.json.encode(body)
+            content = encoded("body", body)
         return Request(self, f"{path}?{pairs}" if pairs else path, sent, content)
 
     def decode(self, body: bytes | bytearray, source: "HasContentType | None" = None) -> T_co:

@@ -5,8 +5,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from itwin_async._core.json import NOT_DECODED, decoder, unwrap_annotated
-from itwin_async._core.redaction import one_line
+from itwin_async._core.json import NOT_DECODED, decoder, encoded, unwrap_annotated, why_not_decoded
 
 T_co = TypeVar("T_co", covariant=True)
 _MAX_PAYLOAD: Final = 204_800  # bytes; the platform does not say whether of JSON or of base64
@@ -82,14 +81,13 @@ _OBJECTS: Final = (*_ONLY_OBJECTS, msgspec.inspect.AnyType, msgspec.inspect.RawT
 def encode_payload(data: object) -> bytes:
     """Encode a payload as JSON; `TypeError` or `ValueError` where it cannot be one."""
     name = type(data).__name__
+    payload = encoded("data", data)
     try:
-        payload = msgspec.json.encode(data)
         msgspec.json.decode(payload, type=dict)
     except msgspec.ValidationError:
         raise TypeError(f"data must be what msgspec encodes to a JSON object, not {name}") from None
-    except (*NOT_DECODED, TypeError, ValueError, OverflowError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"data must be what msgspec encodes: {one_line(str(error))}") from None
+    except NOT_DECODED as error:
+        raise ValueError(f"data must be JSON that decodes: {why_not_decoded(error)}") from None
     if len(payload) > _MAX_PAYLOAD:
         raise ValueError(f"data has {len(payload):,} bytes as JSON, and may have {_MAX_PAYLOAD:,}")
     return payload

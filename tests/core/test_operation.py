@@ -410,3 +410,36 @@ def test_an_answer_without_a_bad_date_gets_the_error_it_has():
         Operation("GET", "/x", IModel).decode(b'{"id":5,"createdDateTime":"2020-10-21T10:51:33Z"}')
     with pytest.raises(DecodeError, match=r"`\$.id`"):
         Operation("GET", "/x", IModel).decode(b'{"id":5,"createdDateTime":""}')
+
+
+# Bodies
+
+
+class Deep(list[object]):
+    """A list in a list in a list, of which a report can show the repr."""
+
+    def __init__(self) -> None:
+        value: list[object] = []
+        for _ in range(5_000):
+            value = [value]
+        super().__init__(value)
+
+    def __repr__(self) -> str:
+        return "Deep()"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "why"),
+    [
+        ({"a": "\udc80"}, ValueError, "surrogates not allowed"),
+        (Deep(), ValueError, "recursion"),
+        (object(), TypeError, "objects of type object is unsupported"),
+        ({(1, 2): 3}, TypeError, "Only dicts with str-like or number-like keys"),
+    ],
+    ids=["surrogate", "deep", "object", "key"],
+)
+def test_a_body_that_is_no_json_is_refused_in_a_sentence(body, kind, why):
+    operation = Operation("POST", "/imodels", dict)
+    with pytest.raises(kind, match=rf"^body must be what msgspec encodes: .*{why}") as caught:
+        operation.request(body=body)
+    assert type(caught.value) is kind

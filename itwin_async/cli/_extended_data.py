@@ -8,7 +8,6 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 from cyclopts import App, Parameter, Token
-from cyclopts.validators import Number
 
 from itwin_async import (
     DecodeError,
@@ -25,7 +24,16 @@ from itwin_async.cli._entries import EntryRow, entry_row
 from itwin_async.cli._errors import INCOMPLETE
 from itwin_async.cli._estimate import Estimate, estimate_export
 from itwin_async.cli._meter import CommandSession, Meter
-from itwin_async.cli._options import DEFAULTS, LIST_DEFAULTS, Count, Flag, ListOptions, Options
+from itwin_async.cli._options import (
+    AT_LEAST_ONE,
+    AT_LEAST_ZERO,
+    DEFAULTS,
+    LIST_DEFAULTS,
+    Count,
+    Flag,
+    ListOptions,
+    Options,
+)
 from itwin_async.cli._output import show_list, write_record
 from itwin_async.cli._progress import progress
 from itwin_async.cli._scope import Ids
@@ -69,7 +77,7 @@ def list_extended_data(
     imodel: str,
     /,
     *,
-    after: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
+    after: Annotated[int | None, AT_LEAST_ZERO] = None,
     page_size: Count = None,
     limit: Count = None,
     options: ListOptions = LIST_DEFAULTS,
@@ -135,8 +143,8 @@ def export(
     keep_going: Flag = False,
     changesets: Flag = False,
     dry_run: Flag = False,
-    workers: Annotated[int, Parameter(validator=Number(gte=1))] = 8,
-    page_size: Annotated[int, Parameter(validator=Number(gte=1))] = 1_000,
+    workers: Annotated[int, AT_LEAST_ONE] = 8,
+    page_size: Annotated[int, AT_LEAST_ONE] = 1_000,
     options: Options = DEFAULTS,
 ) -> int:
     """Export extended data to one file. Stopped at any moment, it goes on when run again.

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, cast
 
-from cyclopts import App, Parameter
-from cyclopts.validators import Number
+from cyclopts import App
 
 from itwin_async import DownloadedChangesets, IModel, ITwinSession, Pager
 from itwin_async.cli._meter import CommandSession, Meter
 from itwin_async.cli._options import (
     AT_LEAST_ONE,
+    AT_LEAST_ZERO,
     DEFAULTS,
     LIST_DEFAULTS,
     Count,
@@ -25,7 +25,7 @@ from itwin_async.cli._text import path_text
 
 imodels: Final = App(name="imodels")
 changesets: Final = App(name="changesets")
-_Index = Annotated[int | None, Parameter(validator=Number(gte=0))]
+_Index = Annotated[int | None, AT_LEAST_ZERO]
 
 
 @imodels.command(name="list")

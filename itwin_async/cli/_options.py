@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from itwin_async import ClientCredentials, TokenProvider
@@ -21,7 +21,17 @@ from itwin_async.cli._login import RUN_LOGIN, Login, find_login
 
 _GROUP: Final = Group("Common options", show=False)  # `itwin-async options` explains them
 SHOWN: Final = Group("Common options")
-AT_LEAST_ONE: Final = Parameter(validator=Number(gte=1))
+
+
+def _whole_number(_: object, tokens: Sequence[Token]) -> int:
+    try:
+        return int(tokens[0].value)  # cyclopts would round 2.7
+    except ValueError:
+        raise ValueError(f"a whole number is needed, not {tokens[0].value!r}") from None
+
+
+AT_LEAST_ZERO: Final = Parameter(converter=_whole_number, validator=Number(gte=0))
+AT_LEAST_ONE: Final = Parameter(converter=_whole_number, validator=Number(gte=1))
 Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 Count: TypeAlias = Annotated[int | None, AT_LEAST_ONE]
 _File: TypeAlias = Annotated[str | None, Parameter(allow_leading_hyphen=True)]

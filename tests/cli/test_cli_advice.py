@@ -35,6 +35,9 @@ EXPORT = ("extended-data", "export", "--output", "a.jsonl")
     [
         (("itwins", "list", "extra"), "Unexpected argument: extra. See --help."),
         ((*EXPORT, "--imodel", IMODEL, "--since", "today"), "not 'today'. See --help."),
+        (("itwins", "list", "--limit", "2.7"), "a whole number is needed, not '2.7'. See --help."),
+        ((*EXPORT, "--imodel", IMODEL, "--workers", "1e1"), "not '1e1'. See --help."),
+        (("options", "--concurrency", "0x10"), "not '0x10'. See --help."),
         (EXPORT, "give --imodel or --itwin, whose extended data to export"),
     ],
 )

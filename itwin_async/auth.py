@@ -1,5 +1,6 @@
 """Who the caller is: tokens and where they come from. Values only; a session keeps and renews."""
 
+import math
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -68,6 +69,8 @@ class Token:
         life: object = expires_in
         if life is not None and (isinstance(life, bool) or not isinstance(life, int | float)):
             raise TypeError(f"expires_in must be a number of seconds, not {type(life).__name__}")
+        if life is not None and not life > -math.inf:  # nan would never end
+            raise ValueError(f"expires_in must be a number of seconds, not {life}")
         name: object = scheme
         if not isinstance(name, str):
             raise TypeError(f"scheme must be a str, not {type(name).__name__}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import math
 import pickle
 
 import pytest
@@ -332,7 +333,8 @@ async def test_a_token_says_its_scheme():
         assert server.requests[0].headers["authorization"] == "PoP value"
 
 
-@pytest.mark.parametrize("life", [True, "3600", b"1", [1]])
+@pytest.mark.parametrize("life", [True, "3600", b"1", [1], math.nan, -math.inf])
 def test_a_lifetime_that_is_no_number_is_refused(life):
-    with pytest.raises(TypeError, match="expires_in must be a number of seconds, not "):
+    kind = ValueError if isinstance(life, float) else TypeError
+    with pytest.raises(kind, match="expires_in must be a number of seconds, not "):
         Token(SECRET, life)

@@ -13,6 +13,8 @@ from itwin_async.sync._list_state import ListState
 _VERSION: Final = "1"
 _SCOPE_BYTES: Final = 8
 _CHECKSUM_BYTES: Final = 4
+_LONG: Final = 0xFF  # marks a size of more than two bytes
+_LONG_BYTES: Final = 4
 _GUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -139,7 +141,9 @@ def _end(data: bytes, at: int) -> int:
     first = data[at]
     if first < 0x80:
         return at + 1 + first
-    return at + 2 + ((first & 0x7F) << 8 | data[at + 1])
+    if first < _LONG:
+        return at + 2 + ((first & 0x7F) << 8 | data[at + 1])
+    return at + 1 + _LONG_BYTES + int.from_bytes(data[at + 1 : at + 1 + _LONG_BYTES])
 
 
 def _decode(text: str) -> bytes:
@@ -164,7 +168,12 @@ def _key(imodel_id: str) -> bytes:
 
 
 def _size(size: int) -> bytes:
-    return bytes([size]) if size < 0x80 else bytes([0x80 | size >> 8, size & 0xFF])
+    """A number of bytes: in one byte, in two, or after a mark, for a state of a huge window."""
+    if size < 0x80:
+        return bytes([size])
+    if size < (_LONG & 0x7F) << 8:
+        return bytes([0x80 | size >> 8, size & 0xFF])
+    return bytes([_LONG]) + size.to_bytes(_LONG_BYTES)
 
 
 def _split(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -180,7 +189,11 @@ def _split(data: bytes) -> Iterator[tuple[str, bytes]]:
 
     def size() -> int:
         first = take(1)[0]
-        return first if first < 0x80 else (first & 0x7F) << 8 | take(1)[0]
+        if first < 0x80:
+            return first
+        if first < _LONG:
+            return (first & 0x7F) << 8 | take(1)[0]
+        return int.from_bytes(take(_LONG_BYTES))
 
     while at < len(data):
         if take(1) == b"\0":

@@ -8,7 +8,6 @@ from typing import Any, Final, Generic, NoReturn, Self, TypeVar, overload
 from itwin_async import ExtendedData, ITwinSession
 from itwin_async._core.validation import (
     Id,
-    check_count,
     check_id,
     check_seconds,
     check_text,
@@ -16,6 +15,7 @@ from itwin_async._core.validation import (
     normalize_id,
 )
 from itwin_async.sync._candidates import Candidate, CandidateFinder
+from itwin_async.sync._list_state import check_look_back
 from itwin_async.sync._notified import Notified
 from itwin_async.sync._poll_interval import PollInterval
 from itwin_async.sync._progress import Progress
@@ -48,7 +48,7 @@ class ChangeFeed(Generic[T]):
         checkpoint: where to go on. `ValueError` where it belongs to another iTwin or other iModels.
         every: seconds from one poll to the next, up to four times that while nothing happens; None
             for one poll, after which the feed ends.
-        look_back: changesets of an iModel.
+        look_back: changesets of an iModel, at most 1,000,000.
         settle: seconds.
 
     Example::
@@ -120,7 +120,7 @@ class ChangeFeed(Generic[T]):
         self._scope: Final = Scope.of(itwin_id, imodel_ids)
         check_text("checkpoint", checkpoint)
         check_seconds("every", every, optional=True)
-        check_count("look_back", look_back, least=0)
+        check_look_back(look_back)
         check_seconds("settle", settle, zero=True)
         itwin.imodels.list_extended_data("-", data_type)  # checks the type
         self._itwin = itwin

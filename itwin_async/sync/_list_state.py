@@ -11,14 +11,21 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Final, Self
 
+from itwin_async._core.validation import check_count
+
 _SETTLED: Final = 1
 _GONE: Final = 2
 _PUSHED: Final = 4
 _BITS: Final = 8
 _DELTAS: Final = 16
-_LONGEST_RUN: Final = 1_000_000  # numbers that some forged bytes may stand for
+_MAX_LOOK_BACK: Final = 1_000_000  # indexes that a window may have, and forged bytes stand for
 _TIME_BYTES: Final = 7
 MAX_TIME: Final = (1 << 8 * _TIME_BYTES) - 1  # microseconds since 1970: the year 4253
+
+
+def check_look_back(look_back: object) -> None:
+    """`TypeError` or `ValueError` unless a window may have so many entries."""
+    check_count("look_back", look_back, least=0, most=_MAX_LOOK_BACK)
 
 
 @dataclass(slots=True)
@@ -108,9 +115,7 @@ class ListState:
             )
             bytes_of_bits = (self.window[-1] - self.window[0] + 7) // 8
             if bytes_of_bits < len(encoded):
-                first = self.window[0] + 1
-                bits = sum(1 << index - first for index in self.window[1:])
-                encoded, flag = bytearray(bits.to_bytes(bytes_of_bits, "little")), _BITS
+                encoded, flag = _bits(self.window, bytes_of_bits), _BITS
             head += encoded
             flags |= flag
         return bytes([flags]) + bytes(head)
@@ -128,9 +133,11 @@ class ListState:
         if numbers.left:
             window.append(numbers.signed())
             if flags & _BITS:
-                bits = int.from_bytes(numbers.take(numbers.left), "little")
+                bits = numbers.take(numbers.left)
                 first = window[0] + 1
-                window += [first + at for at in range(bits.bit_length()) if bits >> at & 1]
+                window += [
+                    first + at for at in range(8 * len(bits)) if bits[at >> 3] >> (at & 7) & 1
+                ]
             elif flags & _DELTAS:
                 while numbers.left:
                     window.append(window[-1] + 1 + numbers.number())
@@ -168,6 +175,15 @@ def _deltas(indexes: list[int]) -> bytearray:
     for before, index in itertools.pairwise(indexes):
         _put(encoded, index - before - 1)
     return encoded
+
+
+def _bits(indexes: list[int], size: int) -> bytearray:
+    """So many bytes, with a bit for each index behind the first one."""
+    bits = bytearray(size)
+    for index in itertools.islice(indexes, 1, None):
+        at = index - indexes[0] - 1
+        bits[at >> 3] |= 1 << (at & 7)
+    return bits
 
 
 def _put(data: bytearray, number: int) -> None:
@@ -221,6 +237,6 @@ class _Reader:
     def run(self, first: int) -> range:
         """As many numbers in a row as the next number says."""
         length = self.number()
-        if length > _LONGEST_RUN:
+        if length > _MAX_LOOK_BACK:
             raise ValueError("too long")
         return range(first, first + length)

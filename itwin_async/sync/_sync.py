@@ -17,7 +17,7 @@ from itwin_async._core.validation import (
 )
 from itwin_async.sync._candidates import CandidateFinder
 from itwin_async.sync._checkpoint import Checkpoint
-from itwin_async.sync._list_state import ListState
+from itwin_async.sync._list_state import ListState, check_look_back
 from itwin_async.sync._progress import Progress
 from itwin_async.sync._scan import ScanStep
 from itwin_async.sync._scans import Scans
@@ -109,7 +109,7 @@ async def sync_extended_data(
         named = given.__name__ if isinstance(given, type) else type(given).__name__
         raise TypeError(f'sink must be a Sink such as ParquetDataset("changes"), not {named}')
     scope = Scope.of(itwin_id, imodel_ids)
-    check_count("look_back", look_back, least=0)
+    check_look_back(look_back)
     check_seconds("settle", settle, zero=True)
     check_flag("changesets", changesets)
     check_count("workers", workers)

@@ -1,5 +1,6 @@
 """A checkpoint: small, exact, bound to its scope, and put together from its parts."""
 
+import itertools
 import random
 import uuid
 
@@ -138,6 +139,17 @@ def test_a_forged_state_is_refused(record):
 def test_a_long_id_and_a_long_state_are_kept():
     known = {"i" * 300: ListState(0, list(range(0, 9_000, 3)), 3_000)}
     assert Checkpoint.parse(str(checkpoint(known))).state("i" * 300) == known["i" * 300]
+
+
+@pytest.mark.parametrize("entries", [10_000, 32_505, 32_510, 33_000, 100_000])
+def test_a_state_of_a_huge_window_is_kept(entries):
+    gaps = random.Random(7).choices(range(20, 100), k=entries)
+    window = list(itertools.accumulate(gaps))
+    known = {"a": ListState(0, window, entries), "b": ListState(0, [1], 1)}
+    text = str(checkpoint(known))
+    parsed = Checkpoint.parse(text)
+    assert {name: parsed.state(name) for name in known} == known
+    assert Checkpoint.parse(part_of(text, "b")).state("b") == known["b"]
 
 
 @pytest.mark.parametrize("value", [None, 5, b"1"])

@@ -384,6 +384,7 @@ async def test_a_checkpoint_belongs_to_its_scope():
         ({"itwin_id": "a", "every": 0}, ValueError, "every must"),
         ({"itwin_id": "a", "every": "5"}, TypeError, "every must"),
         ({"itwin_id": "a", "look_back": -1}, ValueError, "look_back must"),
+        ({"itwin_id": "a", "look_back": 1_000_001}, ValueError, "look_back must"),
         ({"itwin_id": "a", "look_back": 1.5}, TypeError, "look_back must"),
         ({"itwin_id": "a", "settle": -1}, ValueError, "settle must"),
         ({"itwin_id": "a", "checkpoint": "x"}, ValueError, "checkpoint must"),

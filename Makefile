@@ -87,7 +87,7 @@ typescript: $(READY)
 	  || { echo "Node.js with npm is needed, 20 or newer"; exit 1; }
 	mkdir -p .typescript
 	cp tests/typescript/package.json .typescript/
-	npm install --prefix .typescript --no-package-lock --no-audit --no-fund --loglevel=error
+	npm install --prefix .typescript --fetch-timeout=60000 --fetch-retries=1 --no-package-lock --no-audit --no-fund --loglevel=error
 
 test-typescript: typescript
 	$(BIN)/python -m pytest tests/typescript
